@@ -1,0 +1,22 @@
+/* In: addresses and networks as text. Out: is it inside; which client stands behind a proxy.
+ * Why: METRICS_ALLOWED_NETWORKS, TRUSTED_PROXIES and the limits per address must agree on what an address is
+ * (an IPv4 address mapped into IPv6 is the IPv4 address). No allocation after new, no DNS. */
+#pragma once
+#include "attr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct networks;
+#define ADDRESS_MAX 46 /* INET6_ADDRSTRLEN */
+
+/* A comma list of addresses and CIDR networks, blanks allowed. 0; E_INVALID with the bad entry copied to bad[]. */
+int networks_new(const char *list, struct networks **out, char bad[64]) NODISCARD;
+void networks_free(struct networks *n);
+bool networks_empty(const struct networks *n);
+bool networks_contain(const struct networks *n, const char *address);
+
+/* The client of a request from `peer`: the right-most untrusted entry of X-Forwarded-For, else X-Real-IP, when peer is
+ * in `trusted`; otherwise peer. forwarded and real_ip may be NULL. What is not an address is ignored. */
+void address_client(const struct networks *trusted, const char *peer, const char *forwarded, const char *real_ip,
+                    char out[ADDRESS_MAX]);

@@ -1,0 +1,117 @@
+/* In: environment, a file of KEY=value lines, the defaults. Out: one immutable set of settings.
+ * Why: one table says name, type, default, bounds, secrecy and meaning of every setting; the reader, the checks,
+ * `chatbox config` and docs/settings.md come from it. Environment wins over file, file over default.
+ * Thread: written before any other thread starts, read by all after. */
+#pragma once
+#include "attr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Types: STRING (bytes, max = longest), INT (min..max), BOOL (true/false, 1/0, yes/no, on/off), DURATION (min..max in ms;
+ * written 250ms, 15s, 5m, 1h30m, 2h; a bare 0 is 0), SIZE (min..max in bytes; written 4096, 64KiB, 1MiB, 1GiB; KB/MB as
+ * KiB/MiB). A SECRET is never printed. A value that contains REPLACE_WITH, PLACEHOLDER, CHANGE-ME, CHANGE_ME or YOUR-
+ * (any case) is refused for every setting, wherever it comes from. */
+#define SETTINGS(X)                                                                                                    \
+  /*  id                 name                           type      default      min  max         secret help */         \
+  X(SERVER_ADDRESS, "SERVER_ADDRESS", STRING, "0.0.0.0", 1, 255, false, "Address to listen on.")                       \
+  X(SERVER_PORT, "SERVER_PORT", INT, "8080", 0, 65535, false, "Port to listen on; 0 takes a free one and logs it.")    \
+  X(PATH_PREFIX, "CHATBOX_PATH_PREFIX", STRING, "/chatbox", 1, 255, false,                                             \
+    "Prefix of every path; starts with a slash, ends without one.")                                                    \
+  X(WORKERS, "WORKERS", INT, "0", 0, 256, false, "Worker threads; 0 is one per core.")                                 \
+  X(TLS_CERT_FILE, "TLS_CERT_FILE", STRING, "", 0, 4096, false, "PEM certificate chain; with TLS_KEY_FILE: TLS.")      \
+  X(TLS_KEY_FILE, "TLS_KEY_FILE", STRING, "", 0, 4096, false, "PEM private key of TLS_CERT_FILE.")                     \
+  X(JWT_SECRET, "JWT_SECRET", STRING, "", 0, 4096, true, "Secret of HS256/384/512 tokens, at least 32 bytes.")         \
+  X(JWT_PUBLIC_KEY_FILE, "JWT_PUBLIC_KEY_FILE", STRING, "", 0, 4096, false,                                            \
+    "PEM or JWKS file with the public keys of RS256/ES256 tokens.")                                                    \
+  X(JWT_REQUIRE_EXP, "JWT_REQUIRE_EXP", BOOL, "true", 0, 0, false, "Refuse tokens without an expiry.")                 \
+  X(WS_ALLOWED_ORIGINS, "WS_ALLOWED_ORIGINS", STRING, "", 0, 8192, false,                                              \
+    "Comma list of origins that may open a WebSocket; empty allows all.")                                              \
+  X(CORS_ALLOWED_ORIGINS, "CORS_ALLOWED_ORIGINS", STRING, "", 0, 8192, false,                                          \
+    "Comma list of origins that may call the HTTP API; * is all, empty switches CORS off.")                            \
+  X(TRUSTED_PROXIES, "TRUSTED_PROXIES", STRING, "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.0/8,::1", 0, 8192,    \
+    false, "Networks whose X-Forwarded-For is believed.")                                                              \
+  X(METRICS_ALLOWED_NETWORKS, "METRICS_ALLOWED_NETWORKS", STRING,                                                      \
+    "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.0/8,::1", 0, 8192, false,                                         \
+    "Networks that may read the metrics; empty allows all.")                                                           \
+  X(MAX_CONNECTIONS, "MAX_CONNECTIONS", INT, "10000", 1, 1000000, false, "WebSocket connections in total.")            \
+  X(MAX_CONNECTIONS_PER_USER, "MAX_CONNECTIONS_PER_USER", INT, "10", 1, 100000, false, "Connections of one user.")     \
+  X(MAX_HANDSHAKES, "MAX_HANDSHAKES", INT, "1024", 1, 100000, false,                                                   \
+    "Accepted connections per worker that are not yet WebSockets (HTTP requests count).")                              \
+  X(HANDSHAKE_TIMEOUT, "HANDSHAKE_TIMEOUT", DURATION, "15s", 100, 600000, false, "A request has to be complete by then.") \
+  X(HTTP_IDLE_TIMEOUT, "HTTP_IDLE_TIMEOUT", DURATION, "120s", 1000, 3600000, false, "Idle HTTP connections are closed.") \
+  X(MAX_MESSAGE_SIZE, "MAX_MESSAGE_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest message from a client.")       \
+  X(MAX_BODY_SIZE, "MAX_BODY_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest HTTP request body.")                 \
+  X(OUTBOX_LIMIT, "OUTBOX_LIMIT", SIZE, "1MiB", 4096, 67108864, false,                                                 \
+    "Bytes waiting for one slow reader; at the bound it is closed and can come back.")                                 \
+  X(INBOX_LIMIT, "INBOX_LIMIT", INT, "64", 1, 100000, false, "Messages waiting in one conversation.")                  \
+  X(WS_PING_PERIOD, "WS_PING_PERIOD", DURATION, "54s", 100, 3600000, false, "Time between pings to a client.")         \
+  X(WS_PONG_WAIT, "WS_PONG_WAIT", DURATION, "60s", 100, 3600000, false,                                                \
+    "A client that has sent nothing for so long, not even a pong, is closed.")                                         \
+  X(RATE_LIMIT, "RATE_LIMIT", INT, "100", 1, 1000000, false, "User messages per user and RATE_WINDOW.")                \
+  X(RATE_WINDOW, "RATE_WINDOW", DURATION, "1m", 1, 86400000, false, "Window of RATE_LIMIT.")                           \
+  X(PUBLIC_RATE_LIMIT, "PUBLIC_RATE_LIMIT", INT, "60", 1, 1000000, false,                                              \
+    "Requests per address and minute on public endpoints.")                                                            \
+  X(RATE_LIMIT_KEYS, "RATE_LIMIT_KEYS", INT, "100000", 1, 10000000, false, "Users or addresses one limiter remembers.") \
+  X(RATE_LIMIT_CLEANUP_INTERVAL, "RATE_LIMIT_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                   \
+    "Time between clean-ups of the limiters.")                                                                         \
+  X(SESSION_TTL, "SESSION_TTL", DURATION, "15m", 10, 604800000, false,                                                 \
+    "A conversation nobody is connected to leaves memory after so long; it stays in the store.")                       \
+  X(SESSION_CLEANUP_INTERVAL, "SESSION_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                         \
+    "Time between sweeps for idle conversations.")                                                                     \
+  X(MAX_SESSIONS, "MAX_SESSIONS", INT, "100000", 1, 10000000, false, "Conversations in memory.")                       \
+  X(STORE_URL, "STORE_URL", STRING, "sqlite:chatbox.db", 1, 4096, true,                                                \
+    "Where conversations are kept: sqlite:PATH.")                                                                      \
+  X(STORE_READERS, "STORE_READERS", INT, "2", 1, 64, false, "Threads that read from the store.")                       \
+  X(STORE_QUEUE, "STORE_QUEUE", INT, "10000", 1, 10000000, false, "Operations waiting for the store.")                 \
+  X(SCRIPTS_DIR, "SCRIPTS_DIR", STRING, "", 0, 4096, false, "Folder of the Lua scripts; empty is the installed one.")  \
+  X(WEB_DIR, "WEB_DIR", STRING, "", 0, 4096, false, "Folder of the pages; empty is the installed one.")                \
+  X(BOT, "CHATBOX_BOT", STRING, "echo", 1, 100, false, "The bot that answers: a file of scripts/bots.")                \
+  X(DEVELOPMENT, "DEVELOPMENT", BOOL, "false", 0, 0, false,                                                            \
+    "Reload scripts when their files change, and show script errors to admins.")                                       \
+  X(SCRIPT_DRAIN_TIMEOUT, "SCRIPT_DRAIN_TIMEOUT", DURATION, "30s", 0, 3600000, false,                                  \
+    "After a reload, handlers of the old version have so long to finish.")                                             \
+  X(SCRIPT_COROUTINES, "SCRIPT_COROUTINES", INT, "10000", 1, 1000000, false, "Waiting handlers per worker.")           \
+  X(SHARED_KEYS, "SHARED_KEYS", INT, "10000", 1, 10000000, false, "Keys in chat.shared.")                              \
+  X(SHARED_BYTES, "SHARED_BYTES", SIZE, "16MiB", 1024, 1073741824, false, "Bytes in chat.shared, keys included.")      \
+  X(CONTROL_SOCKET, "CONTROL_SOCKET", STRING, "", 0, 100, false,                                                       \
+    "Unix socket of `chatbox reload`; empty is chatbox.sock beside the database.")                                     \
+  X(LOG_LEVEL, "LOG_LEVEL", STRING, "info", 1, 8, false, "debug, info, warn or error.")                                \
+  X(LOG_FORMAT, "LOG_FORMAT", STRING, "text", 1, 8, false, "text (key=value) or json.")                                \
+  X(SHUTDOWN_TIMEOUT, "SHUTDOWN_TIMEOUT", DURATION, "30s", 100, 600000, false, "A stop takes at most so long.")
+
+enum setting {
+#define SETTING_ENUM(id, name, type, def, min, max, secret, help) SETTING_##id,
+  SETTINGS(SETTING_ENUM)
+#undef SETTING_ENUM
+    SETTING_COUNT
+};
+
+struct config;
+
+/* file: path or NULL. 0, or a negative code with one line that names key, value and bound in why[]; an unknown key in
+ * the file is an error that names its line, a file over 1 MiB too. environ_entries: as environ(7), NULL-terminated; of
+ * it only names in the table are read. A file that others may read and that sets a secret is a warning in the log. */
+int config_load(const char *file, char *const *environ_entries, struct config **out, char why[512]) NODISCARD;
+/* The part of config_load that parses, for the fuzzer: text of KEY=value lines; # comments, blanks, "quoted values". */
+int config_parse(struct config *c, const char *text, size_t len, char why[512]) NODISCARD;
+struct config *config_new(void) NODISCARD;
+void config_free(struct config *c);
+
+/* Types other than asked for are a programming error (abort). Strings live as long as the config. */
+const char *config_string(const struct config *c, enum setting s);
+int64_t config_int(const struct config *c, enum setting s); /* INT, DURATION in ms, SIZE in bytes */
+bool config_bool(const struct config *c, enum setting s);
+/* Replaces one value (checked as in a file): for derived defaults in main.c and for tests. */
+int config_set(struct config *c, enum setting s, const char *value, char why[512]) NODISCARD;
+
+/* -1 when there is no such name. */
+int config_find(const char *name);
+const char *config_name(enum setting s);
+bool config_secret(enum setting s);
+/* As text, "(hidden)" for a secret that is set. source: "environment", "file", "default". */
+const char *config_text(const struct config *c, enum setting s, const char **source);
+/* All settings in force as KEY=value lines; or, config NULL, the table as Markdown (docs/settings.md). */
+void config_print(const struct config *c, FILE *out);

@@ -1,0 +1,43 @@
+/* In: one HTTP request that is complete. Out: its response, now or later, on the same worker.
+ * Why: net.c turns the transport into this, bindings/vm.c gives it to scripts/api; neither knows the other.
+ * Thread: the worker that accepted the request. Bound: MAX_BODY_SIZE for the body, 16 KiB for the headers. */
+#pragma once
+#include "attr.h"
+#include "token.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum http_auth { HTTP_AUTH_MISSING, HTTP_AUTH_INVALID, HTTP_AUTH_OK };
+#define HTTP_HEADERS_MAX 16
+
+struct http_header {
+  const char *name, *value;
+};
+
+/* Owned by the transport from arrival to http_respond; strings are terminated and live as long as it does. */
+struct http_request {
+  const char *method, *path; /* path below the prefix, percent-decoded, starts with '/' */
+  const char *query;         /* raw, without '?', may be "" */
+  const char *body;
+  size_t body_len;
+  const char *address;         /* the client, proxies considered */
+  enum http_auth auth;
+  struct identity *identity;   /* when auth is HTTP_AUTH_OK */
+  size_t header_count;
+  struct http_header headers[HTTP_HEADERS_MAX]; /* names in lower case; never authorization or cookie */
+  uint64_t started_ns;
+};
+
+struct http_response {
+  int status;           /* 200..599 */
+  const char *type;     /* NULL: application/json; charset=utf-8 */
+  const char *body;     /* borrowed for the call */
+  size_t body_len;
+  const char *endpoint; /* route template, for the metric; NULL: "" */
+  size_t header_count;
+  struct http_header headers[HTTP_HEADERS_MAX]; /* names and values without control characters, or they are left out */
+};
+
+/* Exactly once for each request; req is gone after it. Works when the client has hung up meanwhile. */
+void http_respond(struct http_request *req, const struct http_response *res);

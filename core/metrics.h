@@ -1,0 +1,57 @@
+/* In: counts and durations from every thread. Out: the Prometheus text format 0.0.4.
+ * Why: the names are the contract of reference section 12; they stand in one table. Relaxed atomics: a scrape sees each
+ * number whole, not all numbers of one instant. Bound: METRIC_SERIES_MAX label sets per name; what comes after counts
+ * under the label value "other". Any thread. */
+#pragma once
+#include "attr.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define METRIC_SERIES_MAX 200
+#define METRIC_SCRIPT_MAX 200
+
+/* kinds: COUNTER, GAUGE, HISTOGRAM (buckets .005 … 10 s, or durations 1 … 3600 s: LONGHIST) */
+#define METRICS(X)                                                                                                     \
+  X(CONNECTIONS, "chatbox_websocket_connections_total", GAUGE, "Open WebSocket connections")                           \
+  X(CONNECTION_SECONDS, "chatbox_websocket_connection_duration_seconds", LONGHIST, "Life of a connection")             \
+  X(MESSAGES_RECEIVED, "chatbox_messages_received_total", COUNTER, "Valid messages from clients")                      \
+  X(MESSAGES_SENT, "chatbox_messages_sent_total", COUNTER, "Text frames written")                                      \
+  X(MESSAGE_ERRORS, "chatbox_message_errors_total", COUNTER, "Messages answered with an error")                        \
+  X(ACTIVE_SESSIONS, "chatbox_active_sessions_total", GAUGE, "Conversations in memory that have not ended")            \
+  X(SESSIONS_CREATED, "chatbox_sessions_created_total", COUNTER, "Conversations stored for the first time")            \
+  X(SESSIONS_ENDED, "chatbox_sessions_ended_total", COUNTER, "Conversations ended")                                    \
+  X(RATELIMIT_BLOCKED, "chatbox_ratelimit_blocked_total", COUNTER, "Refusals by limiter")                              \
+  X(HTTP_SECONDS, "chatbox_http_request_duration_seconds", HISTOGRAM, "HTTP requests by endpoint and method")          \
+  X(STORE_SECONDS, "chatbox_store_operation_seconds", HISTOGRAM, "Store operations, waiting included")                 \
+  X(STORE_COMMITS, "chatbox_store_commits_total", COUNTER, "Transactions committed")                                   \
+  X(STORE_ERRORS, "chatbox_store_errors_total", COUNTER, "Store operations that failed")                               \
+  X(STORE_QUEUED, "chatbox_store_queue", GAUGE, "Operations waiting for the store")                                    \
+  X(OUTBOX_OVERFLOWS, "chatbox_outbox_overflows_total", COUNTER, "Slow readers closed")                                \
+  X(INBOX_OVERFLOWS, "chatbox_inbox_overflows_total", COUNTER, "Messages refused because the conversation was busy")   \
+  X(SCRIPT_ERRORS, "chatbox_script_errors_total", COUNTER, "Handlers that failed, by script version")                  \
+  X(SCRIPT_RELOADS, "chatbox_script_reloads_total", COUNTER, "Reloads by outcome")                                     \
+  X(SCRIPT_COROUTINES, "chatbox_script_coroutines", GAUGE, "Handlers waiting")                                         \
+  X(SCRIPT_MEMORY, "chatbox_script_memory_bytes", GAUGE, "Memory of all Lua VMs")
+
+enum metric {
+#define METRIC_ENUM(id, name, kind, help) METRIC_##id,
+  METRICS(METRIC_ENUM)
+#undef METRIC_ENUM
+    METRIC_COUNT
+};
+
+/* COUNTER: n ≥ 0. GAUGE: any n. */
+void metrics_add(enum metric m, int64_t n);
+void metrics_observe(enum metric m, double seconds);
+/* labels: ready text such as `limiter="message"`, borrowed; the caller keeps the number of values small. */
+void metrics_add_labelled(enum metric m, const char *labels, int64_t n);
+void metrics_observe_labelled(enum metric m, const char *labels, double seconds);
+int64_t metrics_value(enum metric m);
+
+/* A counter of a script: name [a-z_][a-z0-9_]{0,99}, shown as chatbox_script_<name>. labels: NULL or ready text.
+ * 0, E_INVALID, E_FULL (METRIC_SCRIPT_MAX series in all). */
+int metrics_script_add(const char *name, const char *labels, double n) NODISCARD;
+
+/* A heap string, *len without the final NUL; the caller frees; NULL when memory is out. */
+char *metrics_render(size_t *len) NODISCARD;

@@ -1,0 +1,108 @@
+/* In: operations on conversations and their messages, from any thread. Out: each one's result, posted back to the
+ * mailbox it names. Why: no loop ever waits for a disk. Writes of all conversations that are queued go into one
+ * transaction (what is queued goes into the next commit; no timer); reads have threads and handles of their own.
+ * An operation is one heap object: made by store_*_new, handed over by store_submit, freed by store_op_free when the
+ * reply has been looked at. Backends: store_sqlite.c; they implement struct store_backend and nothing else. */
+#pragma once
+#include "attr.h"
+#include "mailbox.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+
+#define STORE_ID_LEN 32  /* conversation and message ids: 32 lower-case hex digits */
+#define STORE_CID_MAX 128 /* bytes of a client's own message id */
+
+/* All of a conversation but its messages. Strings are owned by whoever owns the record; NULL means "". Times in ms
+ * since 1970, 0: not yet. */
+struct session_record {
+  char id[STORE_ID_LEN + 1];
+  char *user_id, *name, *model_id, *assisting_admin_id, *assisting_admin_name;
+  int64_t start_ms, last_activity_ms, end_ms;
+  bool help_requested, admin_assisted;
+  int64_t total_tokens, max_response_ms, avg_response_ms;
+  uint64_t top;      /* seq of the last message; also their number. Given by the store, ignored on write */
+  uint32_t responses[100]; /* the last response times in ms, oldest first */
+  uint32_t response_count;
+};
+void session_record_deinit(struct session_record *r); /* frees the strings */
+
+struct message_record {
+  uint64_t seq;                /* given by the store at commit */
+  char id[STORE_ID_LEN + 1];   /* given by whoever makes it */
+  char *cid;                   /* NULL: none. Unique in its conversation */
+  char *sender;                /* user, ai, admin, system */
+  char *type;                  /* kind of message it came as: user_message, file_upload, … */
+  char *content;
+  size_t content_len;
+  char *extra;                 /* JSON object of everything else a script stored (metadata, file_id, …), or NULL */
+  int64_t at_ms;
+  bool duplicate;              /* reply: the cid was there; seq and id are those of the first */
+};
+void message_record_deinit(struct message_record *r);
+
+enum store_kind {
+  STORE_WRITE,    /* session (inserted or replaced as a whole) when has_session, then messages[], one transaction */
+  STORE_SESSION,  /* by session.id -> session */
+  STORE_ACTIVE,   /* by session.user_id: the newest one without an end -> session */
+  STORE_SESSIONS, /* of session.user_id, newest start first, at most limit -> sessions[] */
+  STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq */
+  STORE_PING      /* does it answer -> code */
+};
+
+struct store_op {
+  struct post post;     /* for the reply: reply_to gets it; post.run is the caller's. Also the queue link. */
+  struct mailbox *reply_to;
+  void *arg;            /* the caller's */
+  enum store_kind kind;
+  int code;             /* reply: 0; E_NOT_FOUND; E_STORE (the log has the reason); E_STOPPING */
+  bool has_session;
+  struct session_record session;
+  struct session_record *sessions; /* reply */
+  size_t session_count;
+  struct message_record *messages; /* write: in; history: reply */
+  size_t message_count;
+  uint64_t before_seq;
+  uint32_t limit;       /* 1..1000 */
+  uint64_t submitted_ns;
+};
+
+struct store_op *store_op_new(enum store_kind kind) NODISCARD;
+void store_op_free(struct store_op *op);
+
+struct store_options {
+  const char *url;   /* sqlite:PATH */
+  uint32_t readers;  /* threads */
+  uint32_t queue;    /* operations waiting, reads and writes each */
+};
+
+/* Opens, creates or upgrades the database and starts the threads. 0 or a negative code with one line in why[]: E_BUSY
+ * another process has it, E_SCHEMA newer than the program knows, E_INVALID the url. */
+int store_open(const struct store_options *o, struct store **out, char why[256]) NODISCARD;
+/* Any thread. 0: takes op, answers through op->reply_to exactly once. E_FULL, E_STOPPING: the caller keeps op. Writes
+ * are committed in the order of submission; a write that fails fails alone (its transaction is undone, others of the
+ * batch are kept), except that a full or broken disk fails the whole batch. An empty STORE_WRITE (no session, no messages)
+ * is a barrier: it answers when all writes submitted before it are settled. A message whose cid is already in its
+ * conversation is not stored again: duplicate is set. */
+int store_submit(struct store *s, struct store_op *op) NODISCARD;
+/* Waits until all that was submitted is settled and answered, then refuses; at most timeout_ms. 0 or UV_ETIMEDOUT. */
+int store_drain(struct store *s, uint64_t timeout_ms) NODISCARD;
+/* After drain: ends the threads, closes the database. */
+void store_close(struct store *s);
+/* Folder in which the database lies, for the control socket; borrowed. */
+const char *store_folder(const struct store *s);
+
+/* What a backend implements. Calls on one handle never overlap; each thread has its own handle. */
+struct store_backend {
+  const char *scheme; /* "sqlite" */
+  /* The first writer handle creates and upgrades the schema and takes the lock against other processes. */
+  int (*open)(const char *location, bool writer, void **handle, char why[256]);
+  void (*close)(void *handle);
+  /* A batch of STORE_WRITE, committed together; sets code of each. */
+  void (*write)(void *handle, struct store_op **ops, size_t count);
+  void (*read)(void *handle, struct store_op *op);
+};
+extern const struct store_backend store_sqlite;
