@@ -82,6 +82,8 @@
   X(LOG_FORMAT, "LOG_FORMAT", STRING, "text", 1, 8, false, "text (key=value) or json.")                                \
   X(SHUTDOWN_TIMEOUT, "SHUTDOWN_TIMEOUT", DURATION, "30s", 100, 600000, false, "A stop takes at most so long.")
 
+enum setting_type { SETTING_STRING, SETTING_INT, SETTING_BOOL, SETTING_DURATION, SETTING_SIZE };
+
 enum setting {
 #define SETTING_ENUM(id, name, type, def, min, max, secret, help) SETTING_##id,
   SETTINGS(SETTING_ENUM)
@@ -110,6 +112,7 @@ int config_set(struct config *c, enum setting s, const char *value, char why[512
 /* -1 when there is no such name. */
 int config_find(const char *name);
 const char *config_name(enum setting s);
+enum setting_type config_type(enum setting s);
 bool config_secret(enum setting s);
 /* As text, "(hidden)" for a secret that is set. source: "environment", "file", "default". */
 const char *config_text(const struct config *c, enum setting s, const char **source);

@@ -5,11 +5,13 @@
 #include "attr.h"
 #include "token.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum http_auth { HTTP_AUTH_MISSING, HTTP_AUTH_INVALID, HTTP_AUTH_OK };
 #define HTTP_HEADERS_MAX 16
+#define HTTP_QUERY_MAX 32
 
 struct http_header {
   const char *name, *value;
@@ -18,7 +20,8 @@ struct http_header {
 /* Owned by the transport from arrival to http_respond; strings are terminated and live as long as it does. */
 struct http_request {
   const char *method, *path; /* path below the prefix, percent-decoded, starts with '/' */
-  const char *query;         /* raw, without '?', may be "" */
+  size_t query_count;
+  const char *query[HTTP_QUERY_MAX]; /* "name=value", percent-decoded */
   const char *body;
   size_t body_len;
   const char *address;         /* the client, proxies considered */
@@ -39,5 +42,16 @@ struct http_response {
   struct http_header headers[HTTP_HEADERS_MAX]; /* names and values without control characters, or they are left out */
 };
 
-/* Exactly once for each request; req is gone after it. Works when the client has hung up meanwhile. */
+/* Exactly once for each request; req is gone after it. Works when the client has hung up meanwhile. (net.c) */
 void http_respond(struct http_request *req, const struct http_response *res);
+
+/* The rest of a response that depends on who asks. */
+struct http_frame {
+  bool head;               /* the method is HEAD: no body */
+  const char *cors_origin; /* NULL: no CORS headers */
+  bool page;               /* a page may be framed; an API answer may not */
+};
+/* The bytes of a response, status line to body, with security headers and Content-Length. A heap block, the caller
+ * frees; `room` bytes are left free in front of it for the transport. NULL when memory is out. Any thread. */
+char *http_render(const struct http_response *res, const struct http_frame *frame, size_t room, size_t *len) NODISCARD;
+const char *http_reason(int status);

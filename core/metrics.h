@@ -10,6 +10,7 @@
 
 #define METRIC_SERIES_MAX 200
 #define METRIC_SCRIPT_MAX 200
+#define METRIC_LABELS_MAX 255 /* bytes */
 
 /* kinds: COUNTER, GAUGE, HISTOGRAM (buckets .005 … 10 s, or durations 1 … 3600 s: LONGHIST) */
 #define METRICS(X)                                                                                                     \
@@ -44,13 +45,15 @@ enum metric {
 /* COUNTER: n ≥ 0. GAUGE: any n. */
 void metrics_add(enum metric m, int64_t n);
 void metrics_observe(enum metric m, double seconds);
-/* labels: ready text such as `limiter="message"`, borrowed; the caller keeps the number of values small. */
+/* labels: ready text such as `limiter="message"` (values escaped, names always in the same order), borrowed; the caller
+ * keeps the number of values small. Takes a lock: not for use under another one. */
 void metrics_add_labelled(enum metric m, const char *labels, int64_t n);
 void metrics_observe_labelled(enum metric m, const char *labels, double seconds);
+/* With all labels together; of a histogram the number of observations. */
 int64_t metrics_value(enum metric m);
 
 /* A counter of a script: name [a-z_][a-z0-9_]{0,99}, shown as chatbox_script_<name>. labels: NULL or ready text.
- * 0, E_INVALID, E_FULL (METRIC_SCRIPT_MAX series in all). */
+ * n finite and ≥ 0. 0, E_INVALID (labels that would break the document too), E_FULL (METRIC_SCRIPT_MAX series). */
 int metrics_script_add(const char *name, const char *labels, double n) NODISCARD;
 
 /* A heap string, *len without the final NUL; the caller frees; NULL when memory is out. */

@@ -15,6 +15,9 @@ struct store;
 
 #define STORE_ID_LEN 32  /* conversation and message ids: 32 lower-case hex digits */
 #define STORE_CID_MAX 128 /* bytes of a client's own message id */
+#define STORE_LIMIT_MAX 1000
+#define STORE_QUEUE_BYTES (256u << 20) /* of operations waiting, reads and writes each */
+#define STORE_HISTORY_BYTES (16u << 20) /* of content: a STORE_HISTORY stops after the message that reaches it */
 
 /* All of a conversation but its messages. Strings are owned by whoever owns the record; NULL means "". Times in ms
  * since 1970, 0: not yet. */
@@ -45,11 +48,13 @@ struct message_record {
 void message_record_deinit(struct message_record *r);
 
 enum store_kind {
-  STORE_WRITE,    /* session (inserted or replaced as a whole) when has_session, then messages[], one transaction */
+  STORE_WRITE,    /* session (inserted, or replaced but for id, user_id and top) when has_session, then messages[], one
+                   * transaction. Without has_session messages move last_activity_ms on */
   STORE_SESSION,  /* by session.id -> session */
   STORE_ACTIVE,   /* by session.user_id: the newest one without an end -> session */
   STORE_SESSIONS, /* of session.user_id, newest start first, at most limit -> sessions[] */
-  STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq */
+  STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq;
+                   * the first one's seq says whether there are more, see STORE_HISTORY_BYTES */
   STORE_PING      /* does it answer -> code */
 };
 
@@ -66,7 +71,7 @@ struct store_op {
   struct message_record *messages; /* write: in; history: reply */
   size_t message_count;
   uint64_t before_seq;
-  uint32_t limit;       /* 1..1000 */
+  uint32_t limit;       /* 1..STORE_LIMIT_MAX */
   uint64_t submitted_ns;
 };
 
@@ -82,15 +87,15 @@ struct store_options {
 /* Opens, creates or upgrades the database and starts the threads. 0 or a negative code with one line in why[]: E_BUSY
  * another process has it, E_SCHEMA newer than the program knows, E_INVALID the url. */
 int store_open(const struct store_options *o, struct store **out, char why[256]) NODISCARD;
-/* Any thread. 0: takes op, answers through op->reply_to exactly once. E_FULL, E_STOPPING: the caller keeps op. Writes
- * are committed in the order of submission; a write that fails fails alone (its transaction is undone, others of the
- * batch are kept), except that a full or broken disk fails the whole batch. An empty STORE_WRITE (no session, no messages)
- * is a barrier: it answers when all writes submitted before it are settled. A message whose cid is already in its
- * conversation is not stored again: duplicate is set. */
+/* Any thread. 0: takes op, answers through op->reply_to exactly once. E_FULL, E_STOPPING, E_INVALID (a field out of its
+ * bounds): the caller keeps op. Writes are committed in the order of submission; a write that fails fails alone (its
+ * transaction is undone, others of the batch are kept), except that a full or broken disk fails the whole batch. An
+ * empty STORE_WRITE (no session, no messages) is a barrier: it answers when all writes submitted before it are settled.
+ * A message whose cid is already in its conversation is not stored again: duplicate is set. */
 int store_submit(struct store *s, struct store_op *op) NODISCARD;
 /* Waits until all that was submitted is settled and answered, then refuses; at most timeout_ms. 0 or UV_ETIMEDOUT. */
 int store_drain(struct store *s, uint64_t timeout_ms) NODISCARD;
-/* After drain: ends the threads, closes the database. */
+/* After drain (what is still queued is done and answered first): ends the threads, closes the database. */
 void store_close(struct store *s);
 /* Folder in which the database lies, for the control socket; borrowed. */
 const char *store_folder(const struct store *s);

@@ -1,0 +1,109 @@
+// In: built programs (chatbox, chatbox-load) and the peers in peers/. Out: a table of what each server did under the same
+// load, with ratios. Why: absolute figures of a machine mean little; what holds is the ratio of servers that took turns on
+// the same core within seconds. The server has core 0, the generator core 1, and every wait has an end.
+import { parseArgs } from 'node:util';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { workspace } from './servers.mjs';
+import { ratio, table, TARGETS } from './table.mjs';
+
+const help = `Usage: bench/run [options] [WHAT…]
+WHAT is any of: one sixteen fixed idle; all of them when none is named.
+  one      200 connections, 1 message in flight each      messages per second
+  sixteen  200 connections, 16 messages in flight each    messages per second
+  fixed    200 connections, 20,000 messages per second    processor time per message, 99th percentile of latency
+  idle     15,000 connections that say nothing            resident memory of each
+Options:
+  --quick           one short round
+  --rounds N        default 3
+  --seconds S       measured time of one run, default 3
+  --only NAMES      of chatbox,go,node,raw
+  --connections N   of the idle run, default 15000
+  --strict          exit 1 when a target is missed
+  --json FILE       every single result
+Environment: CHATBOX, CHATBOX_LOAD (programs; default build/release/…), CHATBOX_SCRIPTS (default scripts/).`;
+
+function options() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      quick: { type: 'boolean' },
+      rounds: { type: 'string' },
+      seconds: { type: 'string' },
+      only: { type: 'string', default: 'chatbox,go,node,raw' },
+      connections: { type: 'string', default: '15000' },
+      strict: { type: 'boolean' },
+      json: { type: 'string' },
+      help: { type: 'boolean' },
+    },
+  });
+  if (values.help) {
+    console.log(help);
+    process.exit(0);
+  }
+  const o = {
+    rounds: Number(values.rounds ?? (values.quick ? 1 : 3)),
+    seconds: Number(values.seconds ?? (values.quick ? 1.5 : 3)),
+    warmup: values.quick ? 0.5 : 1,
+    connections: Number(values.connections),
+    names: values.only.split(','),
+    what: positionals.length ? positionals : ['one', 'sixteen', 'fixed', 'idle'],
+    strict: values.strict,
+    json: values.json,
+  };
+  const unknown = o.what.filter((w) => !['one', 'sixteen', 'fixed', 'idle'].includes(w));
+  if (unknown.length) throw new Error(`no such measurement: ${unknown.join(', ')}; see --help`);
+  if (!(o.rounds >= 1 && o.rounds <= 20)) throw new Error('--rounds has to be 1 to 20');
+  return o;
+}
+
+const flags = (o) => ({
+  one: ['--inflight', '1'],
+  sixteen: ['--inflight', '16'],
+  fixed: ['--mode', 'open', '--rate', '20000'],
+  idle: ['--mode', 'idle', '--connections', String(o.connections), '--seconds', '1'],
+});
+
+// One server's turn of one round: started, put through what was asked for, stopped.
+async function turn(space, name, round, o, results) {
+  const loads = o.what.filter((w) => w !== 'idle');
+  const timing = ['--connections', '200', '--seconds', String(o.seconds), '--warmup', String(o.warmup)];
+  const measure = async (server, what, more) => {
+    process.stderr.write(`bench: round ${round + 1} of ${o.rounds}, ${name}, ${what}\n`);
+    results.push({ name, round, what, ...await server.load([...flags(o)[what], ...more]) });
+  };
+  if (loads.length) {
+    await space.serve(name, async (server) => {
+      for (const what of loads) await measure(server, what, timing);
+    });
+  }
+  // Memory does not vary from round to round, but it does with what the process did before: a fresh one, once.
+  if (round === 0 && o.what.includes('idle')) {
+    await space.serve(name, (server) => measure(server, 'idle', []));
+  }
+}
+
+async function main() {
+  const o = options();
+  const space = await workspace(o);
+  const results = [];
+  try {
+    for (let round = 0; round < o.rounds; round++) {
+      for (const name of space.names) await turn(space, name, round, o, results);
+    }
+  } finally {
+    space.close();
+  }
+  if (o.json) writeFileSync(o.json, `${JSON.stringify(results, null, 1)}\n`);
+  console.log(table(results, space.names, availableParallelism()));
+  const missed = TARGETS.filter((t) => {
+    const r = t.against ? ratio(results, t, 'chatbox', t.against) : undefined;
+    return r !== undefined && !(t.least ? r >= t.least : r <= t.most);
+  });
+  return o.strict && missed.length ? 1 : 0;
+}
+
+process.exitCode = await main().catch((error) => {
+  console.error(`bench: ${error.message}`);
+  return 2;
+});

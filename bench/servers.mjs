@@ -1,0 +1,200 @@
+// In: the name of a server. Out: the server, running on core 0 with a fresh database, and a way to load it from core 1.
+// Why: how each is built, started, found and stopped, apart from what is measured. Only processes started here are
+// stopped, by their id.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHmac, randomBytes } from 'node:crypto';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const bench = dirname(fileURLToPath(import.meta.url));
+const root = dirname(bench);
+const built = join(root, 'build', 'bench');
+
+const CHATBOX = process.env.CHATBOX ?? join(root, 'build', 'release', 'chatbox');
+const LOAD = process.env.CHATBOX_LOAD ?? join(root, 'build', 'release', 'chatbox-load');
+const SCRIPTS = process.env.CHATBOX_SCRIPTS ?? join(root, 'scripts');
+
+const START_MS = 10_000;
+const STOP_MS = 5_000;
+const LOAD_MS = 60_000;
+
+const CONTENT = 'Hello, this is message {i} of an ordinary conversation, as people write them.';
+const ANSWER = 'this is message {i} of';
+
+const pinned = (core, command) => (availableParallelism() > 1 ? ['taskset', '-c', String(core), ...command] : command);
+
+function build(source, program, command, environment = {}) {
+  if (existsSync(program) && statSync(program).mtimeMs > statSync(source).mtimeMs) return;
+  mkdirSync(dirname(program), { recursive: true });
+  const [name, ...rest] = command;
+  const done = spawnSync(name, rest, { env: { ...process.env, ...environment }, encoding: 'utf8' });
+  if (done.error || done.status !== 0) throw new Error(`cannot build ${source}: ${done.error?.message ?? done.stderr}`);
+}
+
+function buildGo() {
+  const source = join(bench, 'peers', 'go', 'main.go');
+  const program = join(built, 'go');
+  // Debian's packages lie in a GOPATH; nothing is fetched.
+  build(source, program, ['go', 'build', '-o', program, source], {
+    GO111MODULE: 'off', GOFLAGS: '-mod=mod', GOPATH: '/usr/share/gocode', GOCACHE: join(built, 'go-cache'),
+  });
+  return [program];
+}
+
+function buildRaw() {
+  const source = join(bench, 'peers', 'raw', 'echo.c');
+  const program = join(built, 'raw');
+  build(source, program, ['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-o', program, source, '-lcrypto']);
+  return [program];
+}
+
+// The real scripts with one route more. routes.lua keeps its place in the tree under another name; what lies over it
+// (bench/scripts) asks for it and adds the route.
+function overlay(folder) {
+  const scripts = join(folder, 'scripts');
+  cpSync(SCRIPTS, scripts, { recursive: true });
+  renameSync(join(scripts, 'routes.lua'), join(scripts, 'chat_routes.lua'));
+  cpSync(join(bench, 'scripts'), scripts, { recursive: true });
+  return scripts;
+}
+
+function token(secret, user) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const now = Math.floor(Date.now() / 1000);
+  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ user_id: user, name: user, roles: [], iat: now, exp: now + 3600 })}`;
+  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
+}
+
+// Every limit out of the way: what is compared is the work, not the protection.
+const chatboxEnvironment = (folder, secret, run) => ({
+  PATH: process.env.PATH,
+  SERVER_ADDRESS: '127.0.0.1',
+  SERVER_PORT: '0',
+  WORKERS: '1',
+  LOG_FORMAT: 'json',
+  JWT_SECRET: secret,
+  STORE_URL: `sqlite:${join(folder, `chat-${run}.db`)}`,
+  SCRIPTS_DIR: join(folder, 'scripts'),
+  WEB_DIR: join(root, 'web'),
+  MAX_CONNECTIONS: '100000',
+  MAX_CONNECTIONS_PER_USER: '100000',
+  MAX_HANDSHAKES: '10000',
+  MAX_SESSIONS: '1000000',
+  RATE_LIMIT: '1000000',
+  RATE_WINDOW: '1s',
+  PUBLIC_RATE_LIMIT: '1000000',
+  INBOX_LIMIT: '1000',
+});
+
+const commands = {
+  chatbox() {
+    if (!existsSync(CHATBOX)) throw new Error(`${CHATBOX} is not built; ./dev bench builds it`);
+    return [CHATBOX, 'run'];
+  },
+  go: buildGo,
+  node: () => [process.execPath, join(bench, 'peers', 'node', 'server.mjs')],
+  raw: buildRaw,
+};
+
+// What a child that ended early said, for the error message.
+const tail = (text) => text.trim().split('\n').slice(-5).join('\n  ');
+
+function listening(child) {
+  return new Promise((resolve, reject) => {
+    let said = '';
+    const timer = setTimeout(() => reject(new Error(`did not listen within ${START_MS} ms:\n  ${tail(said)}`)), START_MS);
+    const ended = () => reject(new Error(`ended before it listened:\n  ${tail(said)}`));
+    child.once('exit', ended);
+    child.once('error', reject);
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      said = (said + text).slice(-65536);
+      const line = said.split('\n').find((l) => l.includes('"msg":"listening"') && l.endsWith('}'));
+      if (!line) return;
+      clearTimeout(timer);
+      child.off('exit', ended);
+      child.stderr.removeAllListeners('data').resume();
+      resolve(JSON.parse(line).port);
+    });
+  });
+}
+
+async function stop(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => { child.once('exit', resolve); });
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+  await ended;
+  clearTimeout(timer);
+}
+
+function load(command) {
+  return new Promise((resolve, reject) => {
+    const [name, ...rest] = pinned(1, command);
+    const child = spawn(name, rest, { timeout: LOAD_MS, stdio: ['ignore', 'pipe', 'pipe'] });
+    let out = '';
+    let said = '';
+    child.stdout.on('data', (text) => { out += text; });
+    child.stderr.on('data', (text) => { said += text; });
+    child.once('error', reject);
+    child.once('close', (code) => {
+      if (code === 0) resolve(JSON.parse(out));
+      else reject(new Error(`the load generator gave up (${code}): ${tail(said)}`));
+    });
+  });
+}
+
+// What can be started, and a folder for its files. A peer that is not installed is left out, and said so.
+export async function workspace({ names, connections }) {
+  if (!existsSync(LOAD)) throw new Error(`${LOAD} is not built; ./dev bench builds it`);
+  const folder = mkdtempSync(join(tmpdir(), 'chatbox-bench-'));
+  const close = () => rmSync(folder, { recursive: true, force: true });
+  const secret = randomBytes(48).toString('base64url');
+  const tokens = join(folder, 'tokens');
+  const command = {};
+  let runs = 0;
+  try {
+    const users = Array.from({ length: Math.max(200, connections) }, (_, i) => token(secret, `user-${i}`));
+    writeFileSync(tokens, users.join('\n'), { mode: 0o600 });
+    for (const name of names) {
+      if (!commands[name]) throw new Error(`no such server: ${name}`);
+      try {
+        command[name] = commands[name]();
+      } catch (error) {
+        if (name === 'chatbox') throw error;
+        process.stderr.write(`bench: ${name} is left out: ${error.message}\n`);
+      }
+    }
+    if (command.chatbox) overlay(folder);
+  } catch (error) {
+    close();
+    throw error;
+  }
+
+  async function serve(name, use) {
+    const environment = name === 'chatbox'
+      ? chatboxEnvironment(folder, secret, ++runs)
+      : { ...process.env, GOMAXPROCS: '1', NODE_ENV: 'production' };
+    const [program, ...rest] = pinned(0, command[name]);
+    const child = spawn(program, rest, { env: environment, stdio: ['ignore', 'ignore', 'pipe'] });
+    const interrupted = () => { child.kill('SIGKILL'); process.exit(130); };
+    process.once('SIGINT', interrupted);
+    try {
+      const port = await listening(child);
+      const session = name === 'raw' ? '0'.repeat(32) : '{session}'; // an echo has no session to name
+      const message = JSON.stringify({ type: 'measure', session_id: session, content: CONTENT });
+      await use({
+        load: (flags) => load([LOAD, '--json', '--port', String(port), '--pid', String(child.pid), '--tokens-file', tokens,
+          '--message', message, '--answer', ANSWER, ...flags]),
+      });
+    } catch (error) {
+      throw new Error(`${name}: ${error.message}`);
+    } finally {
+      process.off('SIGINT', interrupted);
+      await stop(child);
+    }
+  }
+
+  return { names: names.filter((name) => command[name]), serve, close };
+}

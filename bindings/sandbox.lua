@@ -1,0 +1,281 @@
+-- In: the C modules, cjson, the bundle of scripts, the tag of our own yields. Out: the world a script lives in.
+-- Why: a script is written by somebody who knows the conversation, not the server. It gets what it needs and nothing to
+-- hurt a neighbour with: no files, no processes, no debug, no bytecode, no environment but this one. Libraries are
+-- userdata whose metatable is hidden, so that neither rawset nor table.insert nor next can reach what lies behind them.
+-- This chunk is trusted, sees the whole of LuaJIT and runs once per VM: sandbox(internal) -> { require, env }.
+local internal = ...
+
+local RESULT_MAX = 16 * 1024 * 1024 -- bytes of one string made by string.rep or string.format
+
+local cocreate, coresume, coyield = coroutine.create, coroutine.resume, coroutine.yield
+local costatus, corunning = coroutine.status, coroutine.running
+local concat, insert, remove = table.concat, table.insert, table.remove
+local error, getmetatable, load, pcall, select, setmetatable = error, getmetatable, load, pcall, select, setmetatable
+local newproxy, pairs, tonumber, tostring, type = newproxy, pairs, tonumber, tostring, type
+local rep, format = string.rep, string.format
+
+-- Copies the named fields of a library. A name that is missing in this LuaJIT stays away.
+local function pick(library, names)
+  local picked = {}
+  for name in names:gmatch "%S+" do
+    picked[name] = library[name]
+  end
+  return picked
+end
+
+-- What a script sees of a table: it can read it, and that is all.
+local function sealed(table, name)
+  local proxy = newproxy(true)
+  local meta = getmetatable(proxy)
+  meta.__index = table
+  meta.__newindex = function(_, key)
+    error(name .. " is read-only: cannot set " .. tostring(key), 2)
+  end
+  meta.__tostring = function()
+    return name
+  end
+  meta.__metatable = false
+  return proxy
+end
+
+-- Strings ------------------------------------------------------------------------------------------------------------
+-- C code cannot be interrupted, so what it makes in one go is bounded.
+
+local strings = pick(string, "byte char find gmatch gsub len lower match reverse sub upper")
+
+local function refuse(what)
+  error(what .. ": the result would be over " .. RESULT_MAX .. " bytes", 3)
+end
+
+function strings.rep(text, times, separator)
+  local n = tonumber(times)
+  if type(text) == "string" and n and n > 1 then
+    local between = type(separator) == "string" and #separator or 0
+    if (#text + between) * n > RESULT_MAX then
+      refuse "string.rep"
+    end
+  end
+  return rep(text, times, separator)
+end
+
+function strings.format(pattern, ...)
+  local bytes = type(pattern) == "string" and #pattern or 0
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    if type(value) == "string" then
+      bytes = bytes + #value
+    end
+  end
+  if bytes > RESULT_MAX / 4 and bytes * 4 > RESULT_MAX then -- %q makes up to four bytes of one
+    refuse "string.format"
+  end
+  return format(pattern, ...)
+end
+
+-- ("x"):rep(n) must find the bounded one as well.
+debug.setmetatable("", { __index = strings, __metatable = false })
+
+-- Coroutines ---------------------------------------------------------------------------------------------------------
+-- A script may have coroutines of its own. When a function of ours waits inside one, the yield belongs to the server:
+-- resume passes it outward and brings the answer back in. Coroutines of the server are out of reach.
+
+local TAG = internal.yield_tag
+local RUNNABLE, WAITING = 1, 2
+local own = setmetatable({}, { __mode = "k" })
+local coroutines = {}
+
+local function relay(co, ok, first, ...)
+  if ok and first == TAG then
+    own[co] = WAITING
+    return relay(co, coresume(co, coyield(first, ...)))
+  end
+  own[co] = RUNNABLE
+  return ok, first, ...
+end
+
+function coroutines.create(fn)
+  local co = cocreate(fn)
+  own[co] = RUNNABLE
+  return co
+end
+
+function coroutines.resume(co, ...)
+  local state = own[co]
+  if state == nil then
+    error("bad argument #1 to 'resume' (coroutine of this script expected)", 2)
+  elseif state == WAITING then
+    return false, "cannot resume a coroutine that waits for the server"
+  end
+  return relay(co, coresume(co, ...))
+end
+
+local function unwrap(ok, first, ...)
+  if not ok then
+    error(first, 0)
+  end
+  return first, ...
+end
+
+function coroutines.wrap(fn)
+  local co = coroutines.create(fn)
+  return function(...)
+    return unwrap(coroutines.resume(co, ...))
+  end
+end
+
+function coroutines.yield(...)
+  local co = corunning()
+  if not co or not own[co] then
+    error("cannot yield outside a coroutine of this script", 2)
+  end
+  return coyield(...)
+end
+
+function coroutines.status(co)
+  if own[co] == nil then
+    error("bad argument #1 to 'status' (coroutine of this script expected)", 2)
+  end
+  return costatus(co)
+end
+
+function coroutines.running()
+  local co = corunning()
+  return co and own[co] and co or nil
+end
+
+-- Protected calls ----------------------------------------------------------------------------------------------------
+-- The handler runs after the stack is unwound, as ordinary code: one that loops can be stopped like any other loop.
+
+local function handled(handler, ok, ...)
+  if ok then
+    return true, ...
+  end
+  local _, message = pcall(handler, (...))
+  return false, message
+end
+
+local function xpcall_after(fn, handler, ...)
+  return handled(handler, pcall(fn, ...))
+end
+
+-- Globals ------------------------------------------------------------------------------------------------------------
+
+local globals = pick(
+  _G,
+  "assert error getmetatable ipairs next pairs pcall rawequal rawget rawset select setmetatable tonumber tostring type unpack _VERSION"
+)
+globals.xpcall = xpcall_after
+globals.string = sealed(strings, "string")
+globals.table = sealed(pick(table, "concat insert maxn move remove sort"), "table")
+globals.math = sealed(pick(math, concat({
+  "abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min modf pi pow rad",
+  "random randomseed sin sinh sqrt tan tanh",
+}, " ")), "math")
+globals.bit = sealed(pick(require "bit", "arshift band bnot bor bswap bxor lshift rol ror rshift tobit tohex"), "bit")
+globals.os = sealed(pick(os, "clock date difftime time"), "os")
+globals.coroutine = sealed(coroutines, "coroutine")
+
+local function strict(table, name)
+  return setmetatable(table, {
+    __index = function(_, key)
+      error(name .. "." .. tostring(key) .. " does not exist", 2)
+    end,
+  })
+end
+
+local chat = {}
+for name, value in pairs(internal.chat) do
+  local full = "chat." .. name
+  chat[name] = type(value) == "table" and sealed(strict(value, full), full) or value
+end
+globals.chat = sealed(strict(chat, "chat"), "chat")
+
+function globals.print(...)
+  local words = {}
+  for i = 1, select("#", ...) do
+    words[i] = tostring((select(i, ...)))
+  end
+  internal.chat.log.info(concat(words, "\t"))
+end
+
+setmetatable(globals, {
+  __index = function(_, name)
+    error("global '" .. tostring(name) .. "' does not exist", 2)
+  end,
+})
+
+-- Empty on purpose: every write to a global comes to __newindex, also a write to one that exists.
+local env = setmetatable({}, {
+  __index = globals,
+  __newindex = function(_, name)
+    error("globals are read-only: cannot set '" .. tostring(name) .. "' (is a 'local' missing?)", 2)
+  end,
+  __metatable = false,
+})
+
+-- Modules ------------------------------------------------------------------------------------------------------------
+-- Everything is loaded before the first message, so that an error in any module shows when the scripts are checked and
+-- not in the middle of a conversation.
+
+local loaded = { cjson = sealed(pick(internal.cjson, "decode encode null"), "cjson") }
+local loading = {} -- names, outermost first
+
+local function path_of(name)
+  return "scripts/" .. name:gsub("%.", "/") .. ".lua"
+end
+
+local function load_module(name)
+  if loaded[name] ~= nil then
+    return loaded[name]
+  end
+  for i = 1, #loading do
+    if loading[i] == name then
+      return nil, "module cycle: " .. concat(loading, " -> ", i) .. " -> " .. name
+    end
+  end
+  local legal = name:find "^[%w_%-%.]+$" and not ("." .. name .. "."):find("..", 1, true)
+  local text = legal and internal.source(name)
+  if not text then
+    return nil, "module '" .. name .. "' not found: there is no " .. (legal and path_of(name) or "file of that name")
+  end
+  local chunk, syntax = load(text, "@" .. path_of(name), "t", env)
+  if not chunk then
+    error(syntax, 0)
+  end
+  insert(loading, name)
+  local ok, result = pcall(chunk, name)
+  remove(loading)
+  if not ok then
+    error(result, 0)
+  end
+  if result == nil then
+    result = true
+  end
+  loaded[name] = result
+  return result
+end
+
+function globals.require(name)
+  if type(name) ~= "string" then
+    error("bad argument #1 to 'require' (string expected, got " .. type(name) .. ")", 2)
+  end
+  if loaded[name] == nil and #loading == 0 then
+    error("module '" .. name .. "' is not loaded: require it at the top of a file, not inside a handler", 2)
+  end
+  local module, why = load_module(name)
+  if why then
+    error(why, 2)
+  end
+  return module
+end
+
+-- For C, which may load at any time.
+local function require_first(name)
+  local module, why = load_module(name)
+  if why then
+    error(why, 0)
+  end
+  return module
+end
+
+return { require = require_first, env = env }

@@ -1,0 +1,303 @@
+/* In: the environment, lines of a file, defaults. Out: values that passed every check of their row in the table.
+ * Why: a wrong setting has to stop the start with one line an operator can act on, not surface hours later; so every
+ * value, wherever it comes from, goes through setting_set. Reading of files and environment: config_load.c. */
+#include "config.h"
+
+#include "config_value.h"
+#include "err.h"
+#include "log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define WHY_MAX 512
+#define SHOWN_MAX 60 /* bytes of a value in an error message */
+
+struct row {
+  const char *name;
+  enum setting_type type;
+  const char *fallback;
+  int64_t min, max;
+  bool secret;
+  const char *help;
+};
+
+static const struct row table[SETTING_COUNT] = {
+#define SETTING_ROW(id, name, type, def, min, max, secret, help)                                                       \
+  [SETTING_##id] = {name, SETTING_##type, def, min, max, secret, help},
+  SETTINGS(SETTING_ROW)
+#undef SETTING_ROW
+};
+
+/* Names operators of the reference server were told. */
+static const struct {
+  const char *name;
+  enum setting setting;
+} aliases[] = {{"CHATBOX_ALLOWED_ORIGINS", SETTING_WS_ALLOWED_ORIGINS}};
+
+struct value {
+  char *text;
+  int64_t number;
+  const char *source;
+};
+
+struct config {
+  struct value values[SETTING_COUNT];
+};
+
+/* --- checks ------------------------------------------------------------------------------------------------------- */
+
+/* What of a value may stand in a message: cut between characters, on one line; of a secret nothing. */
+static void value_show(enum setting s, const char *text, char out[SHOWN_MAX + 8]) {
+  if (table[s].secret) {
+    strcpy(out, "(hidden)");
+    return;
+  }
+  size_t len = strnlen(text, SHOWN_MAX);
+  bool cut = text[len] != '\0';
+  while (cut && len > 0 && (text[len] & 0xC0) == 0x80)
+    len--;
+  sprintf(out, "\"%.*s%s\"", (int)len, text, cut ? "..." : "");
+  for (char *p = out; *p; p++)
+    if ((unsigned char)*p < ' ' || *p == 0x7F)
+      *p = '?';
+}
+
+PRINTF_LIKE(4, 5) static int refuse(char why[WHY_MAX], enum setting s, const char *text, const char *reason, ...) {
+  char shown[SHOWN_MAX + 8], sentence[WHY_MAX - 128];
+  va_list args;
+  va_start(args, reason);
+  vsnprintf(sentence, sizeof sentence, reason, args);
+  va_end(args);
+  value_show(s, text, shown);
+  snprintf(why, WHY_MAX, "%s: %s %s", table[s].name, shown, sentence);
+  return E_INVALID;
+}
+
+static void bounds_format(enum setting s, char out[3 * VALUE_TEXT_MAX]) {
+  const struct row *row = &table[s];
+  enum setting_type type = row->type == SETTING_STRING ? SETTING_INT : row->type;
+  char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
+  value_format(type, row->min, min);
+  value_format(type, row->max, max);
+  snprintf(out, 3 * VALUE_TEXT_MAX, "%s to %s%s", min, max, row->type == SETTING_STRING ? " bytes" : "");
+}
+
+/* Control characters would end up in headers, paths and log lines. */
+static int text_check(enum setting s, const char *text, char why[WHY_MAX]) {
+  for (const char *p = text; *p; p++)
+    if ((unsigned char)*p < ' ' || *p == 0x7F)
+      return refuse(why, s, text, "contains a control character");
+  const char *placeholder = value_placeholder(text);
+  if (placeholder)
+    return refuse(why, s, text, "still contains the placeholder %s", placeholder);
+  return 0;
+}
+
+static int origins_check(enum setting s, const char *list, char why[WHY_MAX]) {
+  for (const char *p = list; *p;) {
+    p += strspn(p, ", ");
+    size_t len = strcspn(p, ",");
+    while (len > 0 && p[len - 1] == ' ')
+      len--;
+    size_t scheme = strncmp(p, "https://", 8) == 0 ? 8 : strncmp(p, "http://", 7) == 0 ? 7 : 0;
+    bool host = scheme > 0 && len > scheme && !memchr(p + scheme, '/', len - scheme);
+    if (len > 0 && !host && !(len == 1 && *p == '*'))
+      return refuse(why, s, list, "has an entry that is neither * nor an origin such as https://chat.example.org");
+    p += strcspn(p, ",");
+  }
+  return 0;
+}
+
+/* What a row's type and bounds cannot say. */
+static int shape_check(enum setting s, const char *text, char why[WHY_MAX]) {
+  enum log_level level;
+  size_t len = strlen(text);
+  switch (s) {
+  case SETTING_PATH_PREFIX:
+    if (text[0] != '/' || text[len - 1] == '/' || strstr(text, "//") || strpbrk(text, " ?#"))
+      return refuse(why, s, text, "has to start with a slash and end without one (no //, blank, ? or #)");
+    return 0;
+  case SETTING_LOG_LEVEL:
+    return log_level_parse(text, &level) == 0 ? 0 : refuse(why, s, text, "is not debug, info, warn or error");
+  case SETTING_LOG_FORMAT:
+    return strcmp(text, "text") == 0 || strcmp(text, "json") == 0 ? 0 : refuse(why, s, text, "is not text or json");
+  case SETTING_BOT:
+    if (text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0')
+      return refuse(why, s, text, "is not the name of a bot (a-z, 0-9 and _ only)");
+    return 0;
+  case SETTING_CORS_ALLOWED_ORIGINS:
+    return origins_check(s, text, why);
+  default:
+    return 0;
+  }
+}
+
+static int value_check(enum setting s, const char *text, int64_t *number, char why[WHY_MAX]) {
+  const struct row *row = &table[s];
+  int err = text_check(s, text, why);
+  if (err)
+    return err;
+  char bounds[3 * VALUE_TEXT_MAX];
+  bounds_format(s, bounds);
+  if (!value_parse(row->type, text, number))
+    return row->type == SETTING_BOOL ? refuse(why, s, text, "is not true or false")
+                                     : refuse(why, s, text, "is not %s (%s)", value_type_name(row->type), bounds);
+  if (row->type != SETTING_BOOL && (*number < row->min || *number > row->max))
+    return refuse(why, s, text, "is out of bounds (%s)", bounds);
+  return shape_check(s, text, why);
+}
+
+int config_put(struct config *c, enum setting s, const char *text, const char *source, char why[WHY_MAX]) {
+  int64_t number;
+  int err = value_check(s, text, &number, why);
+  if (err)
+    return err;
+  char *copy = strdup(text);
+  if (!copy) {
+    snprintf(why, WHY_MAX, "%s: %s", table[s].name, err_text(UV_ENOMEM));
+    return UV_ENOMEM;
+  }
+  free(c->values[s].text);
+  c->values[s] = (struct value){.text = copy, .number = number, .source = source ? source : c->values[s].source};
+  return 0;
+}
+
+int config_set(struct config *c, enum setting s, const char *value, char why[WHY_MAX]) {
+  return config_put(c, s, value, NULL, why);
+}
+
+int config_check(const struct config *c, char why[WHY_MAX]) {
+  const char *cert = config_string(c, SETTING_TLS_CERT_FILE), *key = config_string(c, SETTING_TLS_KEY_FILE);
+  if ((*cert == '\0') != (*key == '\0'))
+    return refuse(why, *cert ? SETTING_TLS_CERT_FILE : SETTING_TLS_KEY_FILE, *cert ? cert : key, "needs %s too",
+                  *cert ? "TLS_KEY_FILE" : "TLS_CERT_FILE");
+  if (config_int(c, SETTING_WS_PONG_WAIT) <= config_int(c, SETTING_WS_PING_PERIOD))
+    return refuse(why, SETTING_WS_PONG_WAIT, c->values[SETTING_WS_PONG_WAIT].text,
+                  "has to be longer than WS_PING_PERIOD (%s)", c->values[SETTING_WS_PING_PERIOD].text);
+  return 0;
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+struct config *config_new(void) {
+  struct config *c = calloc(1, sizeof *c);
+  char why[WHY_MAX];
+  for (int s = 0; c && s < SETTING_COUNT; s++) {
+    int err = config_put(c, s, table[s].fallback, "default", why);
+    if (err == E_INVALID) {
+      LOG(LOG_ERROR, "config", "a default breaks its own rule", LSTR("why", why));
+      abort();
+    }
+    if (err) {
+      config_free(c);
+      c = NULL;
+    }
+  }
+  return c;
+}
+
+void config_free(struct config *c) {
+  if (!c)
+    return;
+  for (int s = 0; s < SETTING_COUNT; s++)
+    free(c->values[s].text);
+  free(c);
+}
+
+/* --- asking ------------------------------------------------------------------------------------------------------- */
+
+static const struct value *value_of(const struct config *c, enum setting s, bool right_type) {
+  if (!right_type)
+    abort();
+  return &c->values[s];
+}
+
+const char *config_string(const struct config *c, enum setting s) {
+  return value_of(c, s, table[s].type == SETTING_STRING)->text;
+}
+
+int64_t config_int(const struct config *c, enum setting s) {
+  return value_of(c, s, table[s].type != SETTING_STRING && table[s].type != SETTING_BOOL)->number;
+}
+
+bool config_bool(const struct config *c, enum setting s) {
+  return value_of(c, s, table[s].type == SETTING_BOOL)->number != 0;
+}
+
+int config_find(const char *name) {
+  for (int s = 0; s < SETTING_COUNT; s++)
+    if (strcmp(name, table[s].name) == 0)
+      return s;
+  for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+    if (strcmp(name, aliases[i].name) == 0)
+      return (int)aliases[i].setting;
+  return -1;
+}
+
+const char *config_name(enum setting s) {
+  return table[s].name;
+}
+enum setting_type config_type(enum setting s) {
+  return table[s].type;
+}
+bool config_secret(enum setting s) {
+  return table[s].secret;
+}
+
+const char *config_text(const struct config *c, enum setting s, const char **source) {
+  const struct value *v = &c->values[s];
+  *source = v->source;
+  /* The default of a secret stands in the manual: it hides nothing. */
+  return table[s].secret && strcmp(v->text, table[s].fallback) != 0 ? "(hidden)" : v->text;
+}
+
+/* --- printing ----------------------------------------------------------------------------------------------------- */
+
+static void values_print(const struct config *c, FILE *out) {
+  for (int s = 0; s < SETTING_COUNT; s++) {
+    const char *source, *text = config_text(c, s, &source);
+    if (strcmp(source, "default") != 0)
+      fprintf(out, "# from the %s\n", source);
+    /* Quotes keep what the reader would take for blanks or quotes of its own. */
+    bool quote = *text && (strchr(" \"'", text[0]) || text[strlen(text) - 1] == ' ');
+    fprintf(out, "%s=%s%s%s\n", table[s].name, quote ? "\"" : "", text, quote ? "\"" : "");
+  }
+}
+
+static void manual_print(FILE *out) {
+  fputs(
+    "# Settings\n\n"
+    "Each setting is looked up in the environment, then in the file given with `--config` (lines of `KEY=value`,\n"
+    "`#` starts a comment line, a value may stand in quotes, the last line of a key counts), then here.\n"
+    "An unknown key in the file, a value outside its bounds and a placeholder nobody replaced stop the start.\n"
+    "`chatbox config` prints what is in force.\n\n"
+    "A duration is written `250ms`, `15s`, `5m` or `1h30m`; a size `4096`, `64KiB`, `1MiB` or `1GiB`.\n"
+    "The value of a *secret* is never printed; keep it in the environment or in a file only the server may read.\n\n"
+    "| Name | Type | Default | Bounds | Meaning |\n"
+    "|---|---|---|---|---|\n",
+    out);
+  for (int s = 0; s < SETTING_COUNT; s++) {
+    const struct row *row = &table[s];
+    char bounds[3 * VALUE_TEXT_MAX] = "";
+    if (row->type != SETTING_BOOL)
+      bounds_format(s, bounds);
+    fprintf(out, "| `%s` | %s%s | %s%s%s | %s | %s |\n", row->name, value_type_name(row->type),
+            row->secret ? ", *secret*" : "", *row->fallback ? "`" : "", *row->fallback ? row->fallback : "(empty)",
+            *row->fallback ? "`" : "", bounds, row->help);
+  }
+  fputs("\nOther names for the same setting:", out);
+  for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+    fprintf(out, " `%s` is `%s`%s", aliases[i].name, table[aliases[i].setting].name,
+            i + 1 < sizeof aliases / sizeof *aliases ? "," : ".\n");
+}
+
+void config_print(const struct config *c, FILE *out) {
+  if (c)
+    values_print(c, out);
+  else
+    manual_print(out);
+}

@@ -1,0 +1,186 @@
+/* In: a file of KEY=value lines and the environment. Out: a config with both in it, environment over file.
+ * Why: what an operator wrote is read here and nowhere else, and every complaint says file and line. */
+#include "config.h"
+#include "config_value.h"
+#include "err.h"
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define WHY_MAX 512
+#define FILE_MAX ((size_t)1 << 20)
+#define BLANKS " \t\r"
+
+/* --- one line ----------------------------------------------------------------------------------------------------- */
+
+static char *trim(char *text) {
+  text += strspn(text, BLANKS);
+  size_t len = strlen(text);
+  while (len > 0 && strchr(BLANKS, text[len - 1]))
+    len--;
+  text[len] = '\0';
+  return text;
+}
+
+/* "a b" and 'a b' are a b; whatever stands between the outer quotes is taken as it is. NULL: the last one is missing.
+ */
+static char *unquote(char *text) {
+  if (*text != '"' && *text != '\'')
+    return text;
+  size_t len = strlen(text);
+  if (len < 2 || text[len - 1] != *text)
+    return NULL;
+  text[len - 1] = '\0';
+  return text + 1;
+}
+
+static int line_read(struct config *c, char *line, char why[WHY_MAX]) {
+  line = trim(line);
+  if (*line == '\0' || *line == '#')
+    return 0;
+  char *equals = strchr(line, '=');
+  if (!equals) {
+    snprintf(why, WHY_MAX, "a line has to be KEY=value");
+    return E_INVALID;
+  }
+  *equals = '\0';
+  char *key = trim(line), *value = unquote(trim(equals + 1));
+  int setting = config_find(key);
+  if (setting < 0) {
+    for (char *p = key; *p; p++)
+      if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7F)
+        *p = '?';
+    snprintf(why, WHY_MAX, "%.60s is not a setting", key);
+    return E_INVALID;
+  }
+  if (!value) {
+    snprintf(why, WHY_MAX, "%s: the closing quote is missing", key);
+    return E_INVALID;
+  }
+  return config_put(c, (enum setting)setting, value, "file", why);
+}
+
+int config_parse(struct config *c, const char *text, size_t len, char why[WHY_MAX]) {
+  if (len > FILE_MAX) {
+    snprintf(why, WHY_MAX, "larger than 1MiB");
+    return E_TOO_BIG;
+  }
+  char *copy = malloc(len + 1);
+  int err = copy ? 0 : UV_ENOMEM;
+  if (err)
+    snprintf(why, WHY_MAX, "%s", err_text(err));
+  else
+    memcpy(copy, text, len);
+
+  int number = 1;
+  size_t mark = len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* some editors put it before UTF-8 */
+  for (size_t at = mark; !err && at < len; number++) {
+    char *line = copy + at, *end = memchr(line, '\n', len - at);
+    size_t line_len = end ? (size_t)(end - line) : len - at;
+    line[line_len] = '\0';
+    char reason[WHY_MAX] = "contains a NUL byte";
+    err = strlen(line) == line_len ? line_read(c, line, reason) : E_INVALID;
+    if (err)
+      snprintf(why, WHY_MAX, "line %d: %.*s", number, WHY_MAX - 32, reason);
+    at += line_len + 1;
+  }
+  free(copy);
+  return err;
+}
+
+/* --- the file ----------------------------------------------------------------------------------------------------- */
+
+/* At most FILE_MAX bytes. A pipe or /dev/fd/N will do as well as a file. */
+static int text_read(int fd, char *text, size_t *len) {
+  for (*len = 0; *len <= FILE_MAX;) {
+    ssize_t n = read(fd, text + *len, FILE_MAX + 1 - *len);
+    if (n == 0)
+      return 0;
+    if (n < 0 && errno != EINTR)
+      return uv_translate_sys_error(errno);
+    *len += n > 0 ? (size_t)n : 0;
+  }
+  return E_TOO_BIG;
+}
+
+static void exposure_warn(const struct config *c, const char *path, int fd) {
+  struct stat st;
+  if (fstat(fd, &st) != 0 || (st.st_mode & (S_IRGRP | S_IROTH)) == 0)
+    return;
+  for (int s = 0; s < SETTING_COUNT; s++) {
+    const char *source, *text = config_text(c, s, &source);
+    if (config_secret(s) && *text && strcmp(source, "file") == 0)
+      LOG(LOG_WARN, "config", "others may read a file with a secret in it; chmod 600", LSTR("file", path),
+          LSTR("setting", config_name(s)));
+  }
+}
+
+static int file_read(struct config *c, const char *path, char why[WHY_MAX]) {
+  char reason[WHY_MAX] = "";
+  size_t len = 0;
+  char *text = malloc(FILE_MAX + 1);
+  int fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+  int err = !text ? UV_ENOMEM : fd < 0 ? uv_translate_sys_error(errno) : text_read(fd, text, &len);
+  if (err == E_TOO_BIG)
+    snprintf(reason, sizeof reason, "larger than 1MiB");
+  else if (err)
+    snprintf(reason, sizeof reason, "%s", err_text(err));
+  else if (!(err = config_parse(c, text, len, reason)))
+    exposure_warn(c, path, fd);
+  if (err)
+    snprintf(why, WHY_MAX, "%.120s: %.*s", path, WHY_MAX - 128, reason);
+  if (fd >= 0)
+    close(fd);
+  free(text);
+  return err;
+}
+
+/* --- the environment ---------------------------------------------------------------------------------------------- */
+
+/* A setting's own name counts more than its other name, whatever order they come in. */
+static int environment_read(struct config *c, char *const *entries, char why[WHY_MAX]) {
+  bool named[SETTING_COUNT] = {false};
+  for (; *entries; entries++) {
+    char name[64];
+    size_t len = strcspn(*entries, "=");
+    if ((*entries)[len] == '\0' || len >= sizeof name)
+      continue;
+    snprintf(name, sizeof name, "%.*s", (int)len, *entries);
+    int setting = config_find(name);
+    if (setting < 0)
+      continue;
+    bool own = strcmp(name, config_name((enum setting)setting)) == 0;
+    if (!own && named[setting])
+      continue;
+    named[setting] = own;
+    int err = config_put(c, (enum setting)setting, *entries + len + 1, "environment", why);
+    if (err)
+      return err;
+  }
+  return 0;
+}
+
+int config_load(const char *file, char *const *environ_entries, struct config **out, char why[WHY_MAX]) {
+  *out = NULL;
+  struct config *c = config_new();
+  if (!c) {
+    snprintf(why, WHY_MAX, "%s", err_text(UV_ENOMEM));
+    return UV_ENOMEM;
+  }
+  int err = file ? file_read(c, file, why) : 0;
+  if (!err)
+    err = environment_read(c, environ_entries, why);
+  if (!err)
+    err = config_check(c, why);
+  if (err)
+    config_free(c);
+  else
+    *out = c;
+  return err;
+}

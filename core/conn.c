@@ -1,0 +1,290 @@
+/* In: messages for one client, from any worker. Out: bytes in its outbox, in order, for the transport to flush.
+ * Why: see conn.h. The outbox is a ring that exists only while something waits, because most connections are idle. */
+#include "conn.h"
+
+#include "err.h"
+#include "metrics.h"
+#include "session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RING_FIRST 8
+#define MESSAGE_COST 32 /* what a waiting message costs beside its bytes, so that empty ones are bounded too */
+
+struct conn {
+  atomic_int refs;
+  bool dead, dirty;
+  uint16_t close_code;
+  uint64_t id, opened_ms;
+  struct mailbox *home;
+  struct identity *identity;
+  struct session *session;
+  void (*on_dirty)(struct conn *, void *);
+  void *arg;
+  struct message **ring; /* of `room` (a power of two) places */
+  uint32_t head, count, room;
+  size_t bytes, outbox_limit;
+  struct message **early;
+  uint32_t early_count, early_head, early_limit;
+  char *wanted;
+  char *reason;
+};
+
+static _Atomic uint64_t last_id;
+
+struct conn *conn_new(const struct conn_options *o) {
+  struct conn *c = calloc(1, sizeof *c);
+  const char *wanted = o->wanted && strlen(o->wanted) <= CONN_WANTED_MAX ? o->wanted : "";
+  char *copy = *wanted ? strdup(wanted) : NULL;
+  if (!c || (*wanted && !copy)) {
+    free(c);
+    free(copy);
+    return NULL;
+  }
+  atomic_init(&c->refs, 1);
+  c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+  c->home = o->home;
+  c->identity = identity_ref(o->identity);
+  c->wanted = copy;
+  c->outbox_limit = o->outbox_limit;
+  c->early_limit = (uint32_t)o->early_limit;
+  c->on_dirty = o->dirty;
+  c->arg = o->arg;
+  c->opened_ms = o->opened_ms;
+  return c;
+}
+
+struct conn *conn_ref(struct conn *c) {
+  atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+  return c;
+}
+
+void conn_unref(struct conn *c) {
+  if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) {
+    return;
+  }
+  assert(c->dead || !c->session);
+  identity_unref(c->identity);
+  free(c->wanted);
+  free(c->reason);
+  free(c->early);
+  free(c->ring);
+  free(c);
+}
+
+uint64_t conn_id(const struct conn *c) {
+  return c->id;
+}
+
+struct mailbox *conn_home(const struct conn *c) {
+  return c->home;
+}
+
+struct identity *conn_identity(const struct conn *c) {
+  return c->identity;
+}
+
+const char *conn_wanted(const struct conn *c) {
+  return c->wanted ? c->wanted : "";
+}
+
+uint64_t conn_opened_ms(const struct conn *c) {
+  return c->opened_ms;
+}
+
+void *conn_arg(const struct conn *c) {
+  return c->arg;
+}
+
+struct session *conn_session(const struct conn *c) {
+  return c->session;
+}
+
+void conn_bind(struct conn *c, struct session *s) {
+  struct session *old = c->session;
+  c->session = s ? session_ref(s) : NULL;
+  if (old) {
+    session_unref(old);
+  }
+}
+
+static void mark_dirty(struct conn *c) {
+  if (!c->dirty) {
+    c->dirty = true;
+    c->on_dirty(c, c->arg);
+  }
+}
+
+static void close_here(struct conn *c, int code, const char *reason) {
+  if (c->dead || c->close_code) {
+    return;
+  }
+  c->close_code = (uint16_t)code;
+  c->reason = strndup(reason, CONN_REASON_MAX);
+  mark_dirty(c);
+}
+
+static bool ring_grow(struct conn *c) {
+  uint32_t room = c->room ? c->room * 2 : RING_FIRST;
+  struct message **ring = malloc(room * sizeof *ring);
+  if (!ring) {
+    return false;
+  }
+  for (uint32_t i = 0; i < c->count; i++) {
+    ring[i] = c->ring[(c->head + i) & (c->room - 1)];
+  }
+  free(c->ring);
+  c->ring = ring;
+  c->room = room;
+  c->head = 0;
+  return true;
+}
+
+static void outbox_drop(struct conn *c) {
+  struct message *m;
+  while ((m = conn_outbox_take(c))) {
+    message_unref(m);
+  }
+}
+
+/* Takes the reference. */
+static void put_here(struct conn *c, struct message *m) {
+  if (c->dead || c->close_code) {
+    message_unref(m);
+    return;
+  }
+  size_t cost = m->len + MESSAGE_COST;
+  if (c->bytes + cost > c->outbox_limit || (c->count == c->room && !ring_grow(c))) {
+    message_unref(m);
+    outbox_drop(c);
+    metrics_add(METRIC_OUTBOX_OVERFLOWS, 1);
+    close_here(c, CLOSE_TRY_LATER, "reading too slowly, come back");
+    return;
+  }
+  c->ring[(c->head + c->count++) & (c->room - 1)] = m;
+  c->bytes += cost;
+  mark_dirty(c);
+}
+
+struct delivery {
+  struct post post;
+  struct conn *conn;
+  struct message *message; /* NULL: close */
+  int code;
+  char reason[CONN_REASON_MAX];
+};
+
+static void deliver(struct post *post) {
+  struct delivery *d = (struct delivery *)post;
+  if (d->message) {
+    put_here(d->conn, d->message);
+  } else {
+    close_here(d->conn, d->code, d->reason);
+  }
+  conn_unref(d->conn);
+  free(d);
+}
+
+static void post_delivery(struct conn *c, struct message *m, int code, const char *reason) {
+  struct delivery *d = calloc(1, sizeof *d);
+  if (!d) {
+    abort(); /* a message that vanishes would break the order every member is promised */
+  }
+  d->post.run = deliver;
+  d->conn = conn_ref(c);
+  d->message = m;
+  d->code = code;
+  strncpy(d->reason, reason, sizeof d->reason - 1);
+  mailbox_put(c->home, &d->post);
+}
+
+void conn_send(struct conn *c, struct message *m, const struct mailbox *here) {
+  message_ref(m);
+  if (c->home == here) {
+    put_here(c, m);
+  } else {
+    post_delivery(c, m, 0, "");
+  }
+}
+
+void conn_close(struct conn *c, int code, const char *reason, const struct mailbox *here) {
+  if (c->home == here) {
+    close_here(c, code, reason);
+  } else {
+    post_delivery(c, NULL, code, reason);
+  }
+}
+
+int conn_early_put(struct conn *c, const char *text, size_t len) {
+  if (c->early_count == c->early_limit) {
+    return E_FULL;
+  }
+  if (!c->early && !(c->early = calloc(c->early_limit, sizeof(struct message *)))) {
+    return E_FULL;
+  }
+  struct message *m = message_new(text, len);
+  if (!m) {
+    return E_FULL;
+  }
+  c->early[c->early_count++] = m;
+  return 0;
+}
+
+struct message *conn_early_take(struct conn *c) {
+  if (c->early_head == c->early_count) {
+    free(c->early);
+    c->early = NULL;
+    c->early_head = c->early_count = 0;
+    return NULL;
+  }
+  return c->early[c->early_head++];
+}
+
+struct message *conn_outbox_take(struct conn *c) {
+  if (c->count == 0) {
+    if (c->room > RING_FIRST) {
+      free(c->ring);
+      c->ring = NULL;
+      c->room = c->head = 0;
+    }
+    return NULL;
+  }
+  struct message *m = c->ring[c->head];
+  c->head = (c->head + 1) & (c->room - 1);
+  c->count--;
+  c->bytes -= m->len + MESSAGE_COST;
+  return m;
+}
+
+const struct message *conn_outbox_peek(const struct conn *c) {
+  return c->count ? c->ring[c->head] : NULL;
+}
+
+bool conn_outbox_empty(const struct conn *c) {
+  return c->count == 0;
+}
+
+void conn_clean(struct conn *c) {
+  c->dirty = false;
+}
+
+int conn_closing(const struct conn *c, const char **reason) {
+  *reason = c->reason ? c->reason : "";
+  return c->close_code;
+}
+
+void conn_dead(struct conn *c) {
+  c->dead = true;
+  outbox_drop(c);
+  struct message *m;
+  while ((m = conn_early_take(c))) {
+    message_unref(m);
+  }
+  conn_bind(c, NULL);
+}
+
+bool conn_is_dead(const struct conn *c) {
+  return c->dead;
+}

@@ -1,0 +1,72 @@
+/* In: messages for one client, from any worker. Out: bytes in its outbox, in order, for the transport to flush.
+ * Why: everything that knows a client (a conversation's members, a parked handler) holds a reference to this and never
+ * to the socket; when the socket is gone, what is sent falls on the floor without harm.
+ * Thread: the worker that accepted it (its home), but for ref, unref, conn_post_* and what is immutable.
+ * Bound: OUTBOX_LIMIT bytes; a reader too slow for that is closed with 1013 and can come back, never thinned out. */
+#pragma once
+#include "attr.h"
+#include "mailbox.h"
+#include "message.h"
+#include "token.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conn;
+struct session;
+
+#define CONN_REASON_MAX 64
+#define CONN_WANTED_MAX 128 /* bytes of the session id a client asks for */
+enum { CLOSE_NORMAL = 1000, CLOSE_GOING_AWAY = 1001, CLOSE_BAD_DATA = 1007, CLOSE_POLICY = 1008, CLOSE_TOO_BIG = 1009,
+       CLOSE_TRY_LATER = 1013 };
+
+/* dirty: there is something to flush or to close; called on the home thread, once until conn_clean. */
+struct conn_options {
+  struct mailbox *home;
+  struct identity *identity; /* referenced */
+  const char *wanted;        /* session id of the URL; copied, cut to nothing when too long */
+  size_t outbox_limit;       /* bytes */
+  size_t early_limit;        /* texts that may arrive before the conversation is found */
+  void (*dirty)(struct conn *c, void *arg);
+  void *arg;
+  uint64_t opened_ms;
+};
+
+/* One reference, the caller's. NULL when memory is out. */
+struct conn *conn_new(const struct conn_options *o) NODISCARD;
+struct conn *conn_ref(struct conn *c);
+void conn_unref(struct conn *c); /* NULL is allowed */
+
+/* Immutable: any thread. Ids count up from 1 over the whole process and are never used again. */
+uint64_t conn_id(const struct conn *c);
+struct mailbox *conn_home(const struct conn *c);
+struct identity *conn_identity(const struct conn *c); /* borrowed */
+const char *conn_wanted(const struct conn *c);
+uint64_t conn_opened_ms(const struct conn *c);
+void *conn_arg(const struct conn *c); /* home thread: meaningless once it is dead */
+
+/* Any thread. From its home the message goes into the outbox now, else by post. here: the caller's own mailbox, or NULL. */
+void conn_send(struct conn *c, struct message *m, const struct mailbox *here);
+void conn_close(struct conn *c, int code, const char *reason, const struct mailbox *here);
+
+/* --- home thread --- */
+
+/* The conversation its next messages go to: borrowed from the conn, which holds a reference. NULL: not found yet. */
+struct session *conn_session(const struct conn *c);
+void conn_bind(struct conn *c, struct session *s);
+/* Texts that arrive before there is a conversation. 0, E_FULL. take: the oldest, ownership moves out; NULL: none. */
+int conn_early_put(struct conn *c, const char *text, size_t len) NODISCARD;
+struct message *conn_early_take(struct conn *c);
+
+/* The oldest message of the outbox, its reference moves out; NULL: empty. */
+struct message *conn_outbox_take(struct conn *c);
+/* The same, left where it is; borrowed. */
+const struct message *conn_outbox_peek(const struct conn *c);
+bool conn_outbox_empty(const struct conn *c);
+void conn_clean(struct conn *c);
+/* 0: not closing; else the code, *reason borrowed. */
+int conn_closing(const struct conn *c, const char **reason);
+/* The socket is gone: empties the outbox, unbinds; what is sent from now on is dropped. */
+void conn_dead(struct conn *c);
+bool conn_is_dead(const struct conn *c);

@@ -1,0 +1,84 @@
+/* In: all that one slice of a handler wants of one session: field changes, messages to store, documents to send.
+ * Out: all of it, together and in order, or nothing. Why: a handler that fails half way leaves nothing half done, and a
+ * reply that is stored is not seen before it is. Fields and messages become one store transaction; the sends go out
+ * after its commit, behind those of earlier slices of the session; what is not stored goes out at once unless something
+ * earlier still waits.
+ * Thread: filled by one thread; committed from any worker; takes effect on the session's owner.
+ * Bound: EFFECTS_MAX messages plus sends, EFFECTS_BYTES bytes of both: E_FULL. */
+#pragma once
+#include "attr.h"
+#include "conn.h"
+#include "message.h"
+#include "session.h"
+#include "store.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EFFECTS_MAX 1024
+#define EFFECTS_BYTES (8u << 20)
+
+enum effects_text { EFFECTS_NAME, EFFECTS_MODEL, EFFECTS_ADMIN_ID, EFFECTS_ADMIN_NAME, EFFECTS_TEXTS };
+enum effects_flag { EFFECTS_HELP, EFFECTS_ASSISTED, EFFECTS_FLAGS };
+
+struct effects_send {
+  struct message *message; /* of a close: its reason */
+  uint64_t to, except;     /* connection ids; 0: everybody, nobody */
+  int close_code;          /* 0: a document */
+};
+
+struct effects {
+  struct post post; /* crosses back to where it was committed */
+  struct effects *next;
+  struct session *session;
+  struct conn *conn; /* whose message this answers, or NULL; reached even when it has left the session */
+  /* pending fields */
+  char *texts[EFFECTS_TEXTS]; /* NULL: unchanged */
+  signed char flags[EFFECTS_FLAGS]; /* -1: unchanged */
+  bool close;
+  int64_t tokens;
+  uint32_t *responses;
+  size_t response_count;
+  struct message_record *messages;
+  size_t message_count, message_room;
+  struct effects_send *sends;
+  size_t send_count, send_room;
+  size_t bytes;
+  uint64_t now_ms; /* wall time of the slice */
+  /* outcome */
+  bool owned; /* set by who fills it: the session's owner is committing, and something keeps it the owner */
+  bool settled, inserts;
+  int code;
+  struct mailbox *origin;
+  void (*done)(struct effects *e, void *arg); /* on the committing thread; takes e. NULL: freed */
+  void *arg;
+  uint64_t token; /* the caller's, untouched */
+  const struct effects_home *home;
+};
+
+/* What commits need of their worker; one per worker, immutable. */
+struct effects_home {
+  struct mailbox *here;
+  struct sessions *sessions;
+  struct store *store;                /* NULL: nothing can be stored (E_STORE) */
+  uint64_t (*now_ms)(void *arg);      /* monotonic */
+  void *arg;
+};
+
+/* References s and c. NULL when memory is out. */
+struct effects *effects_new(struct session *s, struct conn *c, uint64_t wall_ms) NODISCARD;
+void effects_free(struct effects *e);
+bool effects_empty(const struct effects *e);
+
+/* 0, E_FULL, UV_ENOMEM. append takes what the record owns, also on failure; send references the message. */
+int effects_set_text(struct effects *e, enum effects_text which, const char *text) NODISCARD;
+int effects_append(struct effects *e, struct message_record *record) NODISCARD;
+int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t except, int close_code) NODISCARD;
+int effects_response(struct effects *e, uint32_t ms) NODISCARD;
+
+/* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING;
+ * on success e->messages carry seq, id and duplicate. */
+void effects_commit(struct effects *e, const struct effects_home *home);
+/* Owner: an item that came through the inbox. Takes e. */
+void effects_apply(struct effects *e, const struct effects_home *home);

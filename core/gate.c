@@ -1,0 +1,185 @@
+/* In: the headers of a request. Out: who it is, or the exact refusal. Why: see gate.h. */
+#include "gate.h"
+
+#include "err.h"
+#include "metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+struct gate {
+  const struct config *config;
+  struct token_verifier *verifier;
+  struct slots *slots;
+  struct networks *trusted;
+  const char *origins, *cors;
+};
+
+static int new_parts(struct gate *g, char why[512]) {
+  const struct config *c = g->config;
+  struct token_options o = {.secret = config_string(c, SETTING_JWT_SECRET),
+                            .public_key_file = config_string(c, SETTING_JWT_PUBLIC_KEY_FILE),
+                            .require_exp = config_bool(c, SETTING_JWT_REQUIRE_EXP)};
+  int code = token_verifier_new(&o, &g->verifier, why);
+  if (code) {
+    return code;
+  }
+  char bad[64];
+  code = networks_new(config_string(c, SETTING_TRUSTED_PROXIES), &g->trusted, bad);
+  if (code) {
+    snprintf(why, 512, "TRUSTED_PROXIES: \"%s\" is not an address or network", bad);
+    return code;
+  }
+  g->slots = slots_new((uint32_t)config_int(c, SETTING_MAX_CONNECTIONS_PER_USER),
+                       (uint32_t)config_int(c, SETTING_MAX_CONNECTIONS));
+  return g->slots ? 0 : UV_ENOMEM;
+}
+
+int gate_new(const struct config *config, struct gate **out, char why[512]) {
+  struct gate *g = calloc(1, sizeof *g);
+  if (!g) {
+    return UV_ENOMEM;
+  }
+  g->config = config;
+  g->origins = config_string(config, SETTING_WS_ALLOWED_ORIGINS);
+  g->cors = config_string(config, SETTING_CORS_ALLOWED_ORIGINS);
+  int code = new_parts(g, why);
+  if (code) {
+    gate_free(g);
+    return code;
+  }
+  *out = g;
+  return 0;
+}
+
+void gate_free(struct gate *g) {
+  if (g->verifier) {
+    token_verifier_free(g->verifier);
+  }
+  if (g->slots) {
+    slots_free(g->slots);
+  }
+  if (g->trusted) {
+    networks_free(g->trusted);
+  }
+  free(g);
+}
+
+/* Whether word is an entry of a comma list; exact but for the blanks around it. */
+static bool listed(const char *list, const char *word) {
+  size_t len = strlen(word);
+  for (const char *p = list; *p;) {
+    p += strspn(p, ", \t");
+    size_t n = strcspn(p, ",");
+    size_t used = n;
+    while (used && (p[used - 1] == ' ' || p[used - 1] == '\t')) {
+      used--;
+    }
+    if (used == len && memcmp(p, word, len) == 0) {
+      return true;
+    }
+    p += n;
+  }
+  return false;
+}
+
+/* Whether a header that is a comma list of tokens has this one, in any case. */
+static bool has_token(const char *header, const char *token) {
+  size_t len = strlen(token);
+  for (const char *p = header ? header : ""; *p;) {
+    p += strspn(p, ", \t");
+    size_t n = strcspn(p, ", \t");
+    if (n == len && strncasecmp(p, token, len) == 0) {
+      return true;
+    }
+    p += n;
+  }
+  return false;
+}
+
+static bool same_host(const struct gate_request *r) {
+  const char *rest = strstr(r->origin, "://");
+  return rest && r->host && strcmp(rest + 3, r->host) == 0;
+}
+
+int gate_cors(const struct gate *g, const struct gate_request *r, const char **cors) {
+  *cors = NULL;
+  if (!*g->cors || !r->origin || same_host(r)) {
+    return 0;
+  }
+  if (!listed(g->cors, "*") && !listed(g->cors, r->origin)) {
+    return 403;
+  }
+  *cors = r->origin;
+  return strcmp(r->method, "OPTIONS") == 0 ? 204 : 0;
+}
+
+enum http_auth gate_identify(const struct gate *g, const char *authorization, int64_t now_s, struct identity **out) {
+  static const char scheme[] = "Bearer ";
+  const size_t skip = sizeof scheme - 1;
+  if (!authorization || strncmp(authorization, scheme, skip) != 0 || !authorization[skip]) {
+    return HTTP_AUTH_MISSING;
+  }
+  const char *token = authorization + skip;
+  return token_verify(g->verifier, token, strlen(token), now_s, out) ? HTTP_AUTH_INVALID : HTTP_AUTH_OK;
+}
+
+/* 16 bytes in base64: 22 digits and "==". */
+static bool key_valid(const char *key) {
+  return key && strlen(key) == 24 && strcmp(key + 22, "==") == 0 &&
+         strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") == 22;
+}
+
+static bool upgrade_valid(const struct gate_request *r) {
+  return has_token(r->connection, "upgrade") && has_token(r->upgrade, "websocket") && strcmp(r->method, "GET") == 0 &&
+         r->version && strcmp(r->version, "13") == 0 && key_valid(r->key);
+}
+
+static struct gate_refusal take_slot(struct gate *g, const struct identity *who) {
+  int code = slots_take(g->slots, who->user_id, strlen(who->user_id));
+  if (!code) {
+    return (struct gate_refusal){0};
+  }
+  metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"connection\"", 1);
+  return (struct gate_refusal){.status = code == E_LIMITED ? 429 : 503,
+                               .body = "Connection limit exceeded, please try again later\n",
+                               .user_limit = code == E_LIMITED};
+}
+
+struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int64_t now_s, struct identity **out) {
+  enum http_auth auth;
+  if (r->authorization || !r->token) {
+    auth = gate_identify(g, r->authorization, now_s, out);
+  } else {
+    auth = token_verify(g->verifier, r->token, strlen(r->token), now_s, out) ? HTTP_AUTH_INVALID : HTTP_AUTH_OK;
+  }
+  if (auth != HTTP_AUTH_OK) {
+    const char *body = auth == HTTP_AUTH_MISSING ? "Missing authentication token\n" : "Authentication failed\n";
+    return (struct gate_refusal){.status = 401, .body = body};
+  }
+  struct gate_refusal refusal = take_slot(g, *out);
+  if (refusal.status) {
+    return refusal;
+  }
+  if (!upgrade_valid(r)) {
+    refusal = (struct gate_refusal){.status = 400, .body = "Bad Request\n", .version_header = true};
+  } else if (*g->origins && !listed(g->origins, r->origin ? r->origin : "")) {
+    refusal = (struct gate_refusal){.status = 403, .body = "Forbidden\n", .version_header = true};
+  }
+  if (refusal.status) {
+    gate_leave(g, *out);
+    identity_unref(*out);
+    *out = NULL;
+  }
+  return refusal;
+}
+
+void gate_leave(struct gate *g, const struct identity *who) {
+  slots_give(g->slots, who->user_id, strlen(who->user_id));
+}
+
+const struct networks *gate_trusted(const struct gate *g) {
+  return g->trusted;
+}

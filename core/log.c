@@ -1,0 +1,203 @@
+/* In: an event with typed fields. Out: one line on standard error, key=value or JSON.
+ * Why: a line is built on the stack and leaves in one write(2), so lines of many threads never mix. What comes from
+ * outside is escaped: a value cannot end its line, forge a field, drive a terminal or make the JSON invalid. */
+#include "log.h"
+
+#include "err.h"
+#include "lock.h"
+#include "utf8.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 4096
+#define LINE_TAIL 24 /* room kept for a closing quote, the mark of a cut line, brace and newline */
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+
+/* Written once before other threads start. */
+static enum log_level lowest_level = LOG_INFO;
+static bool as_json;
+
+struct line {
+  size_t len;
+  bool cut;
+  char bytes[LINE_MAX_BYTES];
+};
+
+void log_setup(enum log_level lowest, bool json) {
+  lowest_level = lowest;
+  as_json = json;
+}
+
+int log_level_parse(const char *text, enum log_level *out) {
+  for (size_t i = 0; i < sizeof level_names / sizeof *level_names; i++)
+    if (strcmp(text, level_names[i]) == 0) {
+      *out = (enum log_level)i;
+      return 0;
+    }
+  return E_INVALID;
+}
+
+bool log_enabled(enum log_level level) {
+  return level >= lowest_level;
+}
+
+/* All of the bytes or none of them: a line is cut between characters, never inside an escape. */
+static void line_put(struct line *l, const char *bytes, size_t len) {
+  if (l->cut || l->len + len > sizeof l->bytes - LINE_TAIL) {
+    l->cut = true;
+    return;
+  }
+  memcpy(l->bytes + l->len, bytes, len);
+  l->len += len;
+}
+
+/* For what closes a thing that was opened: LINE_TAIL has the room. */
+static void line_close(struct line *l, const char *text) {
+  size_t len = strlen(text);
+  memcpy(l->bytes + l->len, text, len);
+  l->len += len;
+}
+
+/* C1 controls drive terminals, U+2028 and U+2029 end lines in some viewers. 0 when the sequence is harmless. */
+static unsigned sequence_control(const uint8_t *p, size_t n) {
+  if (n == 1)
+    return p[0] < 0x20 || p[0] == 0x7f ? 0x10000u | p[0] : 0;
+  if (n == 2)
+    return p[0] == 0xc2 && p[1] < 0xa0 ? p[1] : 0;
+  return n == 3 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9) ? 0x2000u | (p[2] - 0x80u) : 0;
+}
+
+/* The escape of what stands at text, or nothing when it can stand as it is. n: its bytes, 0 for an invalid one. */
+static bool escape(const char *text, size_t n, char out[8]) {
+  const uint8_t *p = (const uint8_t *)text;
+  if (n == 0) {
+    snprintf(out, 8, as_json ? "\\ufffd" : "\\x%02x", p[0]);
+    return true;
+  }
+  unsigned control = sequence_control(p, n);
+  if (control != 0) {
+    const char *known = memchr("\nn\rr\tt", p[0], 6);
+    if (n == 1 && known != NULL)
+      snprintf(out, 8, "\\%c", known[1]);
+    else
+      snprintf(out, 8, "\\u%04x", control & 0xffff);
+    return true;
+  }
+  if (*text == '"' || *text == '\\') {
+    snprintf(out, 8, "\\%c", *text);
+    return true;
+  }
+  return false;
+}
+
+static void line_put_escaped(struct line *l, const char *text) {
+  size_t left = strlen(text);
+  while (left > 0 && !l->cut) {
+    size_t n = utf8_sequence(text, left);
+    char escaped[8];
+    if (escape(text, n, escaped))
+      line_put(l, escaped, strlen(escaped));
+    else
+      line_put(l, text, n);
+    n = n > 0 ? n : 1;
+    text += n;
+    left -= n;
+  }
+}
+
+static bool can_stand_bare(const char *text) {
+  if (*text == 0)
+    return false;
+  for (size_t left = strnlen(text, LINE_MAX_BYTES), n; left > 0; left -= n, text += n) {
+    char escaped[8];
+    n = utf8_sequence(text, left);
+    if (n == 0 || *text == ' ' || *text == '=' || escape(text, n, escaped))
+      return false;
+  }
+  return true;
+}
+
+static void line_put_quoted(struct line *l, const char *text) {
+  line_put_escaped(l, text);
+  line_close(l, "\"");
+}
+
+/* Opens key=" or ,"key":" and says whether there was room for it. */
+static bool line_open(struct line *l, const char *key, const char *between) {
+  size_t before = l->len;
+  if (as_json) {
+    line_put(l, l->len == 0 ? "{\"" : ",\"", 2);
+    line_put_escaped(l, key);
+    line_put(l, "\":", 2);
+  } else {
+    if (l->len > 0)
+      line_put(l, " ", 1);
+    for (; *key != 0; key++) /* a key that could be taken for two, or for none, is made harmless */
+      line_put(l, *key <= ' ' || *key > '~' || strchr("=\"\\", *key) != NULL ? "_" : key, 1);
+    line_put(l, "=", 1);
+  }
+  line_put(l, between, strlen(between));
+  if (l->cut)
+    l->len = before;
+  return !l->cut;
+}
+
+static void line_text(struct line *l, const char *key, const char *text, bool quoted) {
+  quoted = quoted || as_json || !can_stand_bare(text);
+  if (!line_open(l, key, quoted ? "\"" : ""))
+    return;
+  if (quoted)
+    line_put_quoted(l, text);
+  else
+    line_put_escaped(l, text);
+}
+
+static void line_number(struct line *l, const char *key, int64_t number) {
+  char digits[24];
+  snprintf(digits, sizeof digits, "%" PRId64, number);
+  line_open(l, key, digits);
+}
+
+/* The one clock outside the worker: a line says when it was written, and nothing is decided by it. */
+static void line_time(struct line *l) {
+  struct timespec now;
+  struct tm utc;
+  char text[40], date[24];
+  clock_gettime(CLOCK_REALTIME, &now);
+  gmtime_r(&now.tv_sec, &utc);
+  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+  snprintf(text, sizeof text, "%s.%03ldZ", date, now.tv_nsec / 1000000);
+  line_text(l, "time", text, false);
+}
+
+void log_write(enum log_level level, const char *component, const char *message, const struct log_field *fields,
+               size_t count) {
+  assert(!lock_held()); /* a slow terminal must not stop whoever waits for that lock */
+  struct line l;        /* not cleared: four kilobytes per line */
+  l.len = 0;
+  l.cut = false;
+  line_time(&l);
+  line_text(&l, "level", level_names[level], false);
+  line_text(&l, "component", component, false);
+  line_text(&l, "msg", message, true);
+  for (size_t i = 0; i < count && !l.cut; i++) {
+    if (fields[i].text != NULL)
+      line_text(&l, fields[i].key, fields[i].text, false);
+    else
+      line_number(&l, fields[i].key, fields[i].number);
+  }
+  if (l.cut)
+    line_close(&l, as_json ? ",\"truncated\":true" : " truncated=true");
+  line_close(&l, as_json ? "}\n" : "\n");
+  ssize_t written;
+  do
+    written = write(STDERR_FILENO, l.bytes, l.len);
+  while (written < 0 && errno == EINTR); /* any other failure: there is nobody left to tell */
+}

@@ -1,0 +1,30 @@
+/* In: the text of one outgoing document. Out: one counted block of memory, header and text together.
+ * Why: the count is the only thing that changes after birth, so members on all workers read the text without a lock. */
+#include "message.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct message *message_new(const char *text, size_t len) {
+  if (len > SIZE_MAX - sizeof(struct message))
+    return NULL;
+  struct message *m = malloc(sizeof *m + len);
+  if (m == NULL)
+    return NULL;
+  atomic_init(&m->refs, 1);
+  m->len = len;
+  if (len > 0)
+    memcpy(m->text, text, len);
+  return m;
+}
+
+struct message *message_ref(struct message *m) {
+  atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+  return m;
+}
+
+void message_unref(struct message *m) {
+  if (m != NULL && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
+    free(m);
+}

@@ -1,0 +1,139 @@
+/* In: the folder of web pages. Out: each file, whole, by name. Why: see pages.h. */
+#include "pages.h"
+
+#include "err.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <uv.h>
+
+#define PAGES_MAX 256
+#define PAGE_BYTES_MAX (1u << 20)
+
+struct pages {
+  atomic_int refs;
+  size_t count;
+  struct page all[PAGES_MAX];
+};
+
+static const char *type_of(const char *name) {
+  static const struct {
+    const char *ending, *type;
+  } types[] = {{".html", "text/html; charset=utf-8"},
+               {".css", "text/css; charset=utf-8"},
+               {".js", "text/javascript; charset=utf-8"},
+               {".mjs", "text/javascript; charset=utf-8"},
+               {".svg", "image/svg+xml"},
+               {".png", "image/png"},
+               {".ico", "image/x-icon"},
+               {".json", "application/json; charset=utf-8"},
+               {".webmanifest", "application/manifest+json"},
+               {".txt", "text/plain; charset=utf-8"}};
+  const char *dot = strrchr(name, '.');
+  for (size_t i = 0; dot && i < sizeof types / sizeof *types; i++) {
+    if (strcmp(dot, types[i].ending) == 0) {
+      return types[i].type;
+    }
+  }
+  return NULL;
+}
+
+static bool name_ok(const char *name) {
+  return name[0] != '.' &&
+         name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")] == 0;
+}
+
+/* FNV-1a: tells versions of a file apart, nothing more. */
+static uint64_t fingerprint(const char *bytes, size_t len) {
+  uint64_t h = 14695981039346656037u;
+  for (size_t i = 0; i < len; i++) {
+    h = (h ^ (unsigned char)bytes[i]) * 1099511628211u;
+  }
+  return h;
+}
+
+static int read_page(const char *dir, const char *name, struct page *page, char why[512]) {
+  char path[4352];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  FILE *f = fopen(path, "rbe");
+  char *bytes = f ? malloc(PAGE_BYTES_MAX + 1) : NULL;
+  size_t len = bytes ? fread(bytes, 1, PAGE_BYTES_MAX + 1, f) : 0;
+  bool failed = !bytes || ferror(f) || len > PAGE_BYTES_MAX;
+  if (failed) {
+    snprintf(why, 512, "%.400s: %s", path, len > PAGE_BYTES_MAX ? "larger than 1 MiB" : strerror(errno));
+  }
+  if (f) {
+    fclose(f);
+  }
+  char *fitted = failed ? NULL : realloc(bytes, len ? len : 1);
+  *page = (struct page){.name = strdup(name), .type = type_of(name), .bytes = fitted, .len = len};
+  if (!fitted) {
+    free(bytes);
+    return failed ? E_INVALID : UV_ENOMEM;
+  }
+  snprintf(page->etag, sizeof page->etag, "\"%016llx\"", (unsigned long long)fingerprint(fitted, len));
+  return page->name ? 0 : UV_ENOMEM;
+}
+
+int pages_load(const char *dir, struct pages **out, char why[512]) {
+  DIR *d = opendir(dir);
+  if (!d) {
+    snprintf(why, 512, "WEB_DIR: %s: %s", dir, strerror(errno));
+    return uv_translate_sys_error(errno);
+  }
+  struct pages *p = calloc(1, sizeof *p);
+  int code = p ? 0 : UV_ENOMEM;
+  if (p) {
+    atomic_init(&p->refs, 1);
+  }
+  for (struct dirent *e; !code && (e = readdir(d));) {
+    if (!name_ok(e->d_name) || !type_of(e->d_name)) {
+      continue;
+    }
+    if (p->count == PAGES_MAX) {
+      snprintf(why, 512, "WEB_DIR: %s: more than %d files", dir, PAGES_MAX);
+      code = E_TOO_BIG;
+    } else {
+      code = read_page(dir, e->d_name, &p->all[p->count++], why);
+    }
+  }
+  closedir(d);
+  if (code) {
+    pages_unref(p);
+    return code;
+  }
+  *out = p;
+  return 0;
+}
+
+struct pages *pages_ref(struct pages *p) {
+  atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+  return p;
+}
+
+void pages_unref(struct pages *p) {
+  if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) {
+    return;
+  }
+  for (size_t i = 0; i < p->count; i++) {
+    free((char *)p->all[i].name);
+    free((char *)p->all[i].bytes);
+  }
+  free(p);
+}
+
+const struct page *pages_find(const struct pages *p, const char *name) {
+  for (size_t i = 0; i < p->count; i++) {
+    if (strcmp(p->all[i].name, name) == 0) {
+      return &p->all[i];
+    }
+  }
+  return NULL;
+}

@@ -1,0 +1,358 @@
+/* In: what connections send and what handlers change. Out: one conversation, consistent for every thread.
+ * Why: see session.h. This file is one session; the table of all of them is sessions.c. */
+#include "session_impl.h"
+
+#include "err.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+int session_record_copy(struct session_record *to, const struct session_record *from) {
+  *to = *from;
+  char **strings[] = {&to->user_id, &to->name, &to->model_id, &to->assisting_admin_id, &to->assisting_admin_name};
+  bool failed = false;
+  for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
+    if (*strings[i] && !(*strings[i] = strdup(*strings[i]))) {
+      failed = true;
+    }
+  }
+  if (failed) {
+    session_record_deinit(to);
+    return UV_ENOMEM;
+  }
+  return 0;
+}
+
+struct session *session_new(const struct session_record *record, bool stored, struct mailbox *owner, size_t inbox_limit,
+                            void (*run)(struct post *)) {
+  struct session *s = calloc(1, sizeof *s);
+  if (!s || session_record_copy(&s->record, record)) {
+    free(s);
+    return NULL;
+  }
+  rwlock_init(&s->lock);
+  atomic_init(&s->refs, 1);
+  s->stored = stored;
+  s->owner = owner;
+  s->inbox_limit = inbox_limit;
+  s->post.run = run;
+  s->inbox_tail = &s->inbox;
+  s->later_tail = &s->later;
+  return s;
+}
+
+struct session *session_ref(struct session *s) {
+  atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+  return s;
+}
+
+static void items_free(struct item *item) {
+  while (item) {
+    struct item *next = item->next;
+    item_free(item);
+    item = next;
+  }
+}
+
+void session_unref(struct session *s) {
+  if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) {
+    return;
+  }
+  assert(!s->out.head);
+  for (size_t i = 0; i < s->member_count; i++) {
+    conn_unref(s->members[i]);
+  }
+  free(s->members);
+  items_free(s->inbox);
+  items_free(s->later);
+  session_record_deinit(&s->record);
+  rwlock_deinit(&s->lock);
+  free(s);
+}
+
+session_handle session_id_handle(const struct session *s) {
+  return s->handle;
+}
+
+const char *session_id(const struct session *s) {
+  return s->record.id;
+}
+
+const char *session_user(const struct session *s) {
+  return s->record.user_id;
+}
+
+/* The lock of a session is the rwlock inside it; clang cannot see that two capabilities are one. */
+void session_lock_read(const struct session *s) NO_THREAD_SAFETY_ANALYSIS {
+  rwlock_read(&((struct session *)s)->lock);
+}
+
+void session_unlock_read(const struct session *s) NO_THREAD_SAFETY_ANALYSIS {
+  rwlock_read_release(&((struct session *)s)->lock);
+}
+
+void session_lock_write(struct session *s) NO_THREAD_SAFETY_ANALYSIS {
+  rwlock_write(&s->lock);
+}
+
+void session_unlock_write(struct session *s) NO_THREAD_SAFETY_ANALYSIS {
+  rwlock_write_release(&s->lock);
+}
+
+const struct session_record *session_fields(const struct session *s) {
+  return &s->record;
+}
+
+struct session_record *session_edit(struct session *s) {
+  return &s->record;
+}
+
+int session_set_text(struct session *s, char **field, const char *text) {
+  (void)s;
+  char *copy = strdup(text);
+  if (!copy) {
+    return UV_ENOMEM;
+  }
+  free(*field);
+  *field = copy;
+  return 0;
+}
+
+void session_add_response(struct session *s, uint32_t ms) {
+  struct session_record *r = &s->record;
+  const uint32_t most = sizeof r->responses / sizeof *r->responses;
+  if (r->response_count == most) {
+    memmove(r->responses, r->responses + 1, (most - 1) * sizeof *r->responses);
+    r->response_count--;
+  }
+  r->responses[r->response_count++] = ms;
+  uint64_t sum = 0;
+  r->max_response_ms = 0;
+  for (uint32_t i = 0; i < r->response_count; i++) {
+    sum += r->responses[i];
+    if (r->responses[i] > r->max_response_ms) {
+      r->max_response_ms = r->responses[i];
+    }
+  }
+  r->avg_response_ms = (int64_t)(sum / r->response_count);
+}
+
+bool session_stored(const struct session *s) {
+  return s->stored;
+}
+
+void session_set_stored(struct session *s, bool stored) {
+  s->stored = stored;
+}
+
+size_t session_member_count(const struct session *s) {
+  return s->member_count;
+}
+
+static bool nothing_waits(const struct session *s) {
+  return s->holds == 0 && !s->scheduled && s->waiting == 0;
+}
+
+int session_join(struct session *s, struct conn *c, uint64_t now_ms) {
+  int code = 0;
+  session_lock_write(s);
+  for (size_t i = 0; i < s->member_count; i++) {
+    code = s->members[i] == c ? E_DUPLICATE : code;
+  }
+  if (!code && s->member_count == s->member_room) {
+    size_t room = s->member_room ? s->member_room * 2 : 1;
+    struct conn **grown = realloc(s->members, room * sizeof *grown);
+    if (grown) {
+      s->members = grown;
+      s->member_room = room;
+    } else {
+      code = UV_ENOMEM;
+    }
+  }
+  if (!code) {
+    if (s->member_count == 0 && nothing_waits(s)) {
+      s->owner = conn_home(c);
+    }
+    s->members[s->member_count++] = conn_ref(c);
+    s->touched_ms = now_ms;
+  }
+  session_unlock_write(s);
+  return code;
+}
+
+void session_leave(struct session *s, struct conn *c, uint64_t now_ms) {
+  bool found = false;
+  session_lock_write(s);
+  for (size_t i = 0; i < s->member_count; i++) {
+    if (s->members[i] == c) {
+      s->members[i] = s->members[--s->member_count];
+      found = true;
+      break;
+    }
+  }
+  s->touched_ms = now_ms;
+  session_unlock_write(s);
+  if (found) {
+    conn_unref(c);
+  }
+}
+
+size_t session_members(struct session *s, struct conn **out, size_t max) {
+  session_lock_read(s);
+  size_t count = s->member_count;
+  for (size_t i = 0; i < count && i < max; i++) {
+    out[i] = conn_ref(s->members[i]);
+  }
+  session_unlock_read(s);
+  return count;
+}
+
+struct conn *session_member(struct session *s, uint64_t id) {
+  struct conn *found = NULL;
+  session_lock_read(s);
+  for (size_t i = 0; i < s->member_count && !found; i++) {
+    if (conn_id(s->members[i]) == id) {
+      found = conn_ref(s->members[i]);
+    }
+  }
+  session_unlock_read(s);
+  return found;
+}
+
+struct item *item_new(enum item_kind kind, struct conn *c, const char *text, size_t len) {
+  struct item *i = malloc(sizeof *i + len + 1);
+  if (!i) {
+    return NULL;
+  }
+  *i = (struct item){.kind = kind, .conn = c ? conn_ref(c) : NULL, .len = len};
+  if (len) {
+    memcpy(i->text, text, len);
+  }
+  i->text[len] = 0;
+  return i;
+}
+
+void item_free(struct item *i) {
+  conn_unref(i->conn);
+  free(i);
+}
+
+static void schedule(struct session *s, struct mailbox **wake) {
+  *wake = NULL;
+  if (!s->scheduled) {
+    s->scheduled = true;
+    session_ref(s); /* for the ready list or the post */
+    *wake = s->owner;
+  }
+}
+
+int session_put(struct session *s, struct item *item, struct mailbox **wake) {
+  int code = 0;
+  *wake = NULL;
+  session_lock_write(s);
+  if (item->kind == ITEM_TEXT && s->waiting >= s->inbox_limit) {
+    code = E_FULL;
+  } else {
+    item->next = NULL;
+    *s->inbox_tail = item;
+    s->inbox_tail = &item->next;
+    s->waiting++;
+    schedule(s, wake);
+  }
+  session_unlock_write(s);
+  return code;
+}
+
+void session_post(struct session *s, struct mailbox *owner) {
+  mailbox_put(owner, &s->post);
+}
+
+struct session *session_of_post(struct post *post) {
+  return (struct session *)((char *)post - offsetof(struct session, post));
+}
+
+static struct item *pop(struct item **head, struct item ***tail) {
+  struct item *item = *head;
+  if (item && !(*head = item->next)) {
+    *tail = head;
+  }
+  return item;
+}
+
+struct item *session_take(struct session *s) {
+  session_lock_write(s);
+  struct item *item = s->busy ? NULL : pop(&s->later, &s->later_tail);
+  if (!item) {
+    item = pop(&s->inbox, &s->inbox_tail);
+  }
+  if (item) {
+    s->waiting--;
+  } else {
+    s->scheduled = false;
+  }
+  session_unlock_write(s);
+  return item;
+}
+
+void session_later(struct session *s, struct item *item) {
+  session_lock_write(s);
+  item->next = NULL;
+  *s->later_tail = item;
+  s->later_tail = &item->next;
+  s->waiting++;
+  session_unlock_write(s);
+}
+
+bool session_busy(const struct session *s) {
+  return s->busy;
+}
+
+void session_set_busy(struct session *s, bool busy, struct mailbox **wake) {
+  *wake = NULL;
+  session_lock_write(s);
+  s->busy = busy;
+  if (!busy && s->waiting) {
+    schedule(s, wake);
+  }
+  session_unlock_write(s);
+}
+
+void session_hold(struct session *s) {
+  session_lock_write(s);
+  s->holds++;
+  session_unlock_write(s);
+}
+
+bool session_hold_if_owner(struct session *s, const struct mailbox *here) {
+  session_lock_write(s);
+  bool owner = s->owner == here;
+  s->holds += owner;
+  session_unlock_write(s);
+  return owner;
+}
+
+void session_unhold(struct session *s, uint64_t now_ms) {
+  session_lock_write(s);
+  assert(s->holds > 0);
+  s->holds--;
+  s->touched_ms = now_ms;
+  session_unlock_write(s);
+}
+
+struct out_queue *session_out(struct session *s) {
+  return &s->out;
+}
+
+struct session **session_ready_link(struct session *s) {
+  return &s->ready_next;
+}
+
+void *session_asker(const struct session *s) {
+  return s->asker;
+}
+
+void session_set_asker(struct session *s, void *asker) {
+  s->asker = asker;
+}

@@ -1,0 +1,131 @@
+/* In: what connections send and what handlers change. Out: one conversation, consistent for every thread.
+ * Why: every conversation of the process is here: found by id, handle and user; its fields behind one reader-writer
+ * lock; its members; its inbox, which keeps one order whatever thread a message came from.
+ * Threads: a session is owned by one worker, which alone runs its handlers and fans out; all others go through the lock
+ * (taken inside, or shown by REQUIRES) or through the inbox. No function here calls out, does I/O or sees Lua.
+ * Bounds: MAX_SESSIONS in memory (E_FULL), INBOX_LIMIT items each (E_FULL), members by MAX_CONNECTIONS_PER_USER. */
+#pragma once
+#include "attr.h"
+#include "conn.h"
+#include "mailbox.h"
+#include "store.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct CAPABILITY("session") session;
+struct sessions;
+struct effects;
+
+typedef uint64_t session_handle; /* never used twice; 0: none */
+
+/* ---- the table; any thread ---- */
+
+/* run: of the post by which a session asks its owner to be drained; see session_of_post. */
+struct sessions *sessions_new(size_t max, size_t inbox_limit, void (*run)(struct post *)) NODISCARD;
+/* All workers have stopped. */
+void sessions_free(struct sessions *t);
+/* A new reference, or NULL. */
+struct session *sessions_get(struct sessions *t, session_handle handle) NODISCARD;
+struct session *sessions_find(struct sessions *t, const char *id) NODISCARD;
+/* Check and act under one lock: *out is, with a new reference, the session of that id if it is in memory; else, for a
+ * draft (not stored), the user's active session if there is one; else a new session of this record (copied).
+ * stored: the record came from the store. 0, E_FULL, UV_ENOMEM. */
+int sessions_enter(struct sessions *t, const struct session_record *record, bool stored, struct mailbox *owner,
+                   uint64_t now_ms, struct session **out) NODISCARD;
+struct session *sessions_active(struct sessions *t, const char *user_id) NODISCARD;
+/* It has ended: the user's next session will be a new one. */
+void sessions_ended(struct sessions *t, struct session *s);
+/* Forgets sessions without members, waiting work or handlers: stored ones idle since now_ms − ttl_ms, drafts at once.
+ * How many. */
+size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms);
+size_t sessions_count(struct sessions *t);
+/* To every connection of a user, whatever conversation it is in. */
+void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here);
+
+/* ---- one session ---- */
+
+struct session *session_ref(struct session *s);
+void session_unref(struct session *s);
+
+/* Immutable: any thread, no lock. */
+session_handle session_id_handle(const struct session *s);
+const char *session_id(const struct session *s);
+const char *session_user(const struct session *s);
+
+void session_lock_read(const struct session *s) ACQUIRE_SHARED(*s);
+void session_unlock_read(const struct session *s) RELEASE_SHARED(*s);
+void session_lock_write(struct session *s) ACQUIRE(*s);
+void session_unlock_write(struct session *s) RELEASE(*s);
+
+/* Borrowed until the lock is let go. Strings may be NULL: "". */
+const struct session_record *session_fields(const struct session *s) REQUIRES_SHARED(*s);
+struct session_record *session_edit(struct session *s) REQUIRES(*s);
+/* Copies text; a text that cannot be copied stays as it was (UV_ENOMEM). */
+int session_set_text(struct session *s, char **field, const char *text) REQUIRES(*s) NODISCARD;
+/* The last 100 are kept. */
+void session_add_response(struct session *s, uint32_t ms) REQUIRES(*s);
+bool session_stored(const struct session *s) REQUIRES_SHARED(*s);
+void session_set_stored(struct session *s, bool stored) REQUIRES(*s);
+size_t session_member_count(const struct session *s) REQUIRES_SHARED(*s);
+/* Deep copy; 0 or UV_ENOMEM (nothing is left behind). */
+int session_record_copy(struct session_record *to, const struct session_record *from) NODISCARD;
+
+/* Members; any thread, lock inside. join: 0, UV_ENOMEM, E_DUPLICATE. When nothing of the session is waiting or parked and
+ * nobody was in it, the home of the newcomer becomes its owner. */
+int session_join(struct session *s, struct conn *c, uint64_t now_ms) NODISCARD;
+void session_leave(struct session *s, struct conn *c, uint64_t now_ms);
+/* New references to at most max members into out[]; how many there are. */
+size_t session_members(struct session *s, struct conn **out, size_t max);
+/* A new reference, or NULL. */
+struct conn *session_member(struct session *s, uint64_t conn_id) NODISCARD;
+
+/* ---- inbox ---- */
+
+enum item_kind {
+  ITEM_CONNECT, /* conn has joined */
+  ITEM_TEXT,    /* conn sent text */
+  ITEM_EFFECTS  /* a handler elsewhere changes this session */
+};
+struct item {
+  struct item *next;
+  enum item_kind kind;
+  struct conn *conn;       /* a reference, or NULL */
+  struct effects *effects; /* ITEM_EFFECTS */
+  size_t len;
+  char text[]; /* len bytes and a NUL */
+};
+struct item *item_new(enum item_kind kind, struct conn *c, const char *text, size_t len) NODISCARD;
+void item_free(struct item *i); /* lets conn go; effects must have been taken */
+
+/* Any thread. Takes the item; ITEM_TEXT counts against the bound: E_FULL, the caller keeps it. *wake: the session has to
+ * be brought to its owner: by session_post, or directly when the caller is the owner. */
+int session_put(struct session *s, struct item *item, struct mailbox **wake) NODISCARD;
+void session_post(struct session *s, struct mailbox *owner);
+struct session *session_of_post(struct post *post);
+
+/* ---- owner only ---- */
+
+/* The next item; ownership moves out. NULL: nothing now, the session is off the ready list. While the session is busy an
+ * item may be given back with session_later: it comes again, first, when the session is idle. */
+struct item *session_take(struct session *s) NODISCARD;
+void session_later(struct session *s, struct item *item);
+bool session_busy(const struct session *s);
+/* A queued handler parks (true) or ends (false). *wake as in session_put. */
+void session_set_busy(struct session *s, bool busy, struct mailbox **wake);
+/* Anything that has to stay with the owner: parked handlers, commits on their way. */
+void session_hold(struct session *s);
+/* Any thread: holds, and is true, when `here` is the owner. */
+bool session_hold_if_owner(struct session *s, const struct mailbox *here) NODISCARD;
+void session_unhold(struct session *s, uint64_t now_ms);
+
+/* Sends that wait for a commit, in order. */
+struct out_queue {
+  struct effects *head, *tail;
+};
+struct out_queue *session_out(struct session *s);
+/* Whoever waits for the next user message, or NULL; the caller's own pointer. */
+void *session_asker(const struct session *s);
+void session_set_asker(struct session *s, void *asker);
+struct session **session_ready_link(struct session *s); /* of the worker's ready list */

@@ -1,0 +1,49 @@
+/* In: nothing. Out: the inside of a session, for session.c and sessions.c only.
+ * Why: the table and the single session are two files, but nobody else may see these fields. */
+#pragma once
+#include "lock.h"
+#include "session.h"
+
+#include <stdatomic.h>
+#include <uthash.h>
+
+struct user {
+  char *id;
+  struct session *active;   /* not ended; borrowed: it is in the table */
+  struct session *sessions; /* all of this user in memory, linked by user_next */
+  size_t session_count;
+  UT_hash_handle hh;
+};
+
+struct session {
+  struct rwlock lock;
+  atomic_int refs;
+  /* immutable */
+  session_handle handle;
+  size_t inbox_limit;
+  /* guarded by the table's lock */
+  struct user *user;
+  struct session *user_next;
+  UT_hash_handle by_id, by_handle;
+  bool in_table;
+  /* guarded by lock */
+  struct session_record record; /* record.id and record.user_id are immutable */
+  bool stored, scheduled;
+  struct mailbox *owner;
+  struct conn **members;
+  size_t member_count, member_room;
+  struct item *inbox, **inbox_tail;
+  struct item *later, **later_tail;
+  size_t waiting; /* items in inbox and later */
+  unsigned holds;
+  uint64_t touched_ms;
+  bool busy; /* written under the lock by the owner, so the owner may read it without */
+  /* owner only */
+  struct post post;
+  struct out_queue out;
+  struct session *ready_next;
+  void *asker;
+};
+
+struct session *session_new(const struct session_record *record, bool stored, struct mailbox *owner, size_t inbox_limit,
+                            void (*run)(struct post *)) NODISCARD;

@@ -1,0 +1,277 @@
+/* In: ids, handles, users. Out: the session of each, at most one active per user.
+ * Why: check and act happen under this table's one lock, so two devices that connect at the same instant get the same
+ * conversation. No session's lock is taken under it: a thread holds at most one lock. */
+#include "session_impl.h"
+
+#include "err.h"
+#include "metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+struct sessions {
+  struct lock lock;
+  size_t max, inbox_limit;
+  void (*run)(struct post *);
+  session_handle last;
+  struct session *by_id, *by_handle;
+  struct user *users;
+};
+
+struct sessions *sessions_new(size_t max, size_t inbox_limit, void (*run)(struct post *)) {
+  struct sessions *t = calloc(1, sizeof *t);
+  if (t) {
+    lock_init(&t->lock);
+    t->max = max;
+    t->inbox_limit = inbox_limit;
+    t->run = run;
+  }
+  return t;
+}
+
+static void unlink_user(struct sessions *t, struct session *s) {
+  struct user *u = s->user;
+  struct session **link = &u->sessions;
+  while (*link != s) {
+    link = &(*link)->user_next;
+  }
+  *link = s->user_next;
+  u->session_count--;
+  if (u->active == s) {
+    u->active = NULL;
+    metrics_add(METRIC_ACTIVE_SESSIONS, -1);
+  }
+  if (!u->sessions) {
+    HASH_DELETE(hh, t->users, u);
+    free(u->id);
+    free(u);
+  }
+}
+
+static void take_out(struct sessions *t, struct session *s) {
+  HASH_DELETE(by_id, t->by_id, s);
+  HASH_DELETE(by_handle, t->by_handle, s);
+  unlink_user(t, s);
+  s->in_table = false;
+}
+
+void sessions_free(struct sessions *t) {
+  struct session *s, *next;
+  HASH_ITER(by_handle, t->by_handle, s, next) {
+    take_out(t, s);
+    session_unref(s);
+  }
+  lock_deinit(&t->lock);
+  free(t);
+}
+
+struct session *sessions_get(struct sessions *t, session_handle handle) {
+  struct session *s;
+  lock_acquire(&t->lock);
+  HASH_FIND(by_handle, t->by_handle, &handle, sizeof handle, s);
+  if (s) {
+    session_ref(s);
+  }
+  lock_release(&t->lock);
+  return s;
+}
+
+static struct session *find_id(struct sessions *t, const char *id) {
+  struct session *s;
+  HASH_FIND(by_id, t->by_id, id, strlen(id), s);
+  return s;
+}
+
+static struct user *find_user(struct sessions *t, const char *user_id) {
+  struct user *u;
+  HASH_FIND(hh, t->users, user_id, strlen(user_id), u);
+  return u;
+}
+
+struct session *sessions_find(struct sessions *t, const char *id) {
+  lock_acquire(&t->lock);
+  struct session *s = find_id(t, id);
+  if (s) {
+    session_ref(s);
+  }
+  lock_release(&t->lock);
+  return s;
+}
+
+struct session *sessions_active(struct sessions *t, const char *user_id) {
+  lock_acquire(&t->lock);
+  struct user *u = find_user(t, user_id);
+  struct session *s = u && u->active ? session_ref(u->active) : NULL;
+  lock_release(&t->lock);
+  return s;
+}
+
+static struct user *user_of(struct sessions *t, const char *user_id) {
+  struct user *u = find_user(t, user_id);
+  if (u) {
+    return u;
+  }
+  u = calloc(1, sizeof *u);
+  if (!u || !(u->id = strdup(user_id))) {
+    free(u);
+    return NULL;
+  }
+  HASH_ADD_KEYPTR(hh, t->users, u->id, strlen(u->id), u);
+  return u;
+}
+
+/* Under the table's lock; s is new and nobody else's, so its fields may be read without its own lock. */
+static void put_in(struct sessions *t, struct session *s, struct user *u) {
+  s->handle = ++t->last;
+  s->user = u;
+  s->user_next = u->sessions;
+  u->sessions = s;
+  u->session_count++;
+  s->in_table = true;
+  HASH_ADD_KEYPTR(by_id, t->by_id, s->record.id, strlen(s->record.id), s);
+  HASH_ADD(by_handle, t->by_handle, handle, sizeof s->handle, s);
+  if (!u->active && s->record.end_ms == 0) {
+    u->active = s;
+    metrics_add(METRIC_ACTIVE_SESSIONS, 1);
+  }
+}
+
+static int enter_locked(struct sessions *t, struct session *fresh, struct session **out) {
+  const struct session_record *r = &fresh->record;
+  struct session *s = find_id(t, r->id);
+  if (!s && !fresh->stored) {
+    struct user *u = find_user(t, r->user_id);
+    s = u ? u->active : NULL;
+  }
+  if (s) {
+    *out = session_ref(s);
+    return E_DUPLICATE;
+  }
+  if (HASH_CNT(by_handle, t->by_handle) >= t->max) {
+    return E_FULL;
+  }
+  struct user *u = user_of(t, r->user_id);
+  if (!u) {
+    return UV_ENOMEM;
+  }
+  put_in(t, fresh, u);
+  *out = session_ref(fresh);
+  return 0;
+}
+
+int sessions_enter(struct sessions *t, const struct session_record *record, bool stored, struct mailbox *owner,
+                   uint64_t now_ms, struct session **out) {
+  struct session *fresh = session_new(record, stored, owner, t->inbox_limit, t->run);
+  if (!fresh) {
+    return UV_ENOMEM;
+  }
+  fresh->touched_ms = now_ms;
+  lock_acquire(&t->lock);
+  int code = enter_locked(t, fresh, out);
+  lock_release(&t->lock);
+  if (code) {
+    session_unref(fresh);
+  }
+  return code == E_DUPLICATE ? 0 : code;
+}
+
+void sessions_ended(struct sessions *t, struct session *s) {
+  lock_acquire(&t->lock);
+  if (s->in_table && s->user->active == s) {
+    s->user->active = NULL;
+    metrics_add(METRIC_ACTIVE_SESSIONS, -1);
+  }
+  lock_release(&t->lock);
+}
+
+/* Whether it may be forgotten, judged under its own lock. */
+static bool idle(struct session *s, uint64_t now_ms, uint64_t ttl_ms) {
+  session_lock_read(s);
+  bool quiet = s->member_count == 0 && s->holds == 0 && !s->scheduled && s->waiting == 0;
+  bool over = !s->stored || now_ms - s->touched_ms >= ttl_ms;
+  session_unlock_read(s);
+  return quiet && over;
+}
+
+#define SWEEP_CHUNK 256
+
+/* Copies references out of the table, starting behind handle `after`. */
+static size_t chunk(struct sessions *t, session_handle *after, struct session **out) {
+  size_t count = 0;
+  lock_acquire(&t->lock);
+  struct session *s = t->by_handle;
+  if (*after) {
+    HASH_FIND(by_handle, t->by_handle, after, sizeof *after, s);
+    s = s ? s->by_handle.next : NULL;
+  }
+  for (; s && count < SWEEP_CHUNK; s = s->by_handle.next) {
+    out[count++] = session_ref(s);
+    *after = s->handle;
+  }
+  lock_release(&t->lock);
+  return count;
+}
+
+size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms) {
+  struct session *found[SWEEP_CHUNK];
+  session_handle after = 0;
+  size_t gone = 0, count;
+  while ((count = chunk(t, &after, found)) > 0) {
+    session_handle last = after;
+    for (size_t i = 0; i < count; i++) {
+      struct session *s = found[i];
+      bool remove = idle(s, now_ms, ttl_ms);
+      if (remove) {
+        lock_acquire(&t->lock);
+        /* Two references mean the table's and ours: nobody can have found it since it was judged. */
+        remove = s->in_table && atomic_load(&s->refs) == 2;
+        if (remove && s->handle == last) {
+          after = s->by_handle.prev ? ((struct session *)s->by_handle.prev)->handle : 0;
+        }
+        if (remove) {
+          take_out(t, s);
+        }
+        lock_release(&t->lock);
+      }
+      if (remove) {
+        session_unref(s);
+        gone++;
+      }
+      session_unref(s);
+    }
+    if (count < SWEEP_CHUNK) {
+      break;
+    }
+  }
+  return gone;
+}
+
+size_t sessions_count(struct sessions *t) {
+  lock_acquire(&t->lock);
+  size_t count = HASH_CNT(by_handle, t->by_handle);
+  lock_release(&t->lock);
+  return count;
+}
+
+void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here) {
+  lock_acquire(&t->lock);
+  struct user *u = find_user(t, user_id);
+  size_t count = u ? u->session_count : 0;
+  struct session **found = count ? calloc(count, sizeof(struct session *)) : NULL;
+  size_t used = 0;
+  for (struct session *s = found ? u->sessions : NULL; s; s = s->user_next) {
+    found[used++] = session_ref(s);
+  }
+  lock_release(&t->lock);
+  for (size_t i = 0; i < used; i++) {
+    struct conn *members[64];
+    size_t members_found = session_members(found[i], members, 64);
+    for (size_t k = 0; k < members_found && k < 64; k++) {
+      conn_send(members[k], m, here);
+      conn_unref(members[k]);
+    }
+    session_unref(found[i]);
+  }
+  free(found);
+}

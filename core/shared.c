@@ -1,0 +1,200 @@
+/* In: keys and small values from every worker's scripts. Out: the same, seen by all at once. Why: see shared.h. */
+#include "shared.h"
+
+#include "err.h"
+#include "lock.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <uv.h>
+
+#define ENTRY_COST 64
+
+struct entry {
+  UT_hash_handle hh;
+  struct shared_value value;
+  uint64_t expires_ms; /* 0: never */
+  size_t key_len;
+  char key[];
+};
+
+struct shared {
+  struct lock lock;
+  size_t max_keys, max_bytes, bytes;
+  struct entry *all;
+};
+
+struct shared *shared_new(size_t max_keys, size_t max_bytes) {
+  struct shared *s = calloc(1, sizeof *s);
+  if (s) {
+    lock_init(&s->lock);
+    s->max_keys = max_keys;
+    s->max_bytes = max_bytes;
+  }
+  return s;
+}
+
+static size_t cost(size_t key_len, const struct shared_value *v) {
+  return key_len + ENTRY_COST + (v->type == SHARED_TEXT ? v->len : 0);
+}
+
+static void drop(struct shared *s, struct entry *e) {
+  s->bytes -= cost(e->key_len, &e->value);
+  HASH_DELETE(hh, s->all, e);
+  free(e->value.text);
+  free(e);
+}
+
+void shared_free(struct shared *s) {
+  struct entry *e, *next;
+  HASH_ITER(hh, s->all, e, next) {
+    drop(s, e);
+  }
+  lock_deinit(&s->lock);
+  free(s);
+}
+
+static bool expired(const struct entry *e, uint64_t now_ms) {
+  return e->expires_ms && e->expires_ms <= now_ms;
+}
+
+static struct entry *find(struct shared *s, const char *key, size_t key_len, uint64_t now_ms) {
+  struct entry *e;
+  HASH_FIND(hh, s->all, key, key_len, e);
+  if (e && expired(e, now_ms)) {
+    drop(s, e);
+    e = NULL;
+  }
+  return e;
+}
+
+static void sweep(struct shared *s, uint64_t now_ms) {
+  struct entry *e, *next;
+  HASH_ITER(hh, s->all, e, next) {
+    if (expired(e, now_ms)) {
+      drop(s, e);
+    }
+  }
+}
+
+static bool fits(const struct shared *s, size_t more_keys, size_t more_bytes) {
+  return HASH_COUNT(s->all) + more_keys <= s->max_keys && s->bytes + more_bytes <= s->max_bytes;
+}
+
+/* Under the lock. Takes value->text on success. */
+static int put(struct shared *s, const char *key, size_t key_len, const struct shared_value *v, uint64_t expires_ms,
+               uint64_t now_ms) {
+  size_t need = cost(key_len, v);
+  struct entry *old = find(s, key, key_len, now_ms);
+  size_t back = old ? cost(key_len, &old->value) : 0;
+  if (!fits(s, !old, need > back ? need - back : 0)) {
+    sweep(s, now_ms);
+    if (!fits(s, !old, need > back ? need - back : 0)) {
+      return E_FULL;
+    }
+  }
+  struct entry *e = calloc(1, sizeof *e + key_len);
+  if (!e) {
+    return UV_ENOMEM;
+  }
+  if (old) {
+    drop(s, old);
+  }
+  e->value = *v;
+  e->expires_ms = expires_ms;
+  e->key_len = key_len;
+  memcpy(e->key, key, key_len);
+  HASH_ADD(hh, s->all, key, key_len, e);
+  s->bytes += need;
+  return 0;
+}
+
+int shared_set(struct shared *s, const char *key, size_t key_len, const struct shared_value *v, uint64_t ttl_ms,
+               uint64_t now_ms) {
+  if (key_len == 0 || key_len > SHARED_KEY_MAX) {
+    return E_INVALID;
+  }
+  struct shared_value copy = *v;
+  if (v->type == SHARED_TEXT) {
+    copy.text = malloc(v->len + 1);
+    if (!copy.text) {
+      return UV_ENOMEM;
+    }
+    memcpy(copy.text, v->text, v->len);
+    copy.text[v->len] = 0;
+  } else {
+    copy.text = NULL;
+  }
+  int code = 0;
+  lock_acquire(&s->lock);
+  if (v->type == SHARED_NONE) {
+    struct entry *e = find(s, key, key_len, now_ms);
+    if (e) {
+      drop(s, e);
+    } else {
+      code = E_NOT_FOUND;
+    }
+  } else {
+    code = put(s, key, key_len, &copy, ttl_ms ? now_ms + ttl_ms : 0, now_ms);
+  }
+  lock_release(&s->lock);
+  if (code) {
+    free(copy.text);
+  }
+  return code;
+}
+
+int shared_get(struct shared *s, const char *key, size_t key_len, uint64_t now_ms, struct shared_value *out) {
+  int code = 0;
+  *out = (struct shared_value){.type = SHARED_NONE};
+  lock_acquire(&s->lock);
+  struct entry *e = find(s, key, key_len, now_ms);
+  if (e) {
+    *out = e->value;
+    if (e->value.type == SHARED_TEXT) {
+      out->text = malloc(e->value.len + 1);
+      if (out->text) {
+        memcpy(out->text, e->value.text, e->value.len + 1);
+      } else {
+        code = UV_ENOMEM;
+      }
+    }
+  }
+  lock_release(&s->lock);
+  return code;
+}
+
+int shared_add(struct shared *s, const char *key, size_t key_len, double n, uint64_t ttl_ms, uint64_t now_ms,
+               double *sum) {
+  if (key_len == 0 || key_len > SHARED_KEY_MAX) {
+    return E_INVALID;
+  }
+  int code = 0;
+  lock_acquire(&s->lock);
+  struct entry *e = find(s, key, key_len, now_ms);
+  if (!e) {
+    struct shared_value v = {.type = SHARED_NUMBER, .number = n};
+    code = put(s, key, key_len, &v, ttl_ms ? now_ms + ttl_ms : 0, now_ms);
+    *sum = n;
+  } else if (e->value.type != SHARED_NUMBER) {
+    code = E_CONFLICT;
+  } else {
+    *sum = e->value.number += n;
+  }
+  lock_release(&s->lock);
+  return code;
+}
+
+size_t shared_keys(struct shared *s) {
+  lock_acquire(&s->lock);
+  size_t count = HASH_COUNT(s->all);
+  lock_release(&s->lock);
+  return count;
+}
+
+void shared_sweep(struct shared *s, uint64_t now_ms) {
+  lock_acquire(&s->lock);
+  sweep(s, now_ms);
+  lock_release(&s->lock);
+}

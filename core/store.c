@@ -1,0 +1,368 @@
+/* In: operations from any thread. Out: each one's result, in the mailbox it names.
+ * Why: one writer thread takes all that is queued into one transaction, so a commit is shared by everybody who waited
+ * for the one before it and no timer has to guess a batch; readers take one operation each. There is one lock, held for
+ * a list operation; a backend is called, and a reply posted, without it. */
+#include "store.h"
+
+#include "err.h"
+#include "lock.h"
+#include "metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+#define BATCH_MAX 512
+
+struct queue {
+  struct post *first, **last; /* linked through store_op.post */
+  size_t count, bytes;
+  pthread_cond_t ready;
+};
+
+struct store_thread {
+  struct store *store;
+  struct queue *queue;
+  void *handle; /* the backend's */
+  pthread_t id;
+};
+
+struct store {
+  const struct store_backend *backend;
+  char *folder;
+  size_t queue_max;
+  struct lock lock; /* guards what follows, up to idle */
+  struct queue writes, reads;
+  size_t unanswered; /* submitted, reply not yet posted */
+  bool refusing, closing;
+  pthread_cond_t idle;           /* unanswered is 0 */
+  size_t handles, running;       /* of threads[] */
+  struct store_thread threads[]; /* the writer, then the readers */
+};
+
+static const struct store_backend *const backends[] = {&store_sqlite};
+
+/* ---- records and operations ---- */
+
+void session_record_deinit(struct session_record *r) {
+  free(r->user_id);
+  free(r->name);
+  free(r->model_id);
+  free(r->assisting_admin_id);
+  free(r->assisting_admin_name);
+  r->user_id = r->name = r->model_id = r->assisting_admin_id = r->assisting_admin_name = NULL;
+}
+
+void message_record_deinit(struct message_record *r) {
+  free(r->cid);
+  free(r->sender);
+  free(r->type);
+  free(r->content);
+  free(r->extra);
+  r->cid = r->sender = r->type = r->content = r->extra = NULL;
+}
+
+struct store_op *store_op_new(enum store_kind kind) {
+  struct store_op *op = calloc(1, sizeof *op);
+  if (op != NULL)
+    op->kind = kind;
+  return op;
+}
+
+void store_op_free(struct store_op *op) {
+  if (op == NULL)
+    return;
+  session_record_deinit(&op->session);
+  for (size_t i = 0; i < op->session_count; i++)
+    session_record_deinit(&op->sessions[i]);
+  for (size_t i = 0; i < op->message_count; i++)
+    message_record_deinit(&op->messages[i]);
+  free(op->sessions);
+  free(op->messages);
+  free(op);
+}
+
+static bool id_ok(const char id[STORE_ID_LEN + 1]) {
+  return strnlen(id, STORE_ID_LEN + 1) == STORE_ID_LEN;
+}
+
+static bool message_ok(const struct message_record *m) {
+  size_t cid_len = m->cid == NULL ? 1 : strnlen(m->cid, STORE_CID_MAX + 1);
+  return id_ok(m->id) && cid_len >= 1 && cid_len <= STORE_CID_MAX && (m->content != NULL || m->content_len == 0);
+}
+
+/* What a backend may rely on, checked where the mistake was made. */
+static bool op_ok(const struct store_op *op) {
+  switch (op->kind) {
+  case STORE_WRITE:
+    if (op->has_session || op->message_count > 0) {
+      if (!id_ok(op->session.id) || op->session.response_count > sizeof op->session.responses / sizeof(uint32_t))
+        return false;
+    }
+    for (size_t i = 0; i < op->message_count; i++) {
+      if (!message_ok(&op->messages[i]))
+        return false;
+    }
+    return true;
+  case STORE_SESSION:
+    return id_ok(op->session.id);
+  case STORE_ACTIVE:
+    return op->session.user_id != NULL;
+  case STORE_SESSIONS:
+    return op->session.user_id != NULL && op->limit >= 1 && op->limit <= STORE_LIMIT_MAX;
+  case STORE_HISTORY:
+    return id_ok(op->session.id) && op->limit >= 1 && op->limit <= STORE_LIMIT_MAX;
+  case STORE_PING:
+    return true;
+  }
+  return false;
+}
+
+static size_t op_bytes(const struct store_op *op) {
+  size_t bytes = sizeof *op;
+  if (op->kind == STORE_WRITE) {
+    for (size_t i = 0; i < op->message_count; i++)
+      bytes += sizeof *op->messages + op->messages[i].content_len;
+  }
+  return bytes;
+}
+
+/* ---- queues; the store's lock is held ---- */
+
+_Static_assert(offsetof(struct store_op, post) == 0, "a queued post is its operation");
+
+static void queue_init(struct queue *q) {
+  q->last = &q->first;
+  pthread_cond_init(&q->ready, NULL);
+}
+
+static void queue_push(struct queue *q, struct store_op *op) {
+  op->post.next = NULL;
+  *q->last = &op->post;
+  q->last = &op->post.next;
+  q->count++;
+  q->bytes += op_bytes(op);
+}
+
+static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
+  size_t n = 0;
+  while (n < max && q->first != NULL) {
+    struct store_op *op = (struct store_op *)q->first;
+    q->first = op->post.next;
+    q->count--;
+    q->bytes -= op_bytes(op);
+    ops[n++] = op;
+  }
+  if (q->first == NULL)
+    q->last = &q->first;
+  return n;
+}
+
+int store_submit(struct store *s, struct store_op *op) {
+  if (!op_ok(op))
+    return E_INVALID;
+  struct queue *q = op->kind == STORE_WRITE ? &s->writes : &s->reads;
+  size_t bytes = op_bytes(op);
+  op->code = 0;
+  op->submitted_ns = uv_hrtime();
+  int r = 0;
+  lock_acquire(&s->lock);
+  if (s->refusing)
+    r = E_STOPPING;
+  else if (q->count >= s->queue_max || (q->count > 0 && q->bytes + bytes > STORE_QUEUE_BYTES))
+    r = E_FULL;
+  else {
+    queue_push(q, op);
+    s->unanswered++;
+    pthread_cond_signal(&q->ready);
+  }
+  lock_release(&s->lock);
+  if (r == 0)
+    metrics_add(METRIC_STORE_QUEUED, 1);
+  return r;
+}
+
+/* ---- threads ---- */
+
+static const char *kind_label(enum store_kind kind) {
+  static const char *const labels[] = {
+    [STORE_WRITE] = "kind=\"write\"",       [STORE_SESSION] = "kind=\"session\"", [STORE_ACTIVE] = "kind=\"active\"",
+    [STORE_SESSIONS] = "kind=\"sessions\"", [STORE_HISTORY] = "kind=\"history\"", [STORE_PING] = "kind=\"ping\""};
+  return labels[kind];
+}
+
+/* Once posted, an operation is its receiver's. */
+static void ops_answer(struct store *s, struct store_op **ops, size_t count) {
+  uint64_t now = uv_hrtime();
+  metrics_add(METRIC_STORE_QUEUED, -(int64_t)count);
+  for (size_t i = 0; i < count; i++) {
+    metrics_observe_labelled(METRIC_STORE_SECONDS, kind_label(ops[i]->kind),
+                             (double)(now - ops[i]->submitted_ns) / 1e9);
+    if (ops[i]->code == E_STORE)
+      metrics_add(METRIC_STORE_ERRORS, 1);
+    mailbox_put(ops[i]->reply_to, &ops[i]->post);
+  }
+  lock_acquire(&s->lock);
+  s->unanswered -= count;
+  if (s->unanswered == 0)
+    pthread_cond_broadcast(&s->idle);
+  lock_release(&s->lock);
+}
+
+/* 0: the store closes and the queue is empty. */
+static size_t thread_take(struct store_thread *t, struct store_op **ops, size_t max) {
+  struct store *s = t->store;
+  lock_acquire(&s->lock);
+  while (t->queue->count == 0 && !s->closing)
+    pthread_cond_wait(&t->queue->ready, &s->lock.mutex);
+  size_t n = queue_take(t->queue, ops, max);
+  lock_release(&s->lock);
+  return n;
+}
+
+static void *writer_run(void *arg) {
+  struct store_thread *t = arg;
+  struct store_op *ops[BATCH_MAX];
+  for (size_t n; (n = thread_take(t, ops, BATCH_MAX)) > 0;) {
+    t->store->backend->write(t->handle, ops, n);
+    ops_answer(t->store, ops, n);
+  }
+  return NULL;
+}
+
+static void *reader_run(void *arg) {
+  struct store_thread *t = arg;
+  struct store_op *op;
+  while (thread_take(t, &op, 1) > 0) {
+    t->store->backend->read(t->handle, op);
+    ops_answer(t->store, &op, 1);
+  }
+  return NULL;
+}
+
+/* ---- life ---- */
+
+static const struct store_backend *backend_find(const char *url, const char **location) {
+  for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+    size_t len = strlen(backends[i]->scheme);
+    if (strncmp(url, backends[i]->scheme, len) == 0 && url[len] == ':' && url[len + 1] != '\0') {
+      *location = url + len + 1;
+      return backends[i];
+    }
+  }
+  return NULL;
+}
+
+static char *folder_of(const char *location) {
+  const char *slash = strrchr(location, '/');
+  if (slash == NULL)
+    return strdup(".");
+  return strndup(location, slash == location ? 1 : (size_t)(slash - location));
+}
+
+static struct store *store_new(const struct store_options *o, const struct store_backend *backend,
+                               const char *location) {
+  struct store *s = calloc(1, sizeof *s + (1 + (size_t)o->readers) * sizeof s->threads[0]);
+  if (s == NULL)
+    return NULL;
+  s->backend = backend;
+  s->folder = folder_of(location);
+  s->queue_max = o->queue;
+  lock_init(&s->lock);
+  queue_init(&s->writes);
+  queue_init(&s->reads);
+  pthread_condattr_t attr;
+  pthread_condattr_init(&attr);
+  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* for the time limit of drain */
+  pthread_cond_init(&s->idle, &attr);
+  pthread_condattr_destroy(&attr);
+  return s;
+}
+
+/* All handles first: a thread that runs means the database is open. */
+static int store_start(struct store *s, const char *location, size_t count, char why[256]) {
+  for (; s->handles < count; s->handles++) {
+    int r = s->backend->open(location, s->handles == 0, &s->threads[s->handles].handle, why);
+    if (r < 0)
+      return r;
+  }
+  for (; s->running < count; s->running++) {
+    struct store_thread *t = &s->threads[s->running];
+    t->store = s;
+    t->queue = s->running == 0 ? &s->writes : &s->reads;
+    int r = pthread_create(&t->id, NULL, s->running == 0 ? writer_run : reader_run, t);
+    if (r != 0) {
+      r = uv_translate_sys_error(r);
+      snprintf(why, 256, "cannot start a store thread: %s", uv_strerror(r));
+      return r;
+    }
+  }
+  return 0;
+}
+
+int store_open(const struct store_options *o, struct store **out, char why[256]) {
+  const char *location;
+  const struct store_backend *backend = backend_find(o->url, &location);
+  if (backend == NULL || o->readers == 0 || o->queue == 0) {
+    snprintf(why, 256,
+             backend == NULL ? "not a store: expected sqlite:PATH" : "readers and queue have to be at least 1");
+    return E_INVALID;
+  }
+  struct store *s = store_new(o, backend, location);
+  if (s == NULL || s->folder == NULL) {
+    snprintf(why, 256, "out of memory");
+    if (s != NULL)
+      store_close(s);
+    return UV_ENOMEM;
+  }
+  int r = store_start(s, location, 1 + (size_t)o->readers, why);
+  if (r < 0) {
+    store_close(s);
+    return r;
+  }
+  *out = s;
+  return 0;
+}
+
+int store_drain(struct store *s, uint64_t timeout_ms) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_sec += (time_t)(timeout_ms / 1000);
+  until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_sec++;
+    until.tv_nsec -= 1000000000;
+  }
+  int timed_out = 0;
+  lock_acquire(&s->lock);
+  while (s->unanswered > 0 && !timed_out)
+    timed_out = pthread_cond_timedwait(&s->idle, &s->lock.mutex, &until);
+  s->refusing = true;
+  int r = s->unanswered > 0 ? UV_ETIMEDOUT : 0;
+  lock_release(&s->lock);
+  return r;
+}
+
+void store_close(struct store *s) {
+  lock_acquire(&s->lock);
+  s->refusing = s->closing = true;
+  pthread_cond_broadcast(&s->writes.ready);
+  pthread_cond_broadcast(&s->reads.ready);
+  lock_release(&s->lock);
+  while (s->running > 0)
+    pthread_join(s->threads[--s->running].id, NULL);
+  while (s->handles > 0) /* the writer's last: it holds the lock against other processes */
+    s->backend->close(s->threads[--s->handles].handle);
+  pthread_cond_destroy(&s->writes.ready);
+  pthread_cond_destroy(&s->reads.ready);
+  pthread_cond_destroy(&s->idle);
+  lock_deinit(&s->lock);
+  free(s->folder);
+  free(s);
+}
+
+const char *store_folder(const struct store *s) {
+  return s->folder;
+}

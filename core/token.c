@@ -1,0 +1,229 @@
+/* In: a compact JWT. Out: the identity in it, once its signature, times and claims hold.
+ * Why: the order is the point. Nothing of the payload is looked at before the signature over it is known to be ours,
+ * and the algorithm the token names only picks among the keys that were loaded for its family. */
+#include "token.h"
+
+#include "base64url.h"
+#include "config_value.h"
+#include "err.h"
+#include "token_claims.h"
+#include "token_key.h"
+
+#include <jansson.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define WHY_MAX 256
+#define SECRET_MIN 32
+#define SIGNATURE_MAX BASE64URL_BYTES(TOKEN_MAX)
+
+struct token_verifier {
+  char *secret;            /* NULL: no HS* */
+  struct token_keys *keys; /* NULL: no RS256, ES256 */
+  bool require_exp;
+};
+
+/* A digest makes it an HMAC with the secret; otherwise the family says which public keys count. */
+struct algorithm {
+  const char *name;
+  const char *digest;
+  enum key_family family;
+};
+
+static const struct algorithm algorithms[] = {
+  {"HS256", .digest = "SHA256"}, {"HS384", .digest = "SHA384"}, {"HS512", .digest = "SHA512"},
+  {"RS256", .family = KEY_RSA},  {"ES256", .family = KEY_EC},
+};
+
+/* One part of a token, borrowed from it. */
+struct part {
+  const char *text;
+  size_t len;
+};
+
+/* --- the secret --------------------------------------------------------------------------------------------------- */
+
+int token_secret_check(const char *secret, char why[WHY_MAX]) {
+  static const char *const words[] = {"secret",  "test",    "password", "admin", "changeme",
+                                      "default", "example", "demo",     "12345", "placeholder"};
+  static const char advice[] = "make one with: openssl rand -base64 32";
+  size_t len = strlen(secret);
+  const char *placeholder = value_placeholder(secret);
+  if (placeholder) {
+    snprintf(why, WHY_MAX, "JWT_SECRET: still contains the placeholder %s; %s", placeholder, advice);
+    return E_INVALID;
+  }
+  if (len < SECRET_MIN) {
+    snprintf(why, WHY_MAX, "JWT_SECRET: has %zu bytes, at least %d are needed; %s", len, SECRET_MIN, advice);
+    return E_INVALID;
+  }
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (strcasestr(secret, words[i])) {
+      snprintf(why, WHY_MAX,
+               "JWT_SECRET: contains \"%s\", which makes it easy to guess (a random one can contain it by chance: "
+               "then take another); %s",
+               words[i], advice);
+      return E_INVALID;
+    }
+  return 0;
+}
+
+static int hmac(const char *secret, const char *digest, const char *data, size_t len, unsigned char *out,
+                size_t *out_len) {
+  bool ok = EVP_Q_mac(NULL, "HMAC", NULL, digest, NULL, secret, strlen(secret), (const unsigned char *)data, len, out,
+                      EVP_MAX_MD_SIZE, out_len);
+  return ok ? 0 : UV_ENOMEM;
+}
+
+/* --- the verifier ------------------------------------------------------------------------------------------------- */
+
+int token_verifier_new(const struct token_options *o, struct token_verifier **out, char why[WHY_MAX]) {
+  bool secret = o->secret && *o->secret, key_file = o->public_key_file && *o->public_key_file;
+  *out = NULL;
+  if (!secret && !key_file) {
+    snprintf(why, WHY_MAX,
+             "JWT_SECRET or JWT_PUBLIC_KEY_FILE has to be set; make a secret with: openssl rand -base64 32");
+    return E_MISSING;
+  }
+  struct token_verifier *v = calloc(1, sizeof *v);
+  int err = v ? 0 : UV_ENOMEM;
+  snprintf(why, WHY_MAX, "%s", err_text(UV_ENOMEM)); /* everything else says what it is */
+  if (!err && secret)
+    err = token_secret_check(o->secret, why);
+  if (!err && secret && !(v->secret = strdup(o->secret)))
+    err = UV_ENOMEM;
+  if (!err && key_file) {
+    char reason[WHY_MAX];
+    err = token_keys_load(o->public_key_file, &v->keys, reason);
+    if (err)
+      snprintf(why, WHY_MAX, "JWT_PUBLIC_KEY_FILE: %.*s", WHY_MAX - 32, reason);
+  }
+  if (err) {
+    token_verifier_free(v);
+    return err;
+  }
+  v->require_exp = o->require_exp;
+  *out = v;
+  return 0;
+}
+
+void token_verifier_free(struct token_verifier *v) {
+  if (!v)
+    return;
+  if (v->secret)
+    OPENSSL_cleanse(v->secret, strlen(v->secret));
+  free(v->secret);
+  token_keys_free(v->keys);
+  free(v);
+}
+
+/* --- verifying ---------------------------------------------------------------------------------------------------- */
+
+/* header.payload.signature, no more and no less. */
+static int token_split(const char *token, size_t len, struct part parts[3]) {
+  for (int i = 0; i < 3; i++) {
+    const char *dot = memchr(token, '.', len);
+    if (!dot != (i == 2))
+      return E_INVALID;
+    parts[i] = (struct part){token, dot ? (size_t)(dot - token) : len};
+    token += dot ? parts[i].len + 1 : 0;
+    len -= dot ? parts[i].len + 1 : 0;
+  }
+  return 0;
+}
+
+static const struct algorithm *algorithm_find(const json_t *header) {
+  const char *name = json_string_value(json_object_get(header, "alg"));
+  for (size_t i = 0; name && i < sizeof algorithms / sizeof *algorithms; i++)
+    if (strcmp(name, algorithms[i].name) == 0)
+      return &algorithms[i];
+  return NULL;
+}
+
+/* `signed_part` is header and payload with the dot between them, as they came. */
+static int signature_check(const struct token_verifier *v, const json_t *header, struct part signed_part,
+                           struct part signature) {
+  const struct algorithm *algorithm = algorithm_find(header);
+  const json_t *kid = json_object_get(header, "kid");
+  /* crit lists what a reader must understand; we understand no extension. */
+  if (!algorithm || json_object_get(header, "crit") || (kid && !json_is_string(kid)))
+    return E_INVALID;
+
+  unsigned char given[SIGNATURE_MAX], expected[EVP_MAX_MD_SIZE];
+  size_t given_len = 0, expected_len = 0;
+  if (base64url_decode(signature.text, signature.len, given, &given_len) != 0)
+    return E_INVALID;
+  if (!algorithm->digest)
+    return token_keys_verify(v->keys, algorithm->family, json_string_value(kid), signed_part.text, signed_part.len,
+                             given, given_len);
+  if (!v->secret)
+    return E_INVALID;
+  int err = hmac(v->secret, algorithm->digest, signed_part.text, signed_part.len, expected, &expected_len);
+  if (err)
+    return err;
+  return given_len == expected_len && CRYPTO_memcmp(given, expected, expected_len) == 0 ? 0 : E_INVALID;
+}
+
+int token_verify(const struct token_verifier *v, const char *token, size_t len, int64_t now_s, struct identity **out) {
+  struct part parts[3];
+  *out = NULL;
+  if (len > TOKEN_MAX)
+    return E_TOO_BIG;
+  if (token_split(token, len, parts) != 0)
+    return E_INVALID;
+  json_t *header = token_json(parts[0].text, parts[0].len);
+  struct part signed_part = {token, parts[0].len + 1 + parts[1].len};
+  int err = header ? signature_check(v, header, signed_part, parts[2]) : E_INVALID;
+  json_decref(header);
+  if (err)
+    return err;
+  json_t *payload = token_json(parts[1].text, parts[1].len);
+  err = payload ? token_claims(payload, v->require_exp, now_s, out) : E_INVALID;
+  json_decref(payload);
+  return err;
+}
+
+/* --- minting ------------------------------------------------------------------------------------------------------ */
+
+static char *claims_write(const char *user_id, const char *name, const char *const *roles, size_t role_count,
+                          int64_t now_s, int64_t lifetime_s) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < role_count; i++)
+    if (json_array_append_new(list, json_string(roles[i])) != 0) { /* not UTF-8: rather no token than fewer roles */
+      json_decref(list);
+      return NULL;
+    }
+  /* o takes the list, * leaves a name out that is NULL. */
+  json_t *claims = json_pack("{s:s, s:s*, s:o, s:I, s:I}", "user_id", user_id, "name", name, "roles", list, "iat",
+                             (json_int_t)now_s, "exp", (json_int_t)(now_s + lifetime_s));
+  char *text = claims ? json_dumps(claims, JSON_COMPACT) : NULL;
+  json_decref(claims);
+  return text;
+}
+
+char *token_mint(const char *secret, const char *user_id, const char *name, const char *const *roles, size_t role_count,
+                 int64_t now_s, int64_t lifetime_s) {
+  static const char header[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
+  char *payload = claims_write(user_id, name, roles, role_count, now_s, lifetime_s);
+  size_t header_len = BASE64URL_LEN(sizeof header - 1), payload_len = payload ? BASE64URL_LEN(strlen(payload)) : 0;
+  size_t signed_len = header_len + 1 + payload_len, signature_len = 0;
+  unsigned char signature[EVP_MAX_MD_SIZE];
+  char *token = payload ? malloc(signed_len + 1 + BASE64URL_LEN(sizeof signature) + 1) : NULL;
+  if (token) {
+    base64url_encode(header, sizeof header - 1, token);
+    token[header_len] = '.';
+    base64url_encode(payload, strlen(payload), token + header_len + 1);
+    if (hmac(secret, "SHA256", token, signed_len, signature, &signature_len) == 0) {
+      token[signed_len] = '.';
+      base64url_encode(signature, signature_len, token + signed_len + 1);
+    } else {
+      free(token);
+      token = NULL;
+    }
+  }
+  free(payload);
+  return token;
+}

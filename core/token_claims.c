@@ -1,0 +1,141 @@
+/* In: the payload of a token whose signature held. Out: the identity it states, or why not.
+ * Why: every rule about user_id, roles, name, exp and nbf in one place; the identity is one block of memory that all
+ * who need it share. */
+#include "token_claims.h"
+
+#include "base64url.h"
+#include "err.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+/* --- identity ----------------------------------------------------------------------------------------------------- */
+
+static const char *text_copy(char **at, const char *text) {
+  char *copy = *at;
+  *at = stpcpy(copy, text) + 1;
+  return copy;
+}
+
+struct identity *identity_new(const char *user_id, const char *name, const char *const *roles, size_t role_count,
+                              int64_t expires_s) {
+  size_t size = sizeof(struct identity) + role_count * sizeof *roles + strlen(user_id) + 1 + strlen(name) + 1;
+  for (size_t i = 0; i < role_count; i++)
+    size += strlen(roles[i]) + 1;
+  struct identity *identity = malloc(size);
+  if (!identity)
+    return NULL;
+
+  char *at = (char *)(identity->roles + role_count);
+  atomic_init(&identity->refs, 1);
+  identity->user_id = text_copy(&at, user_id);
+  identity->name = text_copy(&at, name);
+  identity->expires_s = expires_s;
+  identity->admin = false;
+  identity->role_count = role_count;
+  for (size_t i = 0; i < role_count; i++) {
+    identity->roles[i] = text_copy(&at, roles[i]);
+    if (strcmp(roles[i], "admin") == 0 || strcmp(roles[i], "chat_admin") == 0)
+      identity->admin = true;
+  }
+  return identity;
+}
+
+struct identity *identity_ref(struct identity *i) {
+  atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+  return i;
+}
+
+void identity_unref(struct identity *i) {
+  if (i && atomic_fetch_sub_explicit(&i->refs, 1, memory_order_acq_rel) == 1)
+    free(i);
+}
+
+/* --- claims ------------------------------------------------------------------------------------------------------- */
+
+json_t *token_json(const char *base64url, size_t len) {
+  char bytes[BASE64URL_BYTES(TOKEN_MAX)];
+  size_t size = 0;
+  if (len > TOKEN_MAX || base64url_decode(base64url, len, (unsigned char *)bytes, &size) != 0)
+    return NULL;
+  json_t *object = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, NULL);
+  if (object && !json_is_object(object)) {
+    json_decref(object);
+    object = NULL;
+  }
+  return object;
+}
+
+/* Seconds until which it holds, a fraction rounded up; 0 when it never ends. An exp of 0 counts as none. */
+static int expiry_check(const json_t *payload, bool required, int64_t now_s, int64_t *expires_s) {
+  const json_t *exp = json_object_get(payload, "exp");
+  *expires_s = 0;
+  if (exp && !json_is_number(exp))
+    return E_INVALID;
+  if (!exp || json_number_value(exp) == 0)
+    return required ? E_INVALID : 0;
+  if (json_is_integer(exp))
+    *expires_s = json_integer_value(exp);
+  else {
+    double end = json_real_value(exp);
+    int64_t whole = end >= 0x1p62 ? INT64_MAX / 2 : end <= -0x1p62 ? INT64_MIN / 2 : (int64_t)end;
+    *expires_s = whole + ((double)whole < end);
+  }
+  return now_s < *expires_s ? 0 : E_EXPIRED;
+}
+
+static int start_check(const json_t *payload, int64_t now_s) {
+  const json_t *nbf = json_object_get(payload, "nbf");
+  if (nbf && !json_is_number(nbf))
+    return E_INVALID;
+  return !nbf || (double)now_s >= json_number_value(nbf) ? 0 : E_INVALID;
+}
+
+static int roles_read(const json_t *payload, const char *roles[TOKEN_ROLES_MAX], size_t *count) {
+  const json_t *list = json_object_get(payload, "roles"), *role;
+  size_t i;
+  *count = json_array_size(list);
+  if (!json_is_array(list) || *count > TOKEN_ROLES_MAX)
+    return E_INVALID;
+  json_array_foreach(list, i, role) {
+    roles[i] = json_string_value(role);
+    if (!roles[i])
+      return E_INVALID;
+  }
+  return 0;
+}
+
+/* A name is for people to read: one that is too long is cut between characters rather than refused. */
+static void name_read(const json_t *payload, const char *user_id, char out[TOKEN_USER_MAX + 1]) {
+  const char *name = json_string_value(json_object_get(payload, "name"));
+  if (!name || *name == '\0')
+    name = user_id;
+  size_t len = strnlen(name, TOKEN_USER_MAX);
+  if (name[len] != '\0')
+    while (len > 0 && (name[len] & 0xC0) == 0x80)
+      len--;
+  memcpy(out, name, len);
+  out[len] = '\0';
+}
+
+int token_claims(const json_t *payload, bool require_exp, int64_t now_s, struct identity **out) {
+  const char *user_id = json_string_value(json_object_get(payload, "user_id"));
+  const char *roles[TOKEN_ROLES_MAX];
+  size_t role_count;
+  int64_t expires_s;
+  if (!user_id || *user_id == '\0' || strlen(user_id) > TOKEN_USER_MAX)
+    return E_INVALID;
+  int err = roles_read(payload, roles, &role_count);
+  if (!err)
+    err = start_check(payload, now_s);
+  if (!err)
+    err = expiry_check(payload, require_exp, now_s, &expires_s);
+  if (err)
+    return err;
+  char name[TOKEN_USER_MAX + 1];
+  name_read(payload, user_id, name);
+  *out = identity_new(user_id, name, roles, role_count, expires_s);
+  return *out ? 0 : UV_ENOMEM;
+}

@@ -1,0 +1,12 @@
+/* In: the payload of a token whose signature held. Out: the identity it states, or why not.
+ * Why: what a token has to say (reference, section 4) apart from how it is proven (token.c). Any thread. */
+#pragma once
+#include "attr.h"
+#include "token.h"
+
+/* A JSON object, strict: no duplicate keys, no NUL, nothing behind it. NULL when it is not one. */
+struct json_t;
+struct json_t *token_json(const char *base64url, size_t len) NODISCARD;
+
+/* 0 and *out (one reference); E_EXPIRED, E_INVALID, UV_ENOMEM. */
+int token_claims(const struct json_t *payload, bool require_exp, int64_t now_s, struct identity **out) NODISCARD;

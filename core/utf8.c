@@ -1,0 +1,29 @@
+/* In: bytes that claim to be UTF-8. Out: how long the sequence at their start is.
+ * Why: exact as the table of RFC 3629 section 4: only the second byte needs a range of its own, and that range is what
+ * keeps out overlong forms (after E0 and F0), surrogates (after ED) and what lies beyond U+10FFFF (after F4). */
+#include "utf8.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+static bool within(uint8_t byte, uint8_t low, uint8_t high) {
+  return byte >= low && byte <= high;
+}
+
+size_t utf8_sequence(const char *bytes, size_t len) {
+  const uint8_t *p = (const uint8_t *)bytes;
+  if (p[0] < 0x80)
+    return 1;
+  if (p[0] < 0xc2 || p[0] > 0xf4)
+    return 0;
+  if (p[0] < 0xe0)
+    return len >= 2 && within(p[1], 0x80, 0xbf) ? 2 : 0;
+  if (p[0] < 0xf0)
+    return len >= 3 && within(p[1], p[0] == 0xe0 ? 0xa0 : 0x80, p[0] == 0xed ? 0x9f : 0xbf) && within(p[2], 0x80, 0xbf)
+             ? 3
+             : 0;
+  return len >= 4 && within(p[1], p[0] == 0xf0 ? 0x90 : 0x80, p[0] == 0xf4 ? 0x8f : 0xbf) && within(p[2], 0x80, 0xbf) &&
+             within(p[3], 0x80, 0xbf)
+           ? 4
+           : 0;
+}

@@ -1,0 +1,33 @@
+-- Is the server alive, may it get work, what does it count (reference, 3.6).
+local response = require "lib.response"
+
+local probes = {}
+
+local function timestamp()
+  return chat.timer.iso(chat.timer.now())
+end
+
+--- Alive, whatever the state of anything else: restarting this process would not mend the database.
+function probes.healthz()
+  return response.json(200, { status = "healthy", timestamp = timestamp() })
+end
+
+--- Monitors of the reference look for the store under the name `mongodb`, so that is its name here, whichever store it
+--- is. The reference's `llm` check counts configured providers; there are none to count as long as bots answer by
+--- themselves, and a check that is always ready would say nothing.
+function probes.readyz()
+  local ready = chat.store.ready()
+  local store = ready and { status = "ready" }
+    or { status = "not ready", reason = "Database connectivity check failed" }
+  return response.json(ready and 200 or 503, {
+    status = store.status,
+    checks = { mongodb = store },
+    timestamp = timestamp(),
+  })
+end
+
+function probes.metrics()
+  return response.text(200, chat.metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
+end
+
+return probes

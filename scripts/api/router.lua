@@ -1,0 +1,56 @@
+-- In: an HTTP request. Out: the response of the endpoint that api/routes.lua names, or a refusal.
+-- Order of the checks: path and method, network, limit of the address, token.
+local response = require "lib.response"
+
+local router = {}
+
+local function compile(routes)
+  local compiled = {}
+  for i, route in ipairs(routes) do
+    local escaped = route[2]:gsub("[%-%.]", "%%%0")
+    compiled[i] = { method = route[1], pattern = "^" .. escaped:gsub(":%w+", "([^/]+)") .. "$", route = route }
+  end
+  return compiled
+end
+
+-- nil when the request may pass.
+local function refuse(route, request)
+  if route.networks and not chat.config.allows(route.networks, request.address) then
+    return response.error(403)
+  end
+  if route.limit then
+    local ok, _, _, retry_after_ms = chat.limit.take(route.limit, request.address)
+    if not ok then
+      return response.too_many(retry_after_ms)
+    end
+  end
+  if route.auth == "user" and not request.user then
+    if request.auth == "missing" then
+      return response.error(401, "Invalid authorization header", "UNAUTHORIZED")
+    end
+    return response.error(401, "Invalid or expired authentication token", "INVALID_TOKEN")
+  end
+end
+
+--- The function the server calls for every request.
+---@param routes table as api/routes.lua
+---@return fun(request: table): table
+function router.new(routes)
+  local compiled = compile(routes)
+
+  return function(request)
+    for i = 1, #compiled do
+      local candidate = compiled[i]
+      local found = candidate.method == request.method and request.path:match(candidate.pattern)
+      if found then
+        local route = candidate.route
+        local answer = refuse(route, request) or route[3](request, found)
+        answer.endpoint = route[2]
+        return answer
+      end
+    end
+    return response.text(404, "404 page not found")
+  end
+end
+
+return router

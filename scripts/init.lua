@@ -1,0 +1,43 @@
+-- What the server calls. Everything else is reached from here.
+local api = require "api.router"
+local errors = require "lib.errors"
+local live = require "handlers.live"
+local router = require "router"
+local routes = require "routes"
+
+local development = chat.config.get "DEVELOPMENT"
+
+-- A handler raised an error. The sender learns that it was us, and the number under which the log has the details. While
+-- scripts are being developed administrators see the error itself.
+local function failed(session, connection, incident, message)
+  local more = { incident = incident }
+  if development then
+    local user = chat.connection.user(session, connection)
+    more.detail = user and user.admin and message or nil
+  end
+  errors.send(session, connection, "INTERNAL", nil, more)
+end
+
+local REFUSALS = {
+  FULL = { "SERVICE_ERROR", "Server busy — please retry" },
+  LIMITED = { "TOO_MANY_REQUESTS" },
+  STORE = { "DATABASE_ERROR" },
+}
+
+-- The server could not take a message, or could not store what its handler wanted.
+local function refused(session, connection, code, retry_after_ms)
+  local refusal = REFUSALS[code] or { "SERVICE_ERROR" }
+  local retry_after = retry_after_ms and retry_after_ms > 0 and retry_after_ms or nil
+  errors.send(session, connection, refusal[1], refusal[2], { retry_after = retry_after })
+end
+
+return {
+  message = router.new(routes),
+  connect = live.connect,
+  http = api.new(require "api.routes"),
+  failed = failed,
+  refused = refused,
+  describe = function()
+    return router.describe(routes)
+  end,
+}

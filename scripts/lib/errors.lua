@@ -1,0 +1,48 @@
+-- In: a code and what is special about this case. Out: an error on the connection of the one who caused it.
+-- Why: every code a client can meet stands here with its text (reference, section 2). An error goes to nobody else and
+-- never carries a traceback.
+local envelope = require "lib.envelope"
+
+local errors = {}
+
+local CODES = {
+  -- what the client sent
+  INVALID_FORMAT = { "Invalid message format", recoverable = true },
+  MISSING_FIELD = { "Required field missing", recoverable = true },
+  NOT_FOUND = { "Session not found", recoverable = true },
+  INVALID_FILE_TYPE = { "Invalid file type", recoverable = true },
+  INVALID_FILE_SIZE = { "File size exceeds maximum", recoverable = true },
+  -- who it is
+  UNAUTHORIZED = { "You do not have permission to access this session", recoverable = true },
+  INVALID_TOKEN = { "Invalid authentication token", recoverable = false },
+  EXPIRED_TOKEN = { "Authentication token has expired", recoverable = false },
+  INSUFFICIENT_PERMISSIONS = { "Insufficient permissions for this operation", recoverable = false },
+  -- how often
+  TOO_MANY_REQUESTS = { "Too many requests, please slow down", recoverable = true },
+  CONNECTION_LIMIT_EXCEEDED = { "Connection limit exceeded, please try again later", recoverable = true },
+  -- what went wrong here
+  SERVICE_ERROR = { "An unexpected error occurred", recoverable = true },
+  DATABASE_ERROR = { "Database operation failed", recoverable = true },
+  STORAGE_ERROR = { "File storage operation failed", recoverable = true },
+  LLM_UNAVAILABLE = { "AI service is temporarily unavailable", recoverable = true },
+  LLM_TIMEOUT = { "AI service request timed out", recoverable = true },
+  INTERNAL = { "An unexpected error occurred", recoverable = true },
+}
+
+local document = envelope.new("error", "ai", "error")
+
+--- Tells one connection what went wrong.
+---@param session table
+---@param connection any
+---@param code string one of the codes above
+---@param message? string in place of the code's own text
+---@param more? { retry_after: integer?, incident: string?, detail: string? } further fields of the error
+function errors.send(session, connection, code, message, more)
+  local known = CODES[code] or error("unknown error code " .. tostring(code), 2)
+  local body = more or {}
+  body.code, body.message, body.recoverable = code, message or known[1], known.recoverable
+  chat.metrics.count "message_errors"
+  session:send(document(session, body), { to = connection })
+end
+
+return errors

@@ -1,0 +1,222 @@
+-- In: the text of a message, the conversation and the connection it came on. Out: the call of the handler that
+-- routes.lua names, with a checked request; or an error to the sender.
+-- Why: everything all messages have in common happens here once, in this order: decode, find the route, check the fields,
+-- limit, find the conversation, record. Handlers deal with what is left. This is the hot path: one decode, one look-up.
+local access = require "lib.access"
+local check = require "lib.check"
+local envelope = require "lib.envelope"
+local errors = require "lib.errors"
+local json = require "lib.json"
+local name = require "lib.name"
+local text = require "lib.text"
+
+local router = {}
+
+local count, take = chat.metrics.count, chat.limit.take
+local decode, send_error = json.decode, errors.send
+local setmetatable, type = setmetatable, type
+
+local LATER = "later" -- to the server: the conversation is busy, call again when it is not
+local KIND_SHOWN = 64 -- bytes of an unknown type that are repeated in the error
+
+local ack = envelope.new("ack", "system", "cid", "id", "seq", "duplicate")
+local said = {
+  user_message = envelope.new("user_message", "user", "content", "metadata"),
+  file_upload = envelope.new("file_upload", "user", "content", "file_id", "file_url", "metadata"),
+  voice_message = envelope.new("voice_message", "user", "content", "file_id", "file_url", "metadata"),
+}
+
+-- A request holds session, connection, type and the declared fields; user = { id, name, roles, admin } is looked up when
+-- it is asked for.
+local Request = {}
+function Request.__index(request, key)
+  if key == "user" then
+    local user = chat.connection.user(request.session, request.connection)
+    request.user = user
+    return user
+  end
+end
+
+local function limited(session, connection, limiter)
+  local ok, _, _, retry_after_ms = take(limiter, session.user_id)
+  if not ok then
+    send_error(session, connection, "TOO_MANY_REQUESTS", nil, { retry_after = retry_after_ms })
+    return true
+  end
+  return false
+end
+
+-- The message names another conversation than the one its connection is in. true when it stays here all the same: the
+-- name is unknown, such as the UUID a client makes up for a new chat. Waits, but only for what looks like one of our ids.
+local function stays(request, route, raw)
+  local session, connection, id = request.session, request.connection, request.session_id
+  if not access.is_id(id) then
+    return true
+  end
+  if not route.rate and limited(session, connection, "messages") then -- a look-up costs a read of the store
+    return false
+  end
+  local other, code = access.find(id, session.user_id)
+  if not other then
+    if code == "UNKNOWN" then
+      return true
+    end
+    send_error(session, connection, code, code == "NOT_FOUND" and "Session not found: it has ended" or nil)
+  elseif chat.connection.move(session, connection, other) then
+    chat.connection.forward(session, connection, other, raw)
+  else
+    send_error(session, connection, "SERVICE_ERROR", "Failed to establish session connection")
+  end
+  return false
+end
+
+local function extra(request)
+  if request.metadata or request.file_id then
+    return json.encode { metadata = request.metadata, file_id = request.file_id, file_url = request.file_url }
+  end
+end
+
+local function relay(session, request)
+  if session.members > 1 then
+    local make = said[request.type]
+    local document = request.file_id
+        and make(session, request.content, request.file_id, request.file_url, request.metadata)
+      or make(session, request.content, request.metadata)
+    session:send(document, { except = request.connection })
+  end
+end
+
+-- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, or failed.
+-- With a cid the sender is told once it is stored; without one it is handed over and nobody waits.
+local function record(session, request)
+  if session.name == "" and request.type == "user_message" then
+    session:set { name = name(request.content) }
+  end
+  session:append {
+    sender = "user",
+    type = request.type,
+    content = request.content or "",
+    cid = request.cid,
+    extra = extra(request),
+  }
+  if request.cid then
+    local stored = session:flush()
+    if not stored then
+      send_error(session, request.connection, "DATABASE_ERROR")
+      return false
+    end
+    local message = stored[#stored]
+    session:send(
+      ack(session, request.cid, message.id, message.seq, message.duplicate),
+      { to = request.connection }
+    )
+    if message.duplicate then
+      return false
+    end
+  end
+  relay(session, request)
+  session:commit()
+  return true
+end
+
+local function compile(routes)
+  local compiled = {}
+  for kind, route in pairs(routes) do
+    if kind ~= "common" then
+      local fields = {}
+      for field, spec in pairs(routes.common) do
+        fields[field] = spec
+      end
+      for field, spec in pairs(route.fields or {}) do
+        fields[field] = spec
+      end
+      compiled[kind] = {
+        handler = route[1],
+        check = check.compile(fields),
+        immediate = route.immediate,
+        rate = route.rate,
+        stored = route.stored,
+        active = route.active or route.stored,
+        admin = route.admin,
+      }
+    end
+  end
+  return compiled
+end
+
+local function unroutable(session, connection, document)
+  local kind = type(document) == "table" and document.type
+  if type(kind) == "string" then
+    kind = text.cut(text.clean(kind), KIND_SHOWN)
+    send_error(session, connection, "INVALID_FORMAT", "Invalid message format: unknown message type " .. kind)
+  else
+    send_error(session, connection, "INVALID_FORMAT")
+  end
+end
+
+--- The function the server calls for every message.
+---@param routes table as routes.lua
+---@return fun(session: table, raw: string, connection: any, busy: boolean): string?
+function router.new(routes)
+  local compiled = compile(routes)
+
+  return function(session, raw, connection, busy)
+    local document = decode(raw)
+    local kind = type(document) == "table" and document.type
+    local route = kind and compiled[kind]
+    if busy and not (route and route.immediate) then
+      return LATER
+    elseif not route then
+      return unroutable(session, connection, document)
+    end
+
+    local request = setmetatable({ type = kind, session = session, connection = connection }, Request)
+    local wrong = route.check(document, request)
+    if wrong then
+      return send_error(session, connection, "INVALID_FORMAT", wrong)
+    end
+    count "messages_received"
+
+    if route.rate and limited(session, connection, route.rate) then
+      return
+    elseif route.admin and not (request.user and request.user.admin) then
+      return send_error(session, connection, "INSUFFICIENT_PERMISSIONS")
+    end
+    local id = request.session_id
+    if id and id ~= session.id and not stays(request, route, raw) then
+      return
+    elseif route.active and session.end_ms ~= 0 then
+      return send_error(session, connection, "NOT_FOUND", "Session not found: it has ended")
+    elseif route.stored and not record(session, request) then
+      return
+    end
+
+    if route.handler then
+      route.handler(session, request) -- its result is its own, never an answer to the server
+    end
+  end
+end
+
+--- The protocol as text, one line per kind of message.
+---@param routes table
+---@return string
+function router.describe(routes)
+  local lines = {}
+  for kind, route in pairs(routes) do
+    local words = {}
+    for field, spec in pairs(kind == "common" and route or route.fields or {}) do
+      words[#words + 1] = field .. "=" .. spec:gsub("%s+", " ")
+    end
+    table.sort(words)
+    for _, flag in ipairs { "rate", "stored", "active", "immediate", "admin" } do
+      if kind ~= "common" and route[flag] then
+        words[#words + 1] = route[flag] == true and "[" .. flag .. "]" or "[" .. flag .. " " .. route[flag] .. "]"
+      end
+    end
+    lines[#lines + 1] = ("%-18s %s"):format(kind, table.concat(words, "  "))
+  end
+  table.sort(lines)
+  return table.concat(lines, "\n")
+end
+
+return router

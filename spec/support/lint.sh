@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# In: the sources and build/dev. Out: one TAP line per check, and at the end the files and functions that are longer than
+# a reader can hold (a list, not a failure). Why: what a machine can see, a reviewer should not have to.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+mapfile -t c_files < <(find core bindings bench spec -name node_modules -prune -o -name '*.[ch]' -print | sort)
+mapfile -t lua_files < <(find scripts bindings spec bench -name node_modules -prune -o -name '*.lua' -print | sort)
+mapfile -t shell_files < <(grep -lE '^#!.*(bash|/sh)|shellcheck shell=' dev .ci/* spec/support/*.sh bench/* deployments/*/* 2>/dev/null)
+failed=0
+
+check() { # NAME COMMAND…
+  local name=$1 output
+  shift
+  if output=$("$@" 2>&1); then
+    echo "ok - $name"
+  else
+    sed 's/^/# /' <<<"$output" | head -n 100
+    echo "not ok - $name"
+    failed=1
+  fi
+}
+
+tidy() {
+  printf '%s\n' core/*.c bindings/*.c | xargs -P 2 -n 4 clang-tidy --quiet --warnings-as-errors='*' -p build/dev
+}
+
+settings_page() {
+  diff docs/settings.md <(build/dev/chatbox config --markdown)
+}
+
+check "clang-format" clang-format --dry-run --Werror "${c_files[@]}"
+check "clang-tidy" tidy
+check "luacheck" luacheck --quiet --no-color "${lua_files[@]}"
+check "shellcheck" shellcheck -x -S warning "${shell_files[@]}"
+check "docs/settings.md is what the program says" settings_page
+
+wc -l "${c_files[@]}" "${lua_files[@]}" | awk '$2 != "total" && $1 > 400 { print "# " $1 " lines: " $2 }'
+# A function begins with a line that opens a brace in column 1 or ends in one there, and ends with a brace in column 1.
+awk 'FNR == 1 { start = 0 }
+  /^[a-z].*[^=] \{$/ && /\(/ { start = FNR; name = $0 }
+  /^\}/ && start { if (FNR - start > 60) print "# " FNR - start " lines: " FILENAME ": " name; start = 0 }' "${c_files[@]}"
+exit $failed

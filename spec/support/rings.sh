@@ -1,0 +1,139 @@
+# In: nothing, or the name of one test. Out: every ring of tests (or that one test), a line for each, and at last one line
+# "N passed, N failed". Why: one command tells whether a change is good, on a laptop and in CI alike.
+# Sourced by ./dev. A ring is a command and the kind of its output (see count.awk); its log stays in build/test/.
+# shellcheck shell=bash disable=SC2154  # root, build and need_npm come from ./dev
+
+logs=$root/build/test
+declare -A failure_lines=(
+  [ctest]='FAILED|\*\*\*|error:|ERROR:|WARNING: ThreadSan' [busted]='^(Failure|Error) ->|ERROR:|WARNING: ThreadSan|lua_host:'
+  [node]='^ *not ok ' [tap]='^not ok '
+)
+passed_all=0 failed_all=0 skipped_all=0
+
+# --- one ring -------------------------------------------------------------------------------------------------------
+
+ring() { # NAME KIND COMMAND…
+  local name=$1 kind=$2 code=0 start=$SECONDS passed failed skipped log
+  log=$logs/$(tr -cs 'a-z0-9\n' '-' <<<"$name").log
+  shift 2
+  printf '  %-36s' "$name"
+  ("$@") >"$log" 2>&1 </dev/null || code=$?
+  read -r passed failed skipped <<<"$(awk -v kind="$kind" -f spec/support/count.awk "$log")"
+  # What dies without naming a test, and what ran nothing at all, has failed.
+  if ((failed == 0 && (code != 0 || passed + skipped == 0))); then failed=1; fi
+  ring_count "$passed" "$failed" "$skipped"
+  printf '%5d passed, %d failed, %d skipped, %d s\n' "$passed" "$failed" "$skipped" $((SECONDS - start))
+  if ((failed)); then
+    grep -E "${failure_lines[$kind]}" "$log" | head -n 20 | sed 's/^ */      /'
+    printf '      exit code %d; all of it: %s\n' "$code" "${log#"$root"/}"
+  fi
+  grep -E '^ *ok .*# SKIP|^Pending ->' "$log" | sed 's/^ */      /'
+}
+
+ring_count() {
+  passed_all=$((passed_all + $1)) failed_all=$((failed_all + $2)) skipped_all=$((skipped_all + $3))
+}
+
+ring_skip() { # NAME REASON
+  printf '  %-36s SKIPPED: %s\n' "$1" "$2"
+  ring_count 0 0 1
+}
+
+# Builds a preset; a failed build is a failed test, and the rings on it are left out.
+ring_build() { # PRESET [TARGET…]
+  local start=$SECONDS log=$logs/build-$1.log
+  printf '  %-36s' "build $1"
+  if build "$@" >"$log" 2>&1 </dev/null; then
+    printf '%5d s\n' $((SECONDS - start))
+    return
+  fi
+  printf 'FAILED\n'
+  grep -E 'error:|Error' "$log" | head -n 20 | sed 's/^/      /'
+  printf '      all of it: %s\n' "${log#"$root"/}"
+  ring_count 0 1 0
+  return 1
+}
+
+# --- what the rings run ---------------------------------------------------------------------------------------------
+
+unit() { # PRESET [NAME]
+  ctest --test-dir "build/$1" -V -j 2 --no-tests=error ${2:+-R "^$2\$"}
+}
+
+specs() { # PRESET FILE-OR-FOLDER…
+  local preset=$1
+  shift
+  export LUA_CPATH="$root/build/$preset/?.so;;"
+  timeout -k 10 600 "build/$preset/lua_host" "$(command -v busted)" -o plainTerminal "$@"
+}
+
+specs_collected() {
+  SPEC_GC=aggressive specs "$@"
+}
+
+dialogues() { # PRESET FILE…
+  local preset=$1
+  shift
+  export CHATBOX_BIN=$root/build/$preset/chatbox
+  timeout -k 10 600 node --test --test-reporter=tap "$@"
+}
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+rings_of() { # PRESET LABEL: everything that runs on one build
+  ring "unit tests, $2" ctest unit "$1"
+  ring "Lua specs, $2" busted specs "$1" spec/bindings spec/scripts
+  ring "dialogues, $2" node dialogues "$1" spec/e2e/*_test.mjs
+}
+
+rings_all() {
+  need_npm spec/e2e
+  if ring_build dev; then
+    rings_of dev gcc
+    ring "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
+    ring "lint" tap spec/support/lint.sh
+  fi
+  if ring_build asan; then rings_of asan "address + undefined"; fi
+  if ring_build tsan; then rings_of tsan thread; fi
+  if ring_build clang; then ring "unit tests, clang" ctest unit clang; fi
+  if ring_build release chatbox; then ring "install" tap spec/support/install_test.sh; fi
+  if ring_build fuzz; then ring "fuzzers" tap spec/support/fuzz.sh all "${SPEC_LONG:+120}"; fi
+}
+
+# One test by path, by file name or by the name of what it tests.
+rings_one() { # NAME
+  local file
+  file=$(find spec -not -path '*/node_modules/*' \( -path "${1%/}" -o -name "$1" -o -name "$1.*" -o -name "$1_test.*" \
+    -o -name "$1_spec.*" -o -name "$1_fuzz.*" \) | sort | head -n 1)
+  case $file in
+  spec/unit) ring_build dev && ring "$file" ctest unit dev ;;
+  spec/unit/*_test.c) ring_build dev && ring "$file" ctest unit dev "$(basename "$file" .c)" ;;
+  spec/scripts* | spec/bindings*) ring_build dev && ring "$file" busted specs dev "$file" ;;
+  spec/e2e) need_npm spec/e2e && ring_build dev && ring "$file" node dialogues dev spec/e2e/*_test.mjs ;;
+  spec/e2e/*_test.mjs) need_npm spec/e2e && ring_build dev && ring "$file" node dialogues dev "$file" ;;
+  spec/fuzz) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh all ;;
+  spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh "$(basename "$file" .c)" ;;
+  spec/support/*_test.sh) ring_build release chatbox && ring "$file" tap "$file" ;;
+  *) die "there is no test called $1 under spec/" ;;
+  esac
+}
+
+rings() { # [NAME…] [--long]
+  set +e # a failed command is what this is about
+  local names=() name
+  for name in "$@"; do
+    if [ "$name" = --long ]; then export SPEC_LONG=1; else names+=("$name"); fi
+  done
+  mkdir -p "$logs"
+  if ((${#names[@]})); then
+    for name in "${names[@]}"; do rings_one "$name"; done
+  else
+    rings_all
+  fi
+  if ((skipped_all)); then
+    printf '%d passed, %d failed, %d skipped\n' "$passed_all" "$failed_all" "$skipped_all"
+  else
+    printf '%d passed, %d failed\n' "$passed_all" "$failed_all"
+  fi
+  ((failed_all == 0))
+}

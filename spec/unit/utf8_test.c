@@ -1,0 +1,70 @@
+/* In: every code point, and every way we know to write one wrongly. Out: the promise that utf8_sequence is RFC 3629.
+ * Why: what passes here reaches databases, browsers and logs that trust it. */
+#include "utf8.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static size_t encode(uint32_t c, char out[4]) {
+  static const uint8_t lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+  size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  for (size_t i = n - 1; i > 0; i--, c >>= 6)
+    out[i] = (char)(0x80 | (c & 0x3f));
+  out[0] = (char)(lead[n] | c);
+  return n;
+}
+
+static void every_code_point_but_surrogates_is_a_sequence(void **state) {
+  (void)state;
+  for (uint32_t c = 0; c <= 0x10ffff; c++) {
+    char bytes[4];
+    size_t n = encode(c, bytes);
+    size_t expected = c >= 0xd800 && c <= 0xdfff ? 0 : n;
+    if (utf8_sequence(bytes, n) != expected)
+      fail_msg("U+%04X", c);
+  }
+}
+
+static void a_sequence_cut_short_is_none(void **state) {
+  (void)state;
+  for (uint32_t c = 0x80; c <= 0x10ffff; c += 7) {
+    char bytes[4];
+    size_t n = encode(c, bytes);
+    for (size_t len = 1; len < n; len++)
+      assert_int_equal(utf8_sequence(bytes, len), 0);
+  }
+}
+
+static void what_is_malformed_is_no_sequence(void **state) {
+  (void)state;
+  static const char *const wrong[] = {
+    "\x80",         "\xbf",         "\xc0\x80",         "\xc1\xbf",         "\xe0\x80\x80",     "\xe0\x9f\xbf",
+    "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x80\x80\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
+    "\xfe",         "\xff",         "\xc2\x20",         "\xe2\x82\x20",     "\xf0\x9f\x98\x20", "\xc2\xc2",
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+    if (utf8_sequence(wrong[i], strlen(wrong[i])) != 0)
+      fail_msg("entry %zu", i);
+}
+
+static void what_follows_a_sequence_does_not_matter(void **state) {
+  (void)state;
+  assert_int_equal(utf8_sequence("a\xff", 2), 1);
+  assert_int_equal(utf8_sequence("\xc3\xa4\xff", 3), 2);
+  assert_int_equal(utf8_sequence("\xe2\x82\xac\xff", 4), 3);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(every_code_point_but_surrogates_is_a_sequence),
+    cmocka_unit_test(a_sequence_cut_short_is_none),
+    cmocka_unit_test(what_is_malformed_is_no_sequence),
+    cmocka_unit_test(what_follows_a_sequence_does_not_matter),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
