@@ -49,10 +49,7 @@ static void client_fail_with(struct load *l, struct client *c, const char *doing
              (const char *)why);
   l->ready -= c->state == CLIENT_READY;
   l->lost++;
-  uint64_t due = c->due, answered = c->answered;
   client_close(c);
-  c->due = due; /* the report counts what stays unanswered */
-  c->answered = answered;
 }
 
 static void client_fail(struct load *l, struct client *c, const char *doing, const char *why) {

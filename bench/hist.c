@@ -19,14 +19,14 @@ static unsigned shift_of(uint64_t ns) {
 
 static uint64_t bucket_highest(unsigned index) {
   unsigned shift = index < 2 * HIST_STEPS ? 0 : index / HIST_STEPS - 1;
-  uint64_t step = index - shift * HIST_STEPS;
+  uint64_t step = index - (uint64_t)shift * HIST_STEPS;
   return ((step + 1) << shift) - 1;
 }
 
 void hist_add(struct hist *h, uint64_t ns) {
   uint64_t kept = ns > HIST_LONGEST ? HIST_LONGEST : ns;
   unsigned shift = shift_of(kept);
-  h->bucket[shift * HIST_STEPS + (kept >> shift)]++;
+  h->bucket[(uint64_t)shift * HIST_STEPS + (kept >> shift)]++;
   h->count++;
   h->sum += (double)ns;
   if (ns > h->max)

@@ -91,7 +91,7 @@ static uint64_t load_outstanding(const struct load *l) {
 static void unanswered_add(struct load *l) {
   uint64_t now = clock_ns();
   for (struct client *c = l->clients; c < l->clients + l->opened; c++) {
-    uint64_t end = l->options->mode == MODE_OPEN ? c->due : c->state == CLIENT_READY ? c->sent : 0;
+    uint64_t end = l->options->mode == MODE_OPEN ? c->due : c->sent;
     for (uint64_t n = c->answered; n < end; n++) {
       uint64_t intended = client_intended(l, c, n);
       if (intended >= l->from_ns && intended < l->to_ns)
@@ -112,7 +112,7 @@ static void load_run(struct load *l, struct report *r) {
     l->clients[i].due = o->inflight;
     client_write(l, &l->clients[i]);
   }
-  for (uint64_t now; (now = clock_ns()) < l->to_ns;) {
+  for (uint64_t now; (now = clock_ns()) < l->to_ns && l->lost == 0;) {
     if (!measuring && now >= l->from_ns) {
       r->begin = usage_now(l);
       measuring = true;
@@ -122,14 +122,14 @@ static void load_run(struct load *l, struct report *r) {
   }
   r->end = usage_now(l);
   l->running = false;
-  for (uint64_t deadline = r->end.at_ns + DRAIN_NS; load_outstanding(l) && clock_ns() < deadline;)
+  for (uint64_t deadline = r->end.at_ns + DRAIN_NS; load_outstanding(l) && l->lost == 0 && clock_ns() < deadline;)
     load_turn(l, clock_ns() + 10000000);
   r->unanswered = load_outstanding(l);
   unanswered_add(l);
 }
 
 static void load_hold(struct load *l, struct report *r) {
-  for (uint64_t end = clock_ns() + l->options->seconds_ns; clock_ns() < end;)
+  for (uint64_t end = clock_ns() + l->options->seconds_ns; clock_ns() < end && l->lost == 0;)
     load_turn(l, end);
   if (l->options->pid && proc_resident((pid_t)l->options->pid, &r->resident_after))
     r->resident_after = 0;
@@ -137,7 +137,8 @@ static void load_hold(struct load *l, struct report *r) {
 
 static void report_load(const struct load *l, const struct report *r) {
   const struct options *o = l->options;
-  double seconds = (double)(r->end.at_ns - r->begin.at_ns) / 1e9, answered = (double)l->answered;
+  double seconds = (double)o->seconds_ns / 1e9, answered = (double)l->answered;
+  double used_ns = (double)(r->end.at_ns - r->begin.at_ns); /* the turn that ends the warm-up may be a little late */
   double server_ns = (double)(r->end.server_ns - r->begin.server_ns);
   double own_ns = (double)(r->end.own_ns - r->begin.own_ns);
   double per_message_us = answered > 0 && o->pid ? server_ns / answered / 1e3 : 0;
@@ -158,8 +159,8 @@ static void report_load(const struct load *l, const struct report *r) {
         "server: %.2f us of processor time per message, %.3f cores; generator: %.3f cores\n";
   printf(format, o->mode == MODE_OPEN ? "open" : "closed", (unsigned long long)o->connections, seconds,
          (unsigned long long)l->answered, answered / seconds, us[0], us[1], us[2], us[3], us[4], us[5],
-         (unsigned long long)r->unanswered, (unsigned long long)l->other, per_message_us, server_ns / 1e9 / seconds,
-         own_ns / 1e9 / seconds);
+         (unsigned long long)r->unanswered, (unsigned long long)l->other, per_message_us, server_ns / used_ns,
+         own_ns / used_ns);
 }
 
 static void report_idle(const struct load *l, const struct report *r) {

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define WS_HEADER_MAX 14
-#define WS_PAYLOAD_MAX (128 * 1024) /* of a frame from the server */
+#define WS_PAYLOAD_MAX (UINT64_C(128) * 1024) /* of a frame from the server */
 
 enum ws_opcode { WS_CONTINUATION = 0, WS_TEXT = 1, WS_BINARY = 2, WS_CLOSE = 8, WS_PING = 9, WS_PONG = 10 };
 

@@ -162,15 +162,20 @@ end
 
 local globals = pick(
   _G,
-  "assert error getmetatable ipairs next pairs pcall rawequal rawget rawset select setmetatable tonumber tostring type unpack _VERSION"
+  "assert error getmetatable ipairs next pairs pcall rawequal rawget rawset select setmetatable tonumber tostring type "
+    .. "unpack _VERSION"
 )
 globals.xpcall = xpcall_after
 globals.string = sealed(strings, "string")
 globals.table = sealed(pick(table, "concat insert maxn move remove sort"), "table")
-globals.math = sealed(pick(math, concat({
-  "abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min modf pi pow rad",
-  "random randomseed sin sinh sqrt tan tanh",
-}, " ")), "math")
+globals.math = sealed(
+  pick(
+    math,
+    "abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min modf pi pow rad "
+      .. "random randomseed sin sinh sqrt tan tanh"
+  ),
+  "math"
+)
 globals.bit = sealed(pick(require "bit", "arshift band bnot bor bswap bxor lshift rol ror rshift tobit tohex"), "bit")
 globals.os = sealed(pick(os, "clock date difftime time"), "os")
 globals.coroutine = sealed(coroutines, "coroutine")

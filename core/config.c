@@ -145,14 +145,14 @@ static int value_check(enum setting s, const char *text, int64_t *number, char w
   bounds_format(s, bounds);
   if (!value_parse(row->type, text, number))
     return row->type == SETTING_BOOL ? refuse(why, s, text, "is not true or false")
-                                     : refuse(why, s, text, "is not %s (%s)", value_type_name(row->type), bounds);
+                                     : refuse(why, s, text, "is not a %s (%s)", value_type_name(row->type), bounds);
   if (row->type != SETTING_BOOL && (*number < row->min || *number > row->max))
     return refuse(why, s, text, "is out of bounds (%s)", bounds);
   return shape_check(s, text, why);
 }
 
 int config_put(struct config *c, enum setting s, const char *text, const char *source, char why[WHY_MAX]) {
-  int64_t number;
+  int64_t number = 0;
   int err = value_check(s, text, &number, why);
   if (err)
     return err;
@@ -275,7 +275,8 @@ static void manual_print(FILE *out) {
     "`#` starts a comment line, a value may stand in quotes, the last line of a key counts), then here.\n"
     "An unknown key in the file, a value outside its bounds and a placeholder nobody replaced stop the start.\n"
     "`chatbox config` prints what is in force.\n\n"
-    "A duration is written `250ms`, `15s`, `5m` or `1h30m`; a size `4096`, `64KiB`, `1MiB` or `1GiB`.\n"
+    "A duration is written `250ms`, `15s`, `5m` or `1h30m`; a size `4096`, `64KiB`, `1MiB` or `1GiB`; a boolean\n"
+    "`true`, `yes`, `on`, `1` or their opposites.\n"
     "The value of a *secret* is never printed; keep it in the environment or in a file only the server may read.\n\n"
     "| Name | Type | Default | Bounds | Meaning |\n"
     "|---|---|---|---|---|\n",

@@ -56,7 +56,7 @@ static int line_read(struct config *c, char *line, char why[WHY_MAX]) {
     for (char *p = key; *p; p++)
       if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7F)
         *p = '?';
-    snprintf(why, WHY_MAX, "%.60s is not a setting", key);
+    snprintf(why, WHY_MAX, "\"%.60s\" is not a setting", key);
     return E_INVALID;
   }
   if (!value) {

@@ -88,8 +88,8 @@ void value_format(enum setting_type type, int64_t number, char out[VALUE_TEXT_MA
 
 const char *value_type_name(enum setting_type type) {
   static const char *const names[] = {
-    [SETTING_STRING] = "a text",       [SETTING_INT] = "a number", [SETTING_BOOL] = "true or false",
-    [SETTING_DURATION] = "a duration", [SETTING_SIZE] = "a size",
+    [SETTING_STRING] = "text",       [SETTING_INT] = "number", [SETTING_BOOL] = "boolean",
+    [SETTING_DURATION] = "duration", [SETTING_SIZE] = "size",
   };
   return names[type];
 }

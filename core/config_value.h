@@ -11,7 +11,7 @@
  * length. Numbers are not negative; what does not fit 63 bits is not a number. */
 bool value_parse(enum setting_type type, const char *text, int64_t *out) NODISCARD;
 void value_format(enum setting_type type, int64_t number, char out[VALUE_TEXT_MAX]);
-/* "a number", "a duration", ... for a sentence. */
+/* "number", "duration", ... */
 const char *value_type_name(enum setting_type type);
 /* The marker of a value nobody filled in yet (REPLACE_WITH, ...) that text contains, in any case; else NULL. */
 const char *value_placeholder(const char *text);

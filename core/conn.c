@@ -22,7 +22,7 @@ struct conn {
   struct identity *identity;
   struct session *session;
   void (*on_dirty)(struct conn *, void *);
-  void *arg;
+  void *arg, *site;
   struct message **ring; /* of `room` (a power of two) places */
   uint32_t head, count, room;
   size_t bytes, outbox_limit;
@@ -94,8 +94,12 @@ uint64_t conn_opened_ms(const struct conn *c) {
   return c->opened_ms;
 }
 
-void *conn_arg(const struct conn *c) {
-  return c->arg;
+void *conn_site(const struct conn *c) {
+  return c->site;
+}
+
+void conn_set_site(struct conn *c, void *site) {
+  c->site = site;
 }
 
 struct session *conn_session(const struct conn *c) {

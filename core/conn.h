@@ -44,7 +44,9 @@ struct mailbox *conn_home(const struct conn *c);
 struct identity *conn_identity(const struct conn *c); /* borrowed */
 const char *conn_wanted(const struct conn *c);
 uint64_t conn_opened_ms(const struct conn *c);
-void *conn_arg(const struct conn *c); /* home thread: meaningless once it is dead */
+/* Whatever its home thread keeps with it; NULL at first. */
+void *conn_site(const struct conn *c);
+void conn_set_site(struct conn *c, void *site);
 
 /* Any thread. From its home the message goes into the outbox now, else by post. here: the caller's own mailbox, or NULL. */
 void conn_send(struct conn *c, struct message *m, const struct mailbox *here);

@@ -51,8 +51,12 @@ static bool changes_fields(const struct effects *e) {
   return changed;
 }
 
+bool effects_stores(const struct effects *e) {
+  return e->message_count || changes_fields(e);
+}
+
 bool effects_empty(const struct effects *e) {
-  return e->message_count == 0 && e->send_count == 0 && !changes_fields(e);
+  return e->send_count == 0 && !effects_stores(e);
 }
 
 int effects_set_text(struct effects *e, enum effects_text which, const char *text) {
@@ -338,7 +342,7 @@ static void submit(struct effects *e, const struct effects_home *home) {
 
 void effects_apply(struct effects *e, const struct effects_home *home) {
   struct session *s = e->session;
-  bool stores = e->message_count || changes_fields(e);
+  bool stores = effects_stores(e);
   if (e->close) {
     sessions_ended(home->sessions, s);
     metrics_add(METRIC_SESSIONS_ENDED, 1);
@@ -353,6 +357,16 @@ void effects_apply(struct effects *e, const struct effects_home *home) {
   }
 }
 
+/* Nothing but words to the one whose message this answers. */
+static bool only_answers(const struct effects *e) {
+  for (size_t i = 0; i < e->send_count; i++) {
+    if (!e->conn || e->sends[i].to != conn_id(e->conn)) {
+      return false;
+    }
+  }
+  return !effects_stores(e);
+}
+
 void effects_commit(struct effects *e, const struct effects_home *home) {
   e->origin = home->here;
   if (e->owned) {
@@ -365,6 +379,10 @@ void effects_commit(struct effects *e, const struct effects_home *home) {
     effects_apply(e, home);
     session_unhold(s, home->now_ms(home->arg));
     session_unref(s);
+    return;
+  }
+  if (only_answers(e)) {
+    finish(e, home->here); /* needs no inbox, so refusing messages cannot fill one */
     return;
   }
   struct item *item = item_new(ITEM_EFFECTS, e->conn, NULL, 0);

@@ -70,6 +70,8 @@ struct effects_home {
 struct effects *effects_new(struct session *s, struct conn *c, uint64_t wall_ms) NODISCARD;
 void effects_free(struct effects *e);
 bool effects_empty(const struct effects *e);
+/* It changes fields or appends: its outcome is the store's to say. */
+bool effects_stores(const struct effects *e);
 
 /* 0, E_FULL, UV_ENOMEM. append takes what the record owns, also on failure; send references the message. */
 int effects_set_text(struct effects *e, enum effects_text which, const char *text) NODISCARD;

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One per connection; zero-initialised is ready. Memory: nothing between messages. */
+/* One per connection; zero-initialised is ready. Memory: up to the limit while a message comes in pieces. */
 struct frame {
   char *bytes;
   size_t len, room;
@@ -18,6 +18,8 @@ struct frame {
  * 0: more to come; E_TOO_BIG (close 1009), E_UTF8 (close 1007), UV_ENOMEM. A message of one fragment is not copied. */
 int frame_add(struct frame *f, const char *bytes, size_t len, bool last, size_t limit, const char **text,
               size_t *text_len) NODISCARD;
+/* Ready again afterwards. Called when a text has been used, it gives back at once what a message in pieces took;
+ * otherwise the next frame_add does. */
 void frame_deinit(struct frame *f);
 
 bool frame_utf8_valid(const char *bytes, size_t len);

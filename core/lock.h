@@ -1,6 +1,6 @@
 /* In: pthread's locks. Out: the same, with the house rule checked: a thread holds at most one lock.
- * Why: with one lock at a time there is no lock order to get wrong. Debug builds (no NDEBUG) abort when a thread takes a
- * second one, or lets a lock go it does not hold. */
+ * Why: with one lock at a time there is no lock order to get wrong. Debug builds (no NDEBUG) abort when a thread takes
+ * a second one, or lets a lock go it does not hold. */
 #pragma once
 #include "attr.h"
 

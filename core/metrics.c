@@ -7,7 +7,6 @@
 #include "lock.h"
 #include "utf8.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdatomic.h>
@@ -17,6 +16,7 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 100
+#define SCRIPT_PREFIX "chatbox_script_"
 #define BOUNDS_MAX 11
 
 enum kind { COUNTER, GAUGE, HISTOGRAM, LONGHIST };
@@ -100,9 +100,10 @@ static struct series *series_find(struct series *s, const char *labels) {
   return s;
 }
 
-static size_t name_length(const char *p) {
+/* Of the label name at p; 0 when there is none, or one that Prometheus keeps for itself. */
+static size_t label_length(const char *p) {
   size_t len = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789");
-  return *p >= '0' && *p <= '9' ? 0 : len;
+  return (*p >= '0' && *p <= '9') || strncmp(p, "__", 2) == 0 ? 0 : len;
 }
 
 /* Where the quoted value that starts at p ends (behind the quote), or NULL. */
@@ -127,7 +128,7 @@ static bool labels_check(const char *labels, char other[METRIC_LABELS_MAX + 1]) 
   if (strnlen(labels, METRIC_LABELS_MAX + 1) > METRIC_LABELS_MAX)
     return false;
   for (const char *p = labels;; p++) {
-    size_t len = name_length(p);
+    size_t len = label_length(p);
     if (len == 0 || p[len] != '=')
       return false;
     if (other != NULL) {
@@ -148,9 +149,7 @@ static bool labels_check(const char *labels, char other[METRIC_LABELS_MAX + 1]) 
 /* The series of these labels, or of "other" at the bound. NULL when memory is out or the labels are malformed. */
 static struct series *labelled_get(enum metric m, const char *labels) {
   char other[METRIC_LABELS_MAX + 1];
-  bool well_formed = labels_check(labels, other);
-  assert(well_formed);
-  if (!well_formed)
+  if (!labels_check(labels, other))
     return NULL;
   lock_acquire(&table_lock);
   struct series *s = series_find(labelled[m], labels);
@@ -207,8 +206,13 @@ int64_t metrics_value(enum metric m) {
   return value;
 }
 
+/* Well-formed, and not one of ours: two families of one name would make a scraper drop the page. */
 static bool script_name_ok(const char *name) {
   size_t len = strnlen(name, NAME_MAX_BYTES + 1);
+  for (int m = 0; m < METRIC_COUNT; m++)
+    if (strncmp(described[m].name, SCRIPT_PREFIX, strlen(SCRIPT_PREFIX)) == 0 &&
+        strcmp(described[m].name + strlen(SCRIPT_PREFIX), name) == 0)
+      return false;
   return len >= 1 && len <= NAME_MAX_BYTES && (*name < '0' || *name > '9') &&
          strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") == len;
 }
@@ -293,13 +297,13 @@ static void render_scripts(FILE *out) {
   const struct script_family *f = script_families;
   lock_release(&table_lock);
   for (; f != NULL; f = f->next) {
-    render_head(out, "chatbox_script_", f->name, "Counter of a script", "counter");
+    render_head(out, SCRIPT_PREFIX, f->name, "Counter of a script", "counter");
     lock_acquire(&table_lock);
     const struct series *s = f->series;
     lock_release(&table_lock);
     for (; s != NULL; s = s->next)
-      fprintf(out, *s->labels != 0 ? "chatbox_script_%s{%s} %.15g\n" : "chatbox_script_%s%s %.15g\n", f->name,
-              s->labels, atomic_load_explicit(&s->sum, memory_order_relaxed));
+      fprintf(out, *s->labels != 0 ? SCRIPT_PREFIX "%s{%s} %.15g\n" : SCRIPT_PREFIX "%s%s %.15g\n", f->name, s->labels,
+              atomic_load_explicit(&s->sum, memory_order_relaxed));
   }
 }
 

@@ -46,14 +46,16 @@ enum metric {
 void metrics_add(enum metric m, int64_t n);
 void metrics_observe(enum metric m, double seconds);
 /* labels: ready text such as `limiter="message"` (values escaped, names always in the same order), borrowed; the caller
- * keeps the number of values small. Takes a lock: not for use under another one. */
+ * keeps the number of values small. Takes a lock: not for use under another one. Labels that would break the document,
+ * or are longer than METRIC_LABELS_MAX, are not counted. */
 void metrics_add_labelled(enum metric m, const char *labels, int64_t n);
 void metrics_observe_labelled(enum metric m, const char *labels, double seconds);
 /* With all labels together; of a histogram the number of observations. */
 int64_t metrics_value(enum metric m);
 
-/* A counter of a script: name [a-z_][a-z0-9_]{0,99}, shown as chatbox_script_<name>. labels: NULL or ready text.
- * n finite and ≥ 0. 0, E_INVALID (labels that would break the document too), E_FULL (METRIC_SCRIPT_MAX series). */
+/* A counter of a script: name [a-z_][a-z0-9_]{0,99}, shown as chatbox_script_<name>, none of the above. labels: NULL or
+ * ready text. n finite and ≥ 0. 0, E_INVALID (also for labels that would break the document), E_FULL (METRIC_SCRIPT_MAX
+ * series in all). */
 int metrics_script_add(const char *name, const char *labels, double n) NODISCARD;
 
 /* A heap string, *len without the final NUL; the caller frees; NULL when memory is out. */

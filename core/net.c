@@ -696,6 +696,7 @@ static int on_receive(struct peer *p, const char *bytes, size_t len) {
   int code = frame_add(&p->frame, bytes, len, last, n->message_limit, &text, &text_len);
   if (code == 1) {
     n->o.hooks->text(n->o.ctx, p->conn, text, text_len);
+    frame_deinit(&p->frame); /* an idle connection keeps nothing of what it once said */
     return 0;
   }
   if (code == 0) {

@@ -13,10 +13,10 @@
 
 struct store;
 
-#define STORE_ID_LEN 32  /* conversation and message ids: 32 lower-case hex digits */
+#define STORE_ID_LEN 32   /* conversation and message ids: 32 lower-case hex digits */
 #define STORE_CID_MAX 128 /* bytes of a client's own message id */
 #define STORE_LIMIT_MAX 1000
-#define STORE_QUEUE_BYTES (256u << 20) /* of operations waiting, reads and writes each */
+#define STORE_QUEUE_BYTES (256u << 20)  /* of operations waiting, reads and writes each */
 #define STORE_HISTORY_BYTES (16u << 20) /* of content: a STORE_HISTORY stops after the message that reaches it */
 
 /* All of a conversation but its messages. Strings are owned by whoever owns the record; NULL means "". Times in ms
@@ -27,23 +27,23 @@ struct session_record {
   int64_t start_ms, last_activity_ms, end_ms;
   bool help_requested, admin_assisted;
   int64_t total_tokens, max_response_ms, avg_response_ms;
-  uint64_t top;      /* seq of the last message; also their number. Given by the store, ignored on write */
+  uint64_t top;            /* seq of the last message; also their number. Given by the store, ignored on write */
   uint32_t responses[100]; /* the last response times in ms, oldest first */
   uint32_t response_count;
 };
 void session_record_deinit(struct session_record *r); /* frees the strings */
 
 struct message_record {
-  uint64_t seq;                /* given by the store at commit */
-  char id[STORE_ID_LEN + 1];   /* given by whoever makes it */
-  char *cid;                   /* NULL: none. Unique in its conversation */
-  char *sender;                /* user, ai, admin, system */
-  char *type;                  /* kind of message it came as: user_message, file_upload, … */
+  uint64_t seq;              /* given by the store at commit */
+  char id[STORE_ID_LEN + 1]; /* given by whoever makes it */
+  char *cid;                 /* NULL: none. Unique in its conversation */
+  char *sender;              /* user, ai, admin, system */
+  char *type;                /* kind of message it came as: user_message, file_upload, … */
   char *content;
   size_t content_len;
-  char *extra;                 /* JSON object of everything else a script stored (metadata, file_id, …), or NULL */
+  char *extra; /* JSON object of everything else a script stored (metadata, file_id, …), or NULL */
   int64_t at_ms;
-  bool duplicate;              /* reply: the cid was there; seq and id are those of the first */
+  bool duplicate; /* reply: the cid was there; seq and id are those of the first */
 };
 void message_record_deinit(struct message_record *r);
 
@@ -59,11 +59,11 @@ enum store_kind {
 };
 
 struct store_op {
-  struct post post;     /* for the reply: reply_to gets it; post.run is the caller's. Also the queue link. */
+  struct post post; /* for the reply: reply_to gets it; post.run is the caller's. Also the queue link. */
   struct mailbox *reply_to;
-  void *arg;            /* the caller's */
+  void *arg; /* the caller's */
   enum store_kind kind;
-  int code;             /* reply: 0; E_NOT_FOUND; E_STORE (the log has the reason); E_STOPPING */
+  int code; /* reply: 0; E_NOT_FOUND; E_STORE (the log has the reason); E_STOPPING */
   bool has_session;
   struct session_record session;
   struct session_record *sessions; /* reply */
@@ -71,7 +71,7 @@ struct store_op {
   struct message_record *messages; /* write: in; history: reply */
   size_t message_count;
   uint64_t before_seq;
-  uint32_t limit;       /* 1..STORE_LIMIT_MAX */
+  uint32_t limit; /* 1..STORE_LIMIT_MAX */
   uint64_t submitted_ns;
 };
 
@@ -79,9 +79,9 @@ struct store_op *store_op_new(enum store_kind kind) NODISCARD;
 void store_op_free(struct store_op *op);
 
 struct store_options {
-  const char *url;   /* sqlite:PATH */
-  uint32_t readers;  /* threads */
-  uint32_t queue;    /* operations waiting, reads and writes each */
+  const char *url;  /* sqlite:PATH */
+  uint32_t readers; /* threads */
+  uint32_t queue;   /* operations waiting, reads and writes each */
 };
 
 /* Opens, creates or upgrades the database and starts the threads. 0 or a negative code with one line in why[]: E_BUSY

@@ -303,6 +303,8 @@ static void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   struct handle *h = handle;
   bool begun = false;
   h->broken = false;
+  for (size_t i = 0; i < count; i++)
+    ops[i]->code = 0;
   for (size_t i = 0; i < count && !h->broken; i++) {
     if (op_empty(ops[i]))
       continue;

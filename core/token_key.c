@@ -277,7 +277,7 @@ int token_keys_load(const char *file, struct token_keys **out, char why[WHY_MAX]
     fclose(in);
   }
   char reason[WHY_MAX];
-  snprintf(reason, sizeof reason, "%s", err ? err_text(err) : "");
+  snprintf(reason, sizeof reason, "cannot be read: %s", err_text(err));
   if (!err)
     err = token_keys_parse(text, len, out, reason);
   if (err)

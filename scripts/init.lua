@@ -7,8 +7,8 @@ local routes = require "routes"
 
 local development = chat.config.get "DEVELOPMENT"
 
--- A handler raised an error. The sender learns that it was us, and the number under which the log has the details. While
--- scripts are being developed administrators see the error itself.
+-- A handler raised an error. The sender learns that it was us, and the number under which the log has the details.
+-- While scripts are being developed administrators see the error itself.
 local function failed(session, connection, incident, message)
   local more = { incident = incident }
   if development then

@@ -1,7 +1,8 @@
 -- In: the text of a message, the conversation and the connection it came on. Out: the call of the handler that
 -- routes.lua names, with a checked request; or an error to the sender.
--- Why: everything all messages have in common happens here once, in this order: decode, find the route, check the fields,
--- limit, find the conversation, record. Handlers deal with what is left. This is the hot path: one decode, one look-up.
+-- Why: everything all messages have in common happens here once, in this order: decode, find the route, check the
+-- fields, limit, find the conversation, record. Handlers deal with what is left. This is the hot path: one decode, one
+-- look-up.
 local access = require "lib.access"
 local check = require "lib.check"
 local envelope = require "lib.envelope"
@@ -26,8 +27,8 @@ local said = {
   voice_message = envelope.new("voice_message", "user", "content", "file_id", "file_url", "metadata"),
 }
 
--- A request holds session, connection, type and the declared fields; user = { id, name, roles, admin } is looked up when
--- it is asked for.
+-- A request holds session, connection, type and the declared fields; user = { id, name, roles, admin } is looked up
+-- when it is asked for.
 local Request = {}
 function Request.__index(request, key)
   if key == "user" then
@@ -47,7 +48,7 @@ local function limited(session, connection, limiter)
 end
 
 -- The message names another conversation than the one its connection is in. true when it stays here all the same: the
--- name is unknown, such as the UUID a client makes up for a new chat. Waits, but only for what looks like one of our ids.
+-- name is unknown, such as the UUID a client makes up for a new chat. Waits, but only for what looks like our own.
 local function stays(request, route, raw)
   local session, connection, id = request.session, request.connection, request.session_id
   if not access.is_id(id) then
@@ -86,8 +87,8 @@ local function relay(session, request)
   end
 end
 
--- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, or failed.
--- With a cid the sender is told once it is stored; without one it is handed over and nobody waits.
+-- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, or
+-- failed. With a cid the sender is told once it is stored; without one it is handed over and nobody waits.
 local function record(session, request)
   if session.name == "" and request.type == "user_message" then
     session:set { name = name(request.content) }

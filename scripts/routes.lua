@@ -20,12 +20,18 @@ return {
   file_upload = { fields = file, rate = "messages", stored = true }, -- to be shown; nobody answers a file
   voice_message = { fields = file, rate = "messages", stored = true },
   model_select = { models.model_select, fields = { model_id = "string 1..100" }, rate = "messages", active = true },
-  help_request = { help.help_request, fields = { sender = "one? of user" }, rate = "messages", active = true, immediate = true },
+  help_request = {
+    help.help_request,
+    fields = { sender = "one? of user" },
+    rate = "messages",
+    active = true,
+    immediate = true,
+  },
   history = { history.history, fields = { before_seq = "integer? 1..9007199254740992", limit = "integer? 1..1000" } },
   typing_indicator = { live.typing_indicator, fields = { content = "string? 0..100" }, immediate = true },
   ping = { live.ping, immediate = true },
 
-  -- Fields every kind of message may have. sender and timestamp are checked and then forgotten: who speaks is known from
+  -- Fields every kind of message may have. sender and timestamp are checked and then not used: who speaks is known from
   -- the token, when it was said from the server's clock.
   common = {
     session_id = "string? 0..128",

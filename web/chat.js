@@ -21,6 +21,7 @@ const placeholder = uuid(); // names a conversation the server has not made yet
 
 let api = null;
 let user = "";
+let who = ""; // the user's name
 let session = ""; // "" until there is one
 let greeted = false; // this socket has told us where we are
 let work = Promise.resolve(); // messages of the socket, one after the other
@@ -31,11 +32,12 @@ function begin({ token, session: wanted = "" }) {
     return view.gate("You need a link to chat", "This page was opened without a token, so it does not know who you are.");
   }
   const { name, user_id: id } = tokens.claims(token);
-  if (user && id !== user) conversation.entries = [];
+  if (user && id !== user) conversation.clear();
   api = new Api(token);
   user = id ?? "";
   session = wanted;
-  view.chat(typeof name === "string" && name ? `Chat of ${name}` : "Chat");
+  who = typeof name === "string" && name ? name : user;
+  view.chat();
   view.notice("");
   restoreUnsent();
   view.draw(conversation.entries, "end");
@@ -65,12 +67,12 @@ function refused(error) {
 }
 
 function showState(state, { seconds, refusedSocket }) {
-  const text = { connecting: "Connecting…", open: "Connected", offline: `Offline, trying again in ${seconds} s` }[state];
+  const text = { connecting: "Connecting…", open: who ? `Connected as ${who}` : "Connected", offline: `Offline, trying again in ${seconds} s` }[state];
   view.status(state, text);
-  if (state === "open") view.notice("");
+  if (state === "open") view.notice("", "connection");
   else online(false);
   greeted = false;
-  if (refusedSocket) view.notice("The server does not take another live connection right now. If this chat is open in many tabs, close some.");
+  if (refusedSocket) view.notice("The server does not take another live connection right now. If this chat is open in many tabs, close some.", "connection");
 }
 
 function online(yes) {
@@ -92,6 +94,7 @@ const handlers = {
     greeted = true;
     await catchUp();
     online(connection.open);
+    if (parent === window && matchMedia("(hover: hover)").matches) composer.focus(); // never steals a keyboard or a frame
     for (const entry of conversation.pending) transmit(entry);
   },
   ack(m) {
@@ -111,15 +114,16 @@ const handlers = {
     view.draw(conversation.entries);
   },
   error(m) {
-    const { code = "", message = "Something went wrong.", retry_after: wait, incident, cid } = m.error ?? {};
+    const { code, message = "Something went wrong", retry_after: wait, incident, detail } = m.error ?? {};
+    if (detail) console.error(detail);
     view.dots(false);
-    conversation.fail(m.cid ?? cid);
+    conversation.fail(m.cid);
     keepUnsent();
     view.draw(conversation.entries);
+    if (code === "NOT_FOUND" && m.session_id === session) return endedElsewhere();
     const when = wait > 0 ? ` You can try again in ${Math.ceil(wait / 1000)} s.` : "";
     const number = incident ? ` (incident ${incident})` : "";
-    view.notice(`${message}${/[.!?]$/.test(message) ? "" : "."}${when}${number}`);
-    $("notice").dataset.code = code;
+    view.notice(`${message}${number}.${when}`);
   },
   admin_join: (m) => view.banner(`${m.metadata?.admin_name || "Somebody from the team"} has joined the conversation`),
   admin_leave: () => view.banner(""),
@@ -139,7 +143,7 @@ async function moveTo(id) {
   const moved = session !== "";
   session = id;
   if (!moved) return;
-  conversation.clear();
+  conversation.forget();
   view.draw(conversation.entries);
   if (greeted) await catchUp();
 }
@@ -178,6 +182,14 @@ async function catchUp() {
   view.draw(conversation.entries, first ? "end" : "follow");
   view.earlier(conversation.oldestSeq > 1);
   view.busy(false);
+}
+
+function endedElsewhere() {
+  session = "";
+  conversation.forget();
+  view.draw(conversation.entries);
+  view.notice("This conversation was ended in another window. Your message can be sent in a new one.");
+  connection.start();
 }
 
 function unknownConversation() {
@@ -237,7 +249,7 @@ async function newChat() {
     }
   }
   session = "";
-  conversation.entries = [];
+  conversation.clear();
   keepUnsent();
   history.replaceState(null, "", location.pathname);
   view.banner("");

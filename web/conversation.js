@@ -54,7 +54,7 @@ export class Conversation {
     const entry = known ?? { seq: 0, id: "", cid: "", name: "", ...message, state: "" };
     if (!known) this.#insert(entry);
     this.#settle(entry);
-    if (this.entries.length > KEPT) this.entries.splice(0, this.entries.length - KEPT);
+    if (this.entries.at(-1) === entry) this.entries.splice(0, Math.max(0, this.entries.length - KEPT)); // not while earlier ones are shown
   }
 
   /** A piece of an answer that is being written. */
@@ -81,8 +81,13 @@ export class Conversation {
     for (const message of page) this.receive(message);
   }
 
+  /** The conversation is another one now: what it has not got yet may still be sent there. */
+  forget() {
+    this.entries = this.entries.filter((e) => e.state === "pending" || e.state === "failed");
+  }
+
   clear() {
-    this.entries = this.pending;
+    this.entries = [];
   }
 
   #insert(entry) {

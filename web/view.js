@@ -3,7 +3,7 @@
 // place. Text goes in as textContent and nothing else. The reader's place is kept unless they are at the end.
 
 const AT_END_PX = 60;
-const NAMES = { ai: "Assistant", admin: "Support", system: "" };
+const NAMES = { user: "You", ai: "Assistant", admin: "Support", system: "" };
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const date = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
@@ -34,16 +34,20 @@ export class View {
   constructor({ again }) {
     this.again = again;
     this.room = $("room");
-    $("to-bottom").addEventListener("click", () => this.toEnd());
-    this.room.addEventListener("scroll", () => this.atEnd && ($("to-bottom").hidden = true), { passive: true });
+    this.pinned = true; // the reader was at the end when they last moved; a keyboard that opens must not change that
+    this.room.addEventListener("scroll", () => this.#moved(), { passive: true });
     new ResizeObserver(() => this.pinned && this.toEnd()).observe(this.room);
-    this.pinned = true; // at the end when last looked at
-    this.room.addEventListener("scroll", () => (this.pinned = this.atEnd), { passive: true });
+    $("to-bottom").addEventListener("click", () => this.toEnd());
     $("notice").querySelector("button").addEventListener("click", () => this.notice(""));
   }
 
   get atEnd() {
     return this.room.scrollHeight - this.room.scrollTop - this.room.clientHeight < AT_END_PX;
+  }
+
+  #moved() {
+    this.pinned = this.atEnd;
+    if (this.pinned) $("to-bottom").hidden = true;
   }
 
   toEnd() {
@@ -57,6 +61,7 @@ export class View {
     const fromEnd = this.room.scrollHeight - this.room.scrollTop;
     const grew = entries.length > this.#items.size;
     this.#reconcile(entries);
+    this.#markLastSent(entries);
     $("empty").hidden = entries.length > 0 || this.#dots;
     if (follow) this.toEnd();
     else if (how === "keep") this.room.scrollTop = this.room.scrollHeight - fromEnd;
@@ -102,10 +107,16 @@ export class View {
     day.textContent = newDay ? dayName(entry.at) : "";
     day.hidden = !newDay;
     name.textContent = entry.name || NAMES[entry.sender] || "";
-    name.hidden = !first || !name.textContent || entry.sender === "user";
+    name.classList.toggle("unseen", !first || entry.sender !== "admin"); // sides and colours say it, except to a listener
     if (bubble.textContent !== entry.content) bubble.textContent = entry.content;
     item.ariaBusy = entry.state === "streaming" ? "true" : "false";
     this.#stamp(meta, entry);
+  }
+
+  #markLastSent(entries) {
+    $("log").querySelector(".delivered")?.classList.remove("delivered");
+    const last = entries.findLast((e) => e.sender === "user" && e.state === "");
+    this.#items.get(last)?.classList.add("delivered");
   }
 
   #stamp(meta, entry) {
@@ -114,8 +125,7 @@ export class View {
     time.dateTime = new Date(entry.at).toISOString();
     time.title = full.format(entry.at);
     time.hidden = entry.state === "failed" || entry.state === "pending";
-    state.hidden = entry.sender !== "user";
-    state.textContent = { pending: "Sending…", failed: "Not sent", "": "Sent" }[entry.state] ?? "";
+    state.textContent = entry.sender === "user" ? { pending: "Sending…", failed: "Not sent", "": "Sent" }[entry.state] : "";
     meta.querySelector("button")?.remove();
     if (entry.state !== "failed") return;
     const button = element("button", "", "Try again");
@@ -145,7 +155,10 @@ export class View {
     if ($("status").textContent !== text) $("status").textContent = text;
   }
 
-  notice(text) {
+  /** "" takes it away; with a kind only if it is of that kind. */
+  notice(text, kind = "") {
+    if (!text && kind && $("notice").dataset.kind !== kind) return;
+    $("notice").dataset.kind = kind;
     $("notice").querySelector("p").textContent = text;
     $("notice").hidden = !text;
   }
@@ -165,10 +178,9 @@ export class View {
     $("gate-title").focus();
   }
 
-  chat(title) {
+  chat() {
     $("gate").hidden = true;
     $("chat").hidden = false;
-    document.title = title;
-    document.querySelector("#chat h1").textContent = title;
+    document.title = "Chat";
   }
 }

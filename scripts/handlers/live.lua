@@ -15,7 +15,8 @@ local NONE = { id = "" } -- in place of a session: the client keeps the id it ha
 --- conversation it is in, or "" when it asked for one it cannot have: it then finds out with its first message and
 --- does not write into a conversation its user does not see.
 function live.connect(session, connection)
-  local user_id, wanted = session.user_id, chat.connection.wanted(session, connection)
+  local user_id = session.user_id
+  local wanted = chat.connection.wanted(session, connection) or "" -- nil: it has left already
   local place, named = session, session
   if access.is_id(wanted) and wanted ~= session.id then
     local other, code = access.find(wanted, user_id)

@@ -1,6 +1,6 @@
 -- In: what a document says. Out: its text, ready to be sent.
--- Why: everything that goes to a client has the same shape (type, session_id, fields, sender, timestamp). The fixed parts
--- are put together once, while the scripts load; per message there is one concatenation.
+-- Why: everything that goes to a client has the same shape (type, session_id, fields, sender, timestamp). The fixed
+-- parts are put together once, while the scripts load; per message there is one concatenation.
 local json = require "lib.json"
 
 local envelope = {}

@@ -20,8 +20,8 @@ local function encode(message)
   }
 end
 
---- The last `limit` messages before `before_seq` (nil: the last ones of all) that fit into `bytes`; always one, if there
---- is one. Waits.
+--- The last `limit` messages before `before_seq` (nil: the last ones of all) that fit into `bytes`; always one, if
+--- there is one. Waits.
 ---@param session_id string
 ---@param before_seq integer?
 ---@param limit integer

@@ -2,22 +2,34 @@
 local envelope = require "lib.envelope"
 
 local BYTES_PER_TOKEN = 4 -- an estimate, as long as nobody counts for us
+local RESPONSE_MAX_MS = 24 * 60 * 60 * 1000 -- whoever speaks a day later is not answering
 
 local answer = envelope.new("ai_response", "ai", "content")
 local now = chat.timer.now
 
---- Answers: the text becomes part of the conversation and goes to everybody in it, once it is stored. The time since the
---- message before it counts as response time.
+--- Answers: the text becomes part of the conversation and goes to everybody in it, once it is stored. The time since
+--- the message before it counts as response time.
 ---     session:reply "Hello!"
 ---@param session table
 ---@param text string
----@return true
+---@return true?
+---@return string? why
+---@return string? code "GONE", "FULL"
 chat.session.method("reply", function(session, text)
   if type(text) ~= "string" or text == "" then
     error("session:reply needs a text", 2)
   end
-  session:add_response_time(math.max(0, now() - session.last_activity_ms))
+  local last_ms = session.last_activity_ms
+  if not last_ms then
+    return nil, "the conversation is gone", "GONE"
+  end
+  local id, why, code = session:append { sender = "ai", type = "ai_response", content = text }
+  if not id then
+    return nil, why, code
+  end
+  if last_ms > 0 then -- 0: nothing was said yet
+    session:add_response_time(math.min(math.max(0, now() - last_ms), RESPONSE_MAX_MS))
+  end
   session:add_tokens(math.floor(#text / BYTES_PER_TOKEN))
-  session:append { sender = "ai", type = "ai_response", content = text }
   return session:send(answer(session, text))
 end)

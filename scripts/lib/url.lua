@@ -135,9 +135,6 @@ function url.check(text)
   if not authority then
     return nil, "not https"
   end
-  if authority:find("@", 1, true) then
-    return nil, "a user name in a URL"
-  end
   local host, port = authority:match "^(.-):(%d*)$"
   if not host or (host:find("[", 1, true) and not host:find("]", 1, true)) then
     host, port = authority, ""

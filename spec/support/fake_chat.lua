@@ -220,7 +220,7 @@ function World:new_session(user_id, fields)
   self.ids = self.ids + 1
   local s = {
     id = ("%032x"):format(self.ids), user_id = user_id, name = "", model_id = "", assisting_admin_id = "",
-    assisting_admin_name = "", start_ms = self.now_ms, last_activity_ms = self.now_ms, end_ms = 0, total_tokens = 0,
+    assisting_admin_name = "", start_ms = self.now_ms, last_activity_ms = 0, end_ms = 0, total_tokens = 0,
     top = 0, help_requested = false, admin_assisted = false, stored = false, max_response_ms = 0, avg_response_ms = 0,
     queue = {},
   }
@@ -231,6 +231,8 @@ function World:new_session(user_id, fields)
       local method = self.methods[key]
       if method then
         return method
+      elseif s.gone then
+        return nil
       elseif key == "members" then
         local n = 0
         for _, c in ipairs(self.clients) do n = n + (c.session == s and 1 or 0) end
@@ -256,6 +258,7 @@ local function session_methods(world)
   end
   function m.add_tokens(h, n) world:put(of[h], "total_tokens", of[h].total_tokens + n) return true end
   function m.add_response_time(h, ms)
+    assert(ms >= 0 and ms <= 4e9, "a response time is 0 ms or more")
     world:put(of[h], "max_response_ms", math.max(ms, of[h].max_response_ms))
     return true
   end
@@ -376,7 +379,10 @@ local function chat_modules(world)
     end,
   }
   chat.connection = {
-    wanted = function(_, client) return client.wanted end,
+    wanted = function(_, client)
+      if client.gone then return nil, "it is gone", "GONE" end
+      return client.wanted
+    end,
     user = function(_, client)
       return { id = client.user, name = client.user, roles = client.admin and { "admin" } or {}, admin = client.admin }
     end,
@@ -474,10 +480,11 @@ end
 local Client = {}
 Client.__index = Client
 
---- A connection. who = { user =, admin =?, wanted =?, session =? (default: the user's active one, or a new one) }
+--- A connection. who = { user =, admin =?, wanted =?, session =? (default: the user's active one, or a new one),
+--- gone =? (it has left before anything ran) }
 function World:connect(who)
-  local client = setmetatable({ user = who.user, admin = who.admin or false, wanted = who.wanted or "", inbox = {},
-    raw = {}, world = self }, Client)
+  local client = setmetatable({ user = who.user, admin = who.admin or false, wanted = who.wanted or "", gone = who.gone,
+    inbox = {}, raw = {}, world = self }, Client)
   client.session = who.session
   for _, s in pairs(self.sessions) do
     if not client.session and s.user_id == who.user and s.end_ms == 0 then client.session = s end

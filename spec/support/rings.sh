@@ -64,7 +64,7 @@ specs() { # PRESET FILE-OR-FOLDER…
   local preset=$1
   shift
   export LUA_CPATH="$root/build/$preset/?.so;;"
-  timeout -k 10 600 "build/$preset/lua_host" "$(command -v busted)" -o plainTerminal "$@"
+  timeout -k 10 600 "build/$preset/lua_host" "$(command -v busted)" --ignore-lua -o plainTerminal "$@"
 }
 
 specs_collected() {
@@ -74,8 +74,8 @@ specs_collected() {
 dialogues() { # PRESET FILE…
   local preset=$1
   shift
-  export CHATBOX_BIN=$root/build/$preset/chatbox
-  timeout -k 10 600 node --test --test-reporter=tap "$@"
+  export CHATBOX_BIN=$root/build/$preset/chatbox E2E_DEADLINE_MS=30000
+  timeout -k 10 600 node --test --test-concurrency=1 --test-reporter=tap "$@"
 }
 
 # --- all of them ----------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ rings_of() { # PRESET LABEL: everything that runs on one build
 }
 
 rings_all() {
-  need_npm spec/e2e
+  need_npm
   if ring_build dev; then
     rings_of dev gcc
     ring "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
@@ -107,10 +107,10 @@ rings_one() { # NAME
     -o -name "$1_spec.*" -o -name "$1_fuzz.*" \) | sort | head -n 1)
   case $file in
   spec/unit) ring_build dev && ring "$file" ctest unit dev ;;
-  spec/unit/*_test.c) ring_build dev && ring "$file" ctest unit dev "$(basename "$file" .c)" ;;
+  spec/unit/*_test.c) ring_build dev "$(basename "$file" .c)" && ring "$file" ctest unit dev "$(basename "$file" .c)" ;;
   spec/scripts* | spec/bindings*) ring_build dev && ring "$file" busted specs dev "$file" ;;
-  spec/e2e) need_npm spec/e2e && ring_build dev && ring "$file" node dialogues dev spec/e2e/*_test.mjs ;;
-  spec/e2e/*_test.mjs) need_npm spec/e2e && ring_build dev && ring "$file" node dialogues dev "$file" ;;
+  spec/e2e) need_npm && ring_build dev && ring "$file" node dialogues dev spec/e2e/*_test.mjs ;;
+  spec/e2e/*_test.mjs) need_npm && ring_build dev && ring "$file" node dialogues dev "$file" ;;
   spec/fuzz) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh all ;;
   spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh "$(basename "$file" .c)" ;;
   spec/support/*_test.sh) ring_build release chatbox && ring "$file" tap "$file" ;;

@@ -50,7 +50,7 @@ static void a_byte_has_one_spelling(void **state) {
 
 static void padding_blanks_and_impossible_lengths_are_refused(void **state) {
   (void)state;
-  const char *bad[] = {"Zg==", "Zm8=", "Z", "Zm9vY", "Zm9v ", " Zm9v", "Zm+v", "Zm/v", "Zm9v\n", "Zh"};
+  const char *bad[] = {"Zg==", "Zm8=", "Z", "A", "Zm9vY", "Zm9vA", "Zm9v ", " Zm9v", "Zm+v", "Zm/v", "Zm9v\n", "Zh"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     unsigned char bytes[16];
     size_t len;

@@ -136,6 +136,16 @@ static void labels_make_series_of_their_own(void **state) {
 #undef NAME
 }
 
+static void labels_that_would_break_the_page_are_not_counted(void **state) {
+  (void)state;
+  metrics_add_labelled(METRIC_STORE_ERRORS, "operation=\"a\"b\"", 1);
+  metrics_observe_labelled(METRIC_HTTP_SECONDS, "endpoint=\"\n\"", 1);
+  render();
+  assert_line("chatbox_store_errors_total 0");
+  assert_int_equal(count_of("chatbox_store_errors_total{"), 0);
+  assert_null(strstr(page, "endpoint=\"\n"));
+}
+
 static void beyond_the_bound_series_count_as_other(void **state) {
   (void)state;
   for (int i = 0; i < METRIC_SERIES_MAX + 50; i++) {
@@ -184,7 +194,7 @@ static void a_script_cannot_break_the_page(void **state) {
     assert_int_equal(metrics_script_add(names[i], NULL, 1), E_INVALID);
   static const char *const labels[] = {
     "",         "a",         "a=",     "a=b",      "a=\"b",      "a=\"b\"c", "a=\"b\",", "=\"b\"",   "1=\"b\"",
-    "a=\"\n\"", "a=\"\\x\"", "a=\"\\", "a=\"b\"}", "a=\"\xff\"", "a=\"\"\"", "a=\"b\" ", "a =\"b\"",
+    "a=\"\n\"", "a=\"\\x\"", "a=\"\\", "a=\"b\"}", "a=\"\xff\"", "a=\"\"\"", "a=\"b\" ", "a =\"b\"", "__name__=\"b\"",
   };
   for (size_t i = 0; i < sizeof labels / sizeof *labels; i++)
     assert_int_equal(metrics_script_add("good", labels[i], 1), E_INVALID);
@@ -193,6 +203,13 @@ static void a_script_cannot_break_the_page(void **state) {
     assert_int_equal(metrics_script_add("good", NULL, numbers[i]), E_INVALID);
   render();
   assert_null(strstr(page, "good"));
+}
+
+static void a_script_cannot_take_a_name_of_the_server(void **state) {
+  (void)state;
+  static const char *const names[] = {"errors_total", "reloads_total", "coroutines", "memory_bytes"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    assert_int_equal(metrics_script_add(names[i], NULL, 1), E_INVALID);
 }
 
 static void names_and_labels_have_a_longest(void **state) {
@@ -277,10 +294,12 @@ int main(void) {
     TEST(counters_count_and_gauges_go_down_too),
     TEST(a_histogram_is_cumulative),
     TEST(labels_make_series_of_their_own),
+    TEST(labels_that_would_break_the_page_are_not_counted),
     TEST(beyond_the_bound_series_count_as_other),
     TEST(a_duration_that_makes_no_sense_counts_as_zero),
     TEST(a_script_has_counters_of_its_own),
     TEST(a_script_cannot_break_the_page),
+    TEST(a_script_cannot_take_a_name_of_the_server),
     TEST(names_and_labels_have_a_longest),
     TEST(threads_count_together_while_the_page_is_read),
     TEST(scripts_have_a_bounded_number_of_series),

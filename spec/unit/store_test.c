@@ -347,14 +347,13 @@ static void drain_gives_up_after_its_time_and_can_be_asked_again(void **state) {
 /* Lets the writer go once the store has begun to close; close cannot end before that. */
 static void *release_when_closing(void *arg) {
   struct fixture *f = arg;
-  struct store_op *op = store_op_new(STORE_PING);
-  int r;
-  while ((r = caller_submit(f->caller, f->store, op)) == E_FULL)
-    sched_yield();
-  while (r == 0) {
-    op = store_op_new(STORE_PING);
-    while ((r = caller_submit(f->caller, f->store, op)) == E_FULL)
+  struct store_op *op = NULL;
+  for (int r = 0; r != E_STOPPING;) {
+    if (r == 0)
+      op = store_op_new(STORE_PING);
+    else
       sched_yield();
+    r = caller_submit(f->caller, f->store, op);
   }
   store_op_free(op);
   hold(&script.hold_writes, false);

@@ -437,24 +437,47 @@ static void without_keys_rs256_and_es256_are_refused(void **state) {
   token_verifier_free(v);
 }
 
-static void an_es256_signature_is_64_raw_bytes(void **state) {
-  (void)state;
-  char *pem = jwt_pem(ec), *unsigned_token = compose(ES256, CLAIMS);
-  struct token_verifier *v = verifier_with_keys(NULL, pem);
-  unsigned char signature[160] = {0};
+/* Signed as OpenSSL writes it, DER. Takes the token. */
+static char *sign_der(EVP_PKEY *key, char *token) {
+  unsigned char signature[160];
   size_t len = sizeof signature;
   EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-  assert_int_equal(EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, ec), 1);
-  assert_int_equal(EVP_DigestSign(ctx, signature, &len, (const unsigned char *)unsigned_token, strlen(unsigned_token)),
-                   1);
+  assert_int_equal(EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key), 1);
+  assert_int_equal(EVP_DigestSign(ctx, signature, &len, (const unsigned char *)token, strlen(token)), 1);
   EVP_MD_CTX_free(ctx);
-  assert_int_equal(verify(v, jwt_append(strdup(unsigned_token), signature, len)), E_INVALID); /* DER */
-  memset(signature, 0, sizeof signature);
-  for (size_t n = 0; n <= 65; n++)
-    assert_int_equal(verify(v, jwt_append(strdup(unsigned_token), signature, n)), E_INVALID);
+  return jwt_append(token, signature, len);
+}
+
+/* The token with `len` bytes of its signature, zeroes where it has no more. Takes the token. */
+static char *with_signature_len(char *token, size_t len) {
+  unsigned char signature[1024] = {0};
+  size_t had;
+  char *dot = strrchr(token, '.');
+  assert_int_equal(base64url_decode(dot + 1, strlen(dot + 1), signature, &had), 0);
+  memset(signature + had, 0, sizeof signature - had);
+  *dot = '\0';
+  return jwt_append(token, signature, len);
+}
+
+static void an_es256_signature_is_64_raw_bytes(void **state) {
+  (void)state;
+  char *pem = jwt_pem(ec);
+  struct token_verifier *v = verifier_with_keys(NULL, pem);
+  assert_int_equal(verify(v, sign_der(ec, compose(ES256, CLAIMS))), E_INVALID);
+  assert_int_equal(verify(v, sign_der(ec, compose(RS256, CLAIMS))), E_INVALID); /* an EC key is no RSA key */
+  for (size_t len = 0; len <= 130; len++)
+    assert_int_equal(verify(v, with_signature_len(jwt_sign(ec, compose(ES256, CLAIMS)), len)),
+                     len == 64 ? 0 : E_INVALID);
   token_verifier_free(v);
-  free(unsigned_token);
   free(pem);
+}
+
+static void an_hmac_signature_is_whole_and_nothing_more(void **state) {
+  (void)state;
+  struct token_verifier *v = verifier(SECRET, NULL, true);
+  for (size_t len = 0; len <= 64; len++)
+    assert_int_equal(verify(v, with_signature_len(hs256(HS256, CLAIMS), len)), len == 32 ? 0 : E_INVALID);
+  token_verifier_free(v);
 }
 
 static void a_jwks_key_is_chosen_by_its_kid(void **state) {
@@ -602,7 +625,7 @@ static void a_missing_key_file_is_named(void **state) {
   const struct token_options o = {.public_key_file = "/nonexistent/keys.pem"};
   assert_int_not_equal(token_verifier_new(&o, &v, why), 0);
   assert_null(v);
-  assert_non_null(strstr(why, "JWT_PUBLIC_KEY_FILE: /nonexistent/keys.pem no such file"));
+  assert_non_null(strstr(why, "JWT_PUBLIC_KEY_FILE: /nonexistent/keys.pem cannot be read: no such file"));
 }
 
 static void a_key_file_is_bounded(void **state) {
@@ -780,6 +803,7 @@ int main(void) {
     cmocka_unit_test(a_public_key_is_never_an_hmac_secret),
     cmocka_unit_test(without_keys_rs256_and_es256_are_refused),
     cmocka_unit_test(an_es256_signature_is_64_raw_bytes),
+    cmocka_unit_test(an_hmac_signature_is_whole_and_nothing_more),
     cmocka_unit_test(a_jwks_key_is_chosen_by_its_kid),
     cmocka_unit_test(jwks_keys_for_other_uses_are_passed_over),
     cmocka_unit_test(a_certificate_gives_its_key),

@@ -1,0 +1,147 @@
+/* In: Lua stacks. Out: checked arguments, results in the house's form, and the one way to a session.
+ * Why: see bind.h. */
+#include "bind.h"
+
+#include "err.h"
+
+#include <string.h>
+
+const struct bind_module *const bind_modules[] = {
+  &bind_session, &bind_connection, &bind_store, &bind_timer,  &bind_log,
+  &bind_metrics, &bind_config,     &bind_limit, &bind_shared, NULL,
+};
+
+struct vm *bind_vm(lua_State *L) {
+  return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+struct task *bind_task(lua_State *L) {
+  struct task *t = bind_vm(L)->current;
+  if (!t || t->kind == TASK_LOAD) {
+    luaL_error(L, "this cannot be called while a script is loading, only in a handler");
+  }
+  return t;
+}
+
+void bind_push_function(struct vm *vm, lua_State *L, lua_CFunction fn) {
+  lua_pushlightuserdata(L, vm);
+  lua_pushcclosure(L, fn, 1);
+}
+
+void bind_push_module(struct vm *vm, lua_State *L, const struct bind_module *m) {
+  lua_newtable(L);
+  for (const struct bind_function *f = m->functions; f->name; f++) {
+    if (!strchr(f->name, ':')) {
+      bind_push_function(vm, L, f->fn);
+      lua_setfield(L, -2, f->name);
+    }
+  }
+}
+
+int bind_result(lua_State *L, int code) {
+  if (code == 0) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushstring(L, err_text(code));
+  lua_pushstring(L, err_name(code));
+  return 3;
+}
+
+uint64_t bind_duration(lua_State *L, int index) {
+  if (lua_type(L, index) == LUA_TNUMBER) {
+    double ms = lua_tonumber(L, index);
+    luaL_argcheck(L, ms >= 0 && ms <= 1e12, index, "a duration in ms is 0 or more");
+    return (uint64_t)ms;
+  }
+  const char *p = luaL_checkstring(L, index);
+  uint64_t total = 0;
+  do {
+    uint64_t n = 0;
+    size_t digits = strspn(p, "0123456789"), unit;
+    luaL_argcheck(L, digits > 0 && digits < 12, index, "a duration is a number of ms, or like 250ms, 5s, 10m, 1h30m");
+    for (size_t i = 0; i < digits; i++) {
+      n = n * 10 + (uint64_t)(p[i] - '0');
+    }
+    p += digits;
+    unit = strspn(p, "hms");
+    uint64_t factor = unit == 2 && strncmp(p, "ms", 2) == 0 ? 1
+                      : unit != 1                           ? 0
+                      : *p == 's'                           ? 1000
+                      : *p == 'm'                           ? 60000
+                                                            : 3600000;
+    luaL_argcheck(L, factor > 0, index, "a duration is a number of ms, or like 250ms, 5s, 10m, 1h30m");
+    total += n * factor;
+    p += unit;
+  } while (*p);
+  return total;
+}
+
+const char *bind_text(lua_State *L, int index, size_t max) {
+  size_t len;
+  const char *text = luaL_checklstring(L, index, &len);
+  luaL_argcheck(L, len <= max, index, "the text is too long");
+  luaL_argcheck(L, strlen(text) == len, index, "the text contains a NUL");
+  return text;
+}
+
+const char *bind_field(lua_State *L, int index, const char *name, size_t max, size_t *len) {
+  size_t n = 0;
+  lua_getfield(L, index, name);
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
+  if (!text && !lua_isnil(L, -1)) {
+    luaL_error(L, "field %s: a string is expected, got %s", name, luaL_typename(L, -1));
+  }
+  if (n > max) {
+    luaL_error(L, "field %s: longer than %d bytes", name, (int)max);
+  }
+  if (len) {
+    *len = n;
+  } else if (text && strlen(text) != n) {
+    luaL_error(L, "field %s: contains a NUL", name);
+  }
+  lua_pop(L, 1); /* the table still holds the string */
+  return text;
+}
+
+/* The session of the running task is pinned by it: no look-up for what nearly every call is about. */
+static struct session *pinned(struct vm *vm, session_handle handle) {
+  struct session *s = vm->current ? vm->current->session : NULL;
+  return s && session_id_handle(s) == handle ? s : NULL;
+}
+
+struct session *bind_session_ref(struct vm *vm, session_handle handle) {
+  struct session *s = pinned(vm, handle);
+  return s ? session_ref(s) : sessions_get(worker_home(vm->worker)->sessions, handle);
+}
+
+int bind_with_session(struct vm *vm, session_handle handle, enum bind_lock how,
+                      void (*fn)(struct session *s, void *arg), void *arg) {
+  struct session *own = pinned(vm, handle);
+  struct session *s = own ? own : bind_session_ref(vm, handle);
+  if (!s) {
+    return E_GONE;
+  }
+  if (how == BIND_WRITE) {
+    session_lock_write(s);
+    fn(s, arg);
+    session_unlock_write(s);
+  } else {
+    session_lock_read(s);
+    fn(s, arg);
+    session_unlock_read(s);
+  }
+  if (!own) {
+    session_unref(s);
+  }
+  return 0;
+}
+
+struct conn *bind_connection_ref(struct vm *vm, struct session *s, uint64_t id) {
+  struct task *t = vm->current;
+  if (t && t->conn && conn_id(t->conn) == id) {
+    return conn_ref(t->conn);
+  }
+  return session_member(s, id);
+}

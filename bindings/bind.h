@@ -1,0 +1,65 @@
+/* In: Lua stacks. Out: checked arguments, results in the house's form, and the one way to a session.
+ * Why: a Lua error is a long jump and would leave a lock held, so no locked body ever sees a lua_State: a binding
+ * checks, locks, copies, unlocks, pushes, and the locking part is here (bind_with_session) and nowhere else.
+ * Misuse raises; what can happen returns nil, message, code. */
+#pragma once
+#include "attr.h"
+#include "vm_impl.h"
+
+#include <stdbool.h>
+
+/* One row a bound function; the reference page and the editor's stubs are made from these. */
+struct bind_function {
+  const char *name;      /* "append", or "session:append" for a method */
+  lua_CFunction fn;
+  const char *arguments; /* "record table" … as LuaCATS writes them: "name type, name? type" */
+  const char *returns;   /* "string id" */
+  bool waits;
+  const char *doc;
+};
+struct bind_module {
+  const char *name; /* "session" */
+  const char *doc;
+  const struct bind_function *functions; /* ends with a NULL name */
+};
+
+extern const struct bind_module bind_session, bind_connection, bind_store, bind_timer, bind_log, bind_metrics,
+  bind_config, bind_limit, bind_shared;
+/* All of them, in the order of the reference; ends with NULL. */
+extern const struct bind_module *const bind_modules[];
+
+/* The VM of a binding function: every one is a closure over it. */
+struct vm *bind_vm(lua_State *L);
+struct task *bind_task(lua_State *L); /* raises while a script is loading */
+void bind_push_function(struct vm *vm, lua_State *L, lua_CFunction fn);
+/* Pushes a table with the module's functions (not its methods). */
+void bind_push_module(struct vm *vm, lua_State *L, const struct bind_module *m);
+
+/* code 0: pushes true. Else nil, message, code name. The number of results. */
+int bind_result(lua_State *L, int code);
+/* "5m", "250ms" or a number of ms ≥ 0; raises for anything else. */
+uint64_t bind_duration(lua_State *L, int index);
+/* A string that C may treat as terminated; raises when it holds a NUL or is longer than max. */
+const char *bind_text(lua_State *L, int index, size_t max);
+/* The field of the table at index, or NULL when it is nil; raises when it is not a string or longer than max. */
+const char *bind_field(lua_State *L, int index, const char *name, size_t max, size_t *len);
+
+/* ---- sessions ---- */
+
+enum bind_lock { BIND_READ, BIND_WRITE };
+void bind_push_session(struct vm *vm, lua_State *L, session_handle handle);
+session_handle bind_check_session(lua_State *L, int index);
+/* The session behind a handle: a new reference, or NULL when it is gone. Not locked. */
+struct session *bind_session_ref(struct vm *vm, session_handle handle);
+/* Locks the session, calls fn(s, arg), unlocks. fn must not touch Lua, call out or take a lock. 0 or E_GONE. */
+int bind_with_session(struct vm *vm, session_handle handle, enum bind_lock how,
+                      void (*fn)(struct session *s, void *arg), void *arg);
+/* Metatable and methods of session handles, once per VM. */
+void bind_open_session(struct vm *vm);
+/* A connection that is a member of the session (or the current task's own): a new reference, or NULL. */
+struct conn *bind_connection_ref(struct vm *vm, struct session *s, uint64_t id);
+
+void bind_push_identity(lua_State *L, const struct identity *who);
+
+/* ---- store records ---- */
+void bind_push_record(lua_State *L, const struct session_record *r);

@@ -1,0 +1,77 @@
+/* In: chat.log calls. Out: lines of the server's log. Why: a script's line looks like every other, and says which version
+ * of the scripts wrote it. Bound: 16 fields; a line is cut at 4 KiB (core/log.h). */
+#include "bind.h"
+
+#include "log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FIELDS_MAX 16
+
+static size_t collect(lua_State *L, struct log_field *out, char numbers[FIELDS_MAX][32]) {
+  size_t count = 0;
+  for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) {
+      luaL_error(L, "chat.log: field names are texts");
+    }
+    if (count == FIELDS_MAX) {
+      luaL_error(L, "chat.log: at most %d fields", FIELDS_MAX);
+    }
+    struct log_field *f = &out[count];
+    *f = LSTR(lua_tostring(L, -2), "");
+    if (lua_type(L, -1) == LUA_TSTRING) {
+      f->text = lua_tostring(L, -1);
+    } else if (lua_isboolean(L, -1)) {
+      f->text = lua_toboolean(L, -1) ? "true" : "false";
+    } else if (lua_type(L, -1) == LUA_TNUMBER) {
+      snprintf(numbers[count], 32, "%.14g", lua_tonumber(L, -1));
+      f->text = numbers[count];
+    } else {
+      luaL_error(L, "chat.log: field %s is a text, a number or a boolean", f->key);
+    }
+    count++;
+  }
+  return count;
+}
+
+static int write_line(lua_State *L, enum log_level level) {
+  const char *message = luaL_checkstring(L, 1);
+  struct log_field fields[FIELDS_MAX + 1];
+  char numbers[FIELDS_MAX][32];
+  size_t count = 0;
+  if (!lua_isnoneornil(L, 2)) {
+    luaL_checktype(L, 2, LUA_TTABLE);
+    count = collect(L, fields, numbers);
+  }
+  fields[count++] = LSTR("version", vm_version(bind_vm(L)));
+  if (log_enabled(level)) {
+    log_write(level, "script", message, fields, count);
+  }
+  return 0;
+}
+
+static int l_log_debug(lua_State *L) {
+  return write_line(L, LOG_DEBUG);
+}
+
+static int l_log_info(lua_State *L) {
+  return write_line(L, LOG_INFO);
+}
+
+static int l_log_warn(lua_State *L) {
+  return write_line(L, LOG_WARN);
+}
+
+static int l_log_error(lua_State *L) {
+  return write_line(L, LOG_ERROR);
+}
+
+static const struct bind_function functions[] = {
+  {"debug", l_log_debug, "message string, fields? table", "", false, "A line for whoever looks closely."},
+  {"info", l_log_info, "message string, fields? table", "", false, "A line."},
+  {"warn", l_log_warn, "message string, fields? table", "", false, "Something is odd."},
+  {"error", l_log_error, "message string, fields? table", "", false, "Something failed."},
+  {NULL, NULL, NULL, NULL, false, NULL},
+};
+const struct bind_module bind_log = {"log", "The server's log. Never the content of a conversation.", functions};

@@ -1,0 +1,200 @@
+/* In: chat.store calls. Out: what is stored, as tables. Why: every call waits in Lua and nowhere else: the operation goes
+ * to the store's threads, its answer comes back through the worker's mailbox and resumes the handler. */
+#include "bind.h"
+
+#include "err.h"
+#include "id.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+static void set_text(lua_State *L, const char *name, const char *text) {
+  lua_pushstring(L, text ? text : "");
+  lua_setfield(L, -2, name);
+}
+
+static void set_number(lua_State *L, const char *name, double n) {
+  lua_pushnumber(L, n);
+  lua_setfield(L, -2, name);
+}
+
+static void set_flag(lua_State *L, const char *name, bool flag) {
+  lua_pushboolean(L, flag);
+  lua_setfield(L, -2, name);
+}
+
+void bind_push_record(lua_State *L, const struct session_record *r) {
+  lua_createtable(L, 0, 16);
+  set_text(L, "id", r->id);
+  set_text(L, "user_id", r->user_id);
+  set_text(L, "name", r->name);
+  set_text(L, "model_id", r->model_id);
+  set_text(L, "assisting_admin_id", r->assisting_admin_id);
+  set_text(L, "assisting_admin_name", r->assisting_admin_name);
+  set_number(L, "start_ms", (double)r->start_ms);
+  set_number(L, "last_activity_ms", (double)r->last_activity_ms);
+  set_number(L, "end_ms", (double)r->end_ms);
+  set_number(L, "total_tokens", (double)r->total_tokens);
+  set_number(L, "max_response_ms", (double)r->max_response_ms);
+  set_number(L, "avg_response_ms", (double)r->avg_response_ms);
+  set_number(L, "top", (double)r->top);
+  set_flag(L, "help_requested", r->help_requested);
+  set_flag(L, "admin_assisted", r->admin_assisted);
+}
+
+static void push_message(lua_State *L, const struct message_record *m) {
+  lua_createtable(L, 0, 8);
+  set_number(L, "seq", (double)m->seq);
+  set_text(L, "id", m->id);
+  set_text(L, "sender", m->sender);
+  set_text(L, "type", m->type);
+  set_number(L, "at_ms", (double)m->at_ms);
+  lua_pushlstring(L, m->content ? m->content : "", m->content_len);
+  lua_setfield(L, -2, "content");
+  lua_pushstring(L, m->cid);
+  lua_setfield(L, -2, "cid");
+  lua_pushstring(L, m->extra);
+  lua_setfield(L, -2, "extra");
+}
+
+static int push_answer(lua_State *L, const struct store_op *op) {
+  if (op->kind == STORE_PING) {
+    lua_pushboolean(L, op->code == 0);
+    return 1;
+  }
+  if (op->code) {
+    return bind_result(L, op->code);
+  }
+  if (op->kind == STORE_SESSION) {
+    bind_push_record(L, &op->session);
+    return 1;
+  }
+  size_t count = op->kind == STORE_SESSIONS ? op->session_count : op->message_count;
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    if (op->kind == STORE_SESSIONS) {
+      bind_push_record(L, &op->sessions[i]);
+    } else {
+      push_message(L, &op->messages[i]);
+    }
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
+static void on_answer(struct post *post) {
+  struct store_op *op = (struct store_op *)post;
+  struct task *t = task_redeem(op->arg);
+  if (t) {
+    task_resume(t, push_answer(t->co, op));
+  }
+  store_op_free(op);
+}
+
+static void begin(struct task *t) {
+  struct store_op *op = t->op;
+  t->op = NULL;
+  op->post.run = on_answer;
+  op->reply_to = worker_mailbox(t->vm->worker);
+  op->arg = task_ticket(t);
+  int code = store_submit(worker_home(t->vm->worker)->store, op);
+  if (code) {
+    op->code = code == E_FULL ? E_STORE : code;
+    on_answer(&op->post);
+  }
+}
+
+/* Takes op; NULL: memory was out. */
+static int wait_for(lua_State *L, struct store_op *op, const char *what) {
+  struct task *t = bind_task(L);
+  if (!op) {
+    return bind_result(L, UV_ENOMEM);
+  }
+  if (t->op) {
+    store_op_free(t->op); /* of a wait that was refused */
+  }
+  t->op = op;
+  return task_wait(L, what, begin);
+}
+
+static uint32_t limit_field(lua_State *L) {
+  lua_getfield(L, 1, "limit");
+  double limit = lua_isnil(L, -1) ? 100 : luaL_checknumber(L, -1);
+  lua_pop(L, 1);
+  luaL_argcheck(L, limit >= 1 && limit <= 1000, 1, "limit is 1 to 1000");
+  return (uint32_t)limit;
+}
+
+/* What cannot be an id is not in the store: answered without asking it. */
+static int unknown(lua_State *L) {
+  return bind_result(L, E_NOT_FOUND);
+}
+
+static int l_store_session(lua_State *L) {
+  const char *id = bind_text(L, 1, 1000);
+  bind_task(L);
+  if (!id_valid(id)) {
+    return unknown(L);
+  }
+  struct store_op *op = store_op_new(STORE_SESSION);
+  if (op) {
+    memcpy(op->session.id, id, STORE_ID_LEN + 1);
+  }
+  return wait_for(L, op, "chat.store.session");
+}
+
+static int l_store_sessions(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  const char *user = bind_field(L, 1, "user_id", 1000, NULL);
+  luaL_argcheck(L, user, 1, "user_id is needed");
+  uint32_t limit = limit_field(L);
+  bind_task(L);
+  struct store_op *op = store_op_new(STORE_SESSIONS);
+  if (op) {
+    op->limit = limit;
+    op->session.user_id = strdup(user);
+  }
+  return wait_for(L, op, "chat.store.sessions");
+}
+
+static int l_store_history(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  const char *id = bind_field(L, 1, "session_id", 1000, NULL);
+  luaL_argcheck(L, id, 1, "session_id is needed");
+  uint32_t limit = limit_field(L);
+  lua_getfield(L, 1, "before_seq");
+  double before = lua_isnil(L, -1) ? 0 : luaL_checknumber(L, -1);
+  luaL_argcheck(L, before >= 0 && before <= 9007199254740992.0, 1, "before_seq is 0 or more");
+  bind_task(L);
+  if (!id_valid(id)) {
+    return unknown(L);
+  }
+  struct store_op *op = store_op_new(STORE_HISTORY);
+  if (op) {
+    memcpy(op->session.id, id, STORE_ID_LEN + 1);
+    op->limit = limit;
+    op->before_seq = (uint64_t)before;
+  }
+  return wait_for(L, op, "chat.store.history");
+}
+
+static int l_store_ready(lua_State *L) {
+  bind_task(L);
+  if (atomic_load(bind_vm(L)->world->stopping)) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  return wait_for(L, store_op_new(STORE_PING), "chat.store.ready");
+}
+
+static const struct bind_function functions[] = {
+  {"session", l_store_session, "id string", "table record", true, "A stored conversation, without its messages."},
+  {"sessions", l_store_sessions, "query table", "table records", true,
+   "Conversations of {user_id, limit? = 100}, newest first."},
+  {"history", l_store_history, "query table", "table messages", true,
+   "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first."},
+  {"ready", l_store_ready, "", "boolean", true, "Whether the store answers and the server is not stopping."},
+  {NULL, NULL, NULL, NULL, false, NULL},
+};
+const struct bind_module bind_store = {"store", "What is stored.", functions};

@@ -1,0 +1,494 @@
+/* In: a script function and its arguments. Out: its effects, slice by slice; an end, always exactly one.
+ * Why: a handler reads as if it blocked. When it waits its coroutine is parked, the slice so far takes effect, and only
+ * then what it waits for is begun; when the answer comes it goes on. One that fails leaves nothing of its slice. */
+#include "bind.h"
+
+#include "effects.h"
+#include "err.h"
+#include "log.h"
+#include "metrics.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+/* ---- the slice ---- */
+
+static void discard(struct task *t) {
+  while (t->effects) {
+    struct effects *e = t->effects;
+    t->effects = e->next;
+    effects_free(e);
+  }
+  for (size_t i = 0; i < t->count_used; i++) {
+    free(t->counts[i].name);
+    free(t->counts[i].labels);
+  }
+  t->count_used = 0;
+}
+
+struct effects *task_pending(const struct task *t, const struct session *s) {
+  for (struct effects *e = t->effects; e; e = e->next) {
+    if (e->session == s) {
+      return e;
+    }
+  }
+  return NULL;
+}
+
+struct effects *task_effects(struct task *t, struct session *s) {
+  struct effects *e = task_pending(t, s);
+  if (!e && (e = effects_new(s, t->conn, worker_wall_ms(t->vm->worker)))) {
+    e->owned = s == t->session && t->kind != TASK_NOTICE;
+    struct effects **link = &t->effects;
+    while (*link) {
+      link = &(*link)->next;
+    }
+    *link = e;
+  }
+  return e;
+}
+
+static void note_stored(struct task *t, const struct effects *e) {
+  t->commit_code = t->commit_code ? t->commit_code : e->code;
+  for (size_t i = 0; e->code == 0 && i < e->message_count; i++) {
+    if (t->stored_used == t->stored_room) {
+      size_t room = t->stored_room ? t->stored_room * 2 : 4;
+      struct stored *all = realloc(t->stored, room * sizeof *all);
+      if (!all) {
+        t->commit_code = UV_ENOMEM;
+        return;
+      }
+      t->stored = all;
+      t->stored_room = room;
+    }
+    const struct message_record *m = &e->messages[i];
+    struct stored *s = &t->stored[t->stored_used++];
+    *s = (struct stored){.seq = m->seq, .duplicate = m->duplicate, .cid = m->cid ? strdup(m->cid) : NULL};
+    memcpy(s->id, m->id, sizeof s->id);
+  }
+}
+
+static void forget_stored(struct task *t) {
+  for (size_t i = 0; i < t->stored_used; i++) {
+    free(t->stored[i].cid);
+  }
+  t->stored_used = 0;
+  t->commit_code = 0;
+}
+
+void task_flushed(struct task *t) {
+  lua_State *co = t->co;
+  t->flushing = false;
+  if (t->commit_code) {
+    forget_stored(t);
+    lua_pushnil(co);
+    lua_pushstring(co, err_text(E_STORE));
+    lua_pushstring(co, err_name(E_STORE));
+    task_resume(t, 3);
+    return;
+  }
+  lua_createtable(co, (int)t->stored_used, 0);
+  for (size_t i = 0; i < t->stored_used; i++) {
+    const struct stored *s = &t->stored[i];
+    lua_createtable(co, 0, 4);
+    lua_pushstring(co, s->id);
+    lua_setfield(co, -2, "id");
+    lua_pushnumber(co, (double)s->seq);
+    lua_setfield(co, -2, "seq");
+    lua_pushstring(co, s->cid); /* NULL pushes nil */
+    lua_setfield(co, -2, "cid");
+    lua_pushboolean(co, s->duplicate);
+    lua_setfield(co, -2, "duplicate");
+    lua_rawseti(co, -2, (int)i + 1);
+  }
+  forget_stored(t);
+  task_resume(t, 1);
+}
+
+/* A slice that stored something has settled; its task may be over long since. */
+static void on_settled(struct effects *e, void *arg) {
+  struct task *t = arg;
+  struct vm *vm = t->vm;
+  bool alive = t->generation == (uint32_t)e->token;
+  bool told = alive && t->flushing; /* session:flush will answer nil: the script tells the user */
+  if (alive) {
+    t->in_flight--;
+    note_stored(t, e);
+  }
+  if (e->code) {
+    LOG(LOG_ERROR, "store", "what a handler wanted was not stored", LSTR("error", err_name(e->code)),
+        LSTR("session", session_id(e->session)), LSTR("version", vm_version(vm)));
+    if (e->conn && !told) {
+      vm_refused(vm, e->session, e->conn, "STORE");
+    }
+  }
+  effects_free(e);
+  if (told && t->in_flight == 0) {
+    task_flushed(t);
+  }
+  vm->outstanding--;
+  vm_maybe_idle(vm);
+}
+
+static void commit_counts(struct task *t) {
+  for (size_t i = 0; i < t->count_used; i++) {
+    struct count *c = &t->counts[i];
+    if (!c->name) {
+      metrics_add((enum metric)c->metric, (int64_t)c->n);
+    } else if (metrics_script_add(c->name, c->labels, c->n)) {
+      LOG(LOG_WARN, "script", "a metric was not counted: too many series", LSTR("name", c->name));
+    }
+    free(c->name);
+    free(c->labels);
+  }
+  t->count_used = 0;
+}
+
+void task_commit(struct task *t) {
+  while (t->effects) {
+    struct effects *e = t->effects;
+    t->effects = e->next;
+    e->next = NULL;
+    if (effects_empty(e)) {
+      effects_free(e);
+      continue;
+    }
+    if (effects_stores(e)) {
+      e->done = on_settled;
+      e->arg = t;
+      e->token = t->generation;
+      t->in_flight++;
+      t->vm->outstanding++;
+    }
+    effects_commit(e, worker_home(t->vm->worker));
+  }
+  commit_counts(t);
+}
+
+/* ---- life ---- */
+
+static void flight_put(struct task *t) {
+  struct task *head = &t->vm->flight;
+  t->prev = head->prev;
+  t->next = head;
+  head->prev->next = t;
+  head->prev = t;
+  t->vm->parked++;
+  t->parked = true;
+  metrics_add(METRIC_SCRIPT_COROUTINES, 1);
+}
+
+static void flight_drop(struct task *t) {
+  t->prev->next = t->next;
+  t->next->prev = t->prev;
+  t->vm->parked--;
+  t->parked = false;
+  metrics_add(METRIC_SCRIPT_COROUTINES, -1);
+}
+
+struct task *task_new(struct vm *vm, enum task_kind kind, struct session *s, struct conn *c) {
+  struct task *t = vm->free;
+  if (t) {
+    vm->free = t->next;
+  } else {
+    t = calloc(1, sizeof *t);
+    if (!t) {
+      return NULL;
+    }
+    t->vm = vm;
+    t->generation = 1;
+  }
+  if (!t->co) {
+    t->co = lua_newthread(vm->L);
+    t->co_ref = luaL_ref(vm->L, LUA_REGISTRYINDEX);
+  }
+  t->kind = kind;
+  t->session = s ? session_ref(s) : NULL;
+  t->conn = c ? conn_ref(c) : NULL;
+  return t;
+}
+
+/* A coroutine that ended by itself is used again; one that failed or was cut short is left to the collector. */
+static void release_coroutine(struct task *t, bool reusable) {
+  if (reusable) {
+    lua_settop(t->co, 0);
+  } else {
+    luaL_unref(t->vm->L, LUA_REGISTRYINDEX, t->co_ref);
+    t->co = NULL;
+  }
+}
+
+static void give_turn_back(struct task *t) {
+  struct mailbox *wake;
+  if (t->turn_held) {
+    t->turn_held = false;
+    session_set_busy(t->session, false, &wake);
+    worker_wake(t->vm->worker, t->session, wake);
+  }
+}
+
+static void task_end(struct task *t, bool reusable) {
+  struct vm *vm = t->vm;
+  discard(t);
+  forget_stored(t);
+  if (t->parked) {
+    flight_drop(t);
+  }
+  release_coroutine(t, reusable);
+  if (t->item) {
+    item_free(t->item);
+  }
+  if (t->session) {
+    give_turn_back(t);
+    session_unref(t->session);
+  }
+  if (t->opened) {
+    session_unref(t->opened);
+  }
+  conn_unref(t->conn);
+  free(t->text);
+  struct task fresh = {.vm = vm, .co = t->co, .co_ref = t->co_ref, .generation = t->generation + 1,
+                       .counts = t->counts, .count_room = t->count_room, .stored = t->stored,
+                       .stored_room = t->stored_room};
+  *t = fresh;
+  t->next = vm->free;
+  vm->free = t;
+}
+
+static void park(struct task *t) {
+  struct mailbox *wake;
+  if (!t->parked) {
+    flight_put(t);
+  }
+  if (t->has_turn && !t->turn_held && !t->asking) {
+    t->turn_held = true;
+    session_set_busy(t->session, true, &wake);
+  }
+}
+
+static bool wants_later(const struct task *t) {
+  return t->was_busy && lua_gettop(t->co) > 0 && lua_type(t->co, -1) == LUA_TSTRING &&
+         strcmp(lua_tostring(t->co, -1), "later") == 0;
+}
+
+static void answer_http(struct task *t);
+
+static void on_end(struct task *t) {
+  if (t->kind == TASK_MESSAGE && wants_later(t)) {
+    discard(t);
+    session_later(t->session, t->item);
+    t->item = NULL;
+  } else {
+    task_commit(t);
+    if (t->kind == TASK_HTTP) {
+      answer_http(t);
+    }
+  }
+  task_end(t, true);
+}
+
+static void respond_error(struct http_request *req, int status) {
+  static const char body[] = "{\"error\":\"An internal error occurred\",\"code\":\"INTERNAL_ERROR\"}";
+  struct http_response res = {.status = status, .body = body, .body_len = sizeof body - 1};
+  http_respond(req, &res);
+}
+
+static void on_error(struct task *t) {
+  lua_State *co = t->co;
+  const char *message = lua_tostring(co, -1);
+  char *copy = strdup(message ? message : "(error object is not a string)");
+  luaL_traceback(co, co, copy, 0);
+  discard(t);
+  struct http_request *http = t->http;
+  t->http = NULL;
+  vm_report(t->vm, t->kind == TASK_NOTICE ? NULL : t->session, t->conn, lua_tostring(co, -1), copy);
+  free(copy);
+  if (http) {
+    respond_error(http, 500);
+  }
+  task_end(t, false);
+}
+
+/* Whether the coroutine stopped in a wait of ours, and not in a yield a script made up. */
+static bool our_yield(const struct task *t) {
+  return lua_gettop(t->co) >= 1 && lua_touserdata(t->co, 1) == &t->vm->tag && t->begin;
+}
+
+/* Begins what the task waits for. Results on the coroutine when the wait is over already, else -1. */
+static int begin_wait(struct task *t) {
+  lua_settop(t->co, 0);
+  task_commit(t);
+  park(t);
+  void (*begin)(struct task *) = t->begin;
+  t->begin = NULL;
+  t->completed = -1;
+  t->in_begin = true;
+  uint32_t generation = t->generation;
+  begin(t);
+  if (t->generation != generation) {
+    return -1;
+  }
+  t->in_begin = false;
+  return t->completed;
+}
+
+void task_run(struct task *t, int arguments) {
+  struct vm *vm = t->vm;
+  struct task *outer = vm->current;
+  for (;;) {
+    vm->current = t;
+    int status = lua_resume(t->co, arguments);
+    vm->current = outer;
+    if (status == LUA_YIELD && our_yield(t)) {
+      arguments = begin_wait(t);
+      if (arguments < 0) {
+        break;
+      }
+      continue;
+    }
+    if (status == LUA_YIELD) {
+      lua_settop(t->co, 0);
+      lua_pushliteral(t->co, "attempt to yield from outside a coroutine");
+      status = LUA_ERRRUN;
+    }
+    if (status == 0) {
+      on_end(t);
+    } else {
+      on_error(t);
+    }
+    break;
+  }
+  if (!outer && vm->to_resume) {
+    struct task *asker = vm->to_resume;
+    vm->to_resume = NULL;
+    task_run(asker, 1);
+  }
+  if (!outer) {
+    vm_maybe_idle(vm);
+  }
+}
+
+void task_resume(struct task *t, int results) {
+  if (t->in_begin) {
+    t->completed = results;
+  } else {
+    task_run(t, results);
+  }
+}
+
+struct task_ticket {
+  struct task *task;
+  uint32_t generation;
+};
+
+struct task_ticket *task_ticket(struct task *t) {
+  struct task_ticket *ticket = malloc(sizeof *ticket);
+  if (!ticket) {
+    abort(); /* without it the wait would have no end */
+  }
+  *ticket = (struct task_ticket){t, t->generation};
+  t->vm->outstanding++;
+  return ticket;
+}
+
+struct task *task_redeem(struct task_ticket *ticket) {
+  struct task *t = ticket->task;
+  struct vm *vm = t->vm;
+  bool waits = t->generation == ticket->generation;
+  free(ticket);
+  vm->outstanding--;
+  if (!waits) {
+    vm_maybe_idle(vm);
+  }
+  return waits ? t : NULL;
+}
+
+int task_wait(lua_State *L, const char *waits_for, void (*begin)(struct task *t)) {
+  struct vm *vm = bind_vm(L);
+  struct task *t = bind_task(L);
+  if (t->kind == TASK_NOTICE) {
+    return luaL_error(L, "cannot wait here: this runs between two messages");
+  }
+  if (vm->parked >= vm->max_parked && !t->parked) {
+    return luaL_error(L, "too many handlers are waiting (SCRIPT_COROUTINES)");
+  }
+  t->waits_for = waits_for;
+  t->begin = begin;
+  lua_pushlightuserdata(L, &vm->tag);
+  return lua_yield(L, 1);
+}
+
+void task_cancel(struct task *t) {
+  struct http_request *http = t->http;
+  t->http = NULL;
+  if (t->timer) {
+    worker_timer_stop(t->vm->worker, t->timer);
+    t->timer = NULL;
+  }
+  if (t->asking) {
+    session_set_asker(t->session, NULL);
+    session_unhold(t->session, worker_now_ms(t->vm->worker));
+  }
+  if (http) {
+    respond_error(http, 503);
+  } else if (t->conn && t->kind == TASK_MESSAGE) {
+    vm_refused(t->vm, t->session, t->conn, "CANCELLED");
+  }
+  task_end(t, false);
+}
+
+void vm_destroy_tasks(struct vm *vm) {
+  while (vm->free) {
+    struct task *t = vm->free;
+    vm->free = t->next;
+    free(t->counts);
+    free(t->stored);
+    free(t);
+  }
+}
+
+/* ---- HTTP answers: the table a script returned ---- */
+
+static const char *text_field(lua_State *L, int index, const char *name, size_t *len) {
+  lua_getfield(L, index, name);
+  const char *text = lua_isstring(L, -1) ? lua_tolstring(L, -1, len) : NULL;
+  lua_pop(L, 1);
+  return text;
+}
+
+static void collect_headers(lua_State *L, int index, struct http_response *res) {
+  lua_getfield(L, index, "headers");
+  if (lua_istable(L, -1)) {
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+      if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING && res->header_count < HTTP_HEADERS_MAX) {
+        res->headers[res->header_count++] = (struct http_header){lua_tostring(L, -2), lua_tostring(L, -1)};
+      }
+    }
+  }
+  lua_pop(L, 1); /* the response table keeps the strings alive */
+}
+
+static void answer_http(struct task *t) {
+  lua_State *co = t->co;
+  struct http_request *req = t->http;
+  t->http = NULL;
+  if (lua_gettop(co) < 1 || !lua_istable(co, 1)) {
+    LOG(LOG_ERROR, "script", "an HTTP handler returned no response", LSTR("path", req->path),
+        LSTR("version", vm_version(t->vm)));
+    respond_error(req, 500);
+    return;
+  }
+  struct http_response res = {.status = 200, .body = ""};
+  lua_getfield(co, 1, "status");
+  res.status = lua_isnumber(co, -1) ? (int)lua_tointeger(co, -1) : 200;
+  res.status = res.status >= 200 && res.status < 600 ? res.status : 500;
+  lua_pop(co, 1);
+  const char *body = text_field(co, 1, "body", &res.body_len);
+  res.body = body ? body : "";
+  res.type = text_field(co, 1, "type", NULL);
+  res.endpoint = text_field(co, 1, "endpoint", NULL);
+  collect_headers(co, 1, &res);
+  http_respond(req, &res);
+}

@@ -1,0 +1,373 @@
+/* In: items of sessions, HTTP requests. Out: calls of what scripts/init.lua returned. Why: see vm.h. */
+#include "vm.h"
+
+#include "bind.h"
+#include "err.h"
+#include "id.h"
+#include "log.h"
+#include "metrics.h"
+#include "sandbox_lua.h"
+
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+int luaopen_cjson_safe(lua_State *L); /* of lua-cjson, whose header wants another Lua's path */
+
+/* ---- the world of a script ---- */
+
+static int l_source(lua_State *L) {
+  const struct bundle_file *f = bundle_find(bind_vm(L)->bundle, luaL_checkstring(L, 1));
+  if (!f) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_pushlstring(L, f->text, f->len);
+  lua_pushstring(L, f->path);
+  return 2;
+}
+
+static void push_chat(struct vm *vm) {
+  lua_State *L = vm->L;
+  lua_newtable(L);
+  for (const struct bind_module *const *m = bind_modules; *m; m++) {
+    bind_push_module(vm, L, *m);
+    lua_setfield(L, -2, (*m)->name);
+  }
+  lua_pushstring(L, bundle_version(vm->bundle));
+  lua_setfield(L, -2, "version");
+}
+
+static void push_cjson(lua_State *L) {
+  lua_pushcfunction(L, luaopen_cjson_safe);
+  lua_call(L, 0, 1);
+  static const struct {
+    const char *name;
+    int value;
+  } limits[] = {{"decode_max_depth", 32}, {"encode_max_depth", 32}};
+  for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+    lua_getfield(L, -1, limits[i].name);
+    lua_pushinteger(L, limits[i].value);
+    lua_call(L, 1, 0);
+  }
+  lua_getfield(L, -1, "decode_invalid_numbers");
+  lua_pushboolean(L, 0);
+  lua_call(L, 1, 0);
+}
+
+/* Protected: opens the libraries, runs the sandbox, loads init. Leaves its table on the stack. */
+static int load(lua_State *L) {
+  struct vm *vm = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  bind_open_session(vm);
+  if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
+    return lua_error(L);
+  }
+  lua_createtable(L, 0, 4);
+  push_chat(vm);
+  lua_setfield(L, -2, "chat");
+  push_cjson(L);
+  lua_setfield(L, -2, "cjson");
+  bind_push_function(vm, L, l_source);
+  lua_setfield(L, -2, "source");
+  lua_pushlightuserdata(L, &vm->tag);
+  lua_setfield(L, -2, "yield_tag");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "require");
+  lua_pushvalue(L, -1);
+  vm->require_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pushliteral(L, "init");
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+/* Every script compiles, also one that nothing requires yet. */
+static int compile_all(struct vm *vm, char why[512]) {
+  for (size_t i = 0; i < bundle_count(vm->bundle); i++) {
+    const struct bundle_file *f = bundle_at(vm->bundle, i);
+    char chunk[4200];
+    snprintf(chunk, sizeof chunk, "@%s", f->path);
+    bool binary = f->len && f->text[0] == '\033';
+    if (binary || luaL_loadbuffer(vm->L, f->text, f->len, chunk)) {
+      snprintf(why, 512, "%.480s", binary ? f->path : lua_tostring(vm->L, -1));
+      return E_SCRIPT;
+    }
+    lua_pop(vm->L, 1);
+  }
+  return 0;
+}
+
+static int take_entry(struct vm *vm, const char *name, bool required, int *ref, char why[512]) {
+  lua_State *L = vm->L;
+  *ref = LUA_NOREF;
+  lua_getfield(L, -1, name);
+  if (lua_isfunction(L, -1)) {
+    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+  }
+  bool absent = lua_isnil(L, -1);
+  lua_pop(L, 1);
+  if (!absent || required) {
+    snprintf(why, 512, "scripts/init.lua:1: its table needs a function %s", name);
+    return E_SCRIPT;
+  }
+  return 0;
+}
+
+static int take_entries(struct vm *vm, char why[512]) {
+  if (!lua_istable(vm->L, -1)) {
+    snprintf(why, 512, "scripts/init.lua:1: it has to return a table");
+    return E_SCRIPT;
+  }
+  const struct {
+    const char *name;
+    bool required;
+    int *ref;
+  } entries[] = {{"message", true, &vm->message_ref}, {"connect", true, &vm->connect_ref},
+                 {"http", true, &vm->http_ref},       {"failed", true, &vm->failed_ref},
+                 {"refused", true, &vm->refused_ref}, {"describe", false, &vm->describe_ref}};
+  int code = 0;
+  for (size_t i = 0; !code && i < sizeof entries / sizeof *entries; i++) {
+    code = take_entry(vm, entries[i].name, entries[i].required, entries[i].ref, why);
+  }
+  return code;
+}
+
+static int load_scripts(struct vm *vm, char why[512]) {
+  int code = compile_all(vm, why);
+  if (code) {
+    return code;
+  }
+  struct task loading = {.vm = vm, .kind = TASK_LOAD};
+  vm->current = &loading;
+  lua_pushcfunction(vm->L, load);
+  lua_pushlightuserdata(vm->L, vm);
+  int failed = lua_pcall(vm->L, 1, 1, 0);
+  vm->current = NULL;
+  if (failed) {
+    const char *text = lua_tostring(vm->L, -1);
+    snprintf(why, 512, "%.480s", text ? text : "an error that is not a text");
+    return failed == LUA_ERRMEM ? UV_ENOMEM : E_SCRIPT;
+  }
+  code = take_entries(vm, why);
+  lua_settop(vm->L, 0);
+  return code;
+}
+
+int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle, struct vm **out, char why[512]) {
+  struct vm *vm = calloc(1, sizeof *vm);
+  lua_State *L = vm ? luaL_newstate() : NULL;
+  if (!L) {
+    free(vm);
+    snprintf(why, 512, "out of memory");
+    return UV_ENOMEM;
+  }
+  vm->L = L;
+  vm->worker = w;
+  vm->world = world;
+  vm->bundle = bundle_ref(bundle);
+  vm->max_parked = (size_t)config_int(world->config, SETTING_SCRIPT_COROUTINES);
+  vm->flight.next = vm->flight.prev = &vm->flight;
+  int code = load_scripts(vm, why);
+  if (code) {
+    vm_free(vm);
+    return code;
+  }
+  *out = vm;
+  return 0;
+}
+
+void vm_free(struct vm *vm) {
+  lua_close(vm->L);
+  vm_destroy_tasks(vm);
+  bundle_unref(vm->bundle);
+  free(vm);
+}
+
+const char *vm_version(const struct vm *vm) {
+  return bundle_version(vm->bundle);
+}
+
+bool vm_idle(const struct vm *vm) {
+  return vm->parked == 0 && vm->outstanding == 0 && !vm->current;
+}
+
+size_t vm_tasks(const struct vm *vm) {
+  return vm->parked;
+}
+
+void vm_when_idle(struct vm *vm, void (*fn)(void *), void *arg) {
+  vm->when_idle = (struct idle_call){fn, arg};
+  vm_maybe_idle(vm);
+}
+
+/* The call may free the VM, so it comes last in whoever calls this. */
+void vm_maybe_idle(struct vm *vm) {
+  if (vm->when_idle.fn && vm_idle(vm)) {
+    struct idle_call call = vm->when_idle;
+    vm->when_idle.fn = NULL;
+    call.fn(call.arg);
+  }
+}
+
+void vm_cancel(struct vm *vm) {
+  while (vm->flight.next != &vm->flight) {
+    task_cancel(vm->flight.next);
+  }
+  vm_maybe_idle(vm);
+}
+
+/* ---- calls ---- */
+
+static void push_connection(lua_State *co, const struct conn *c) {
+  if (c) {
+    lua_pushnumber(co, (double)conn_id(c));
+  } else {
+    lua_pushnil(co);
+  }
+}
+
+static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s) {
+  lua_rawgeti(t->co, LUA_REGISTRYINDEX, ref);
+  bind_push_session(vm, t->co, session_id_handle(s));
+  push_connection(t->co, t->conn);
+}
+
+/* Runs a function that may not wait: it happens between two messages. */
+static void notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second) {
+  struct task *t = task_new(vm, TASK_NOTICE, s, c);
+  if (t) {
+    begin_call(vm, t, ref, s);
+    lua_pushstring(t->co, first);
+    lua_pushstring(t->co, second);
+    task_run(t, 4);
+  }
+}
+
+void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code) {
+  metrics_add(METRIC_MESSAGE_ERRORS, 1);
+  notice(vm, vm->refused_ref, s, c, code, NULL);
+}
+
+void vm_report(struct vm *vm, struct session *s, struct conn *c, const char *traceback, const char *message) {
+  char incident[ID_LEN + 1];
+  id_new(incident);
+  incident[12] = 0; /* enough to find the line in the log */
+  char labels[64];
+  snprintf(labels, sizeof labels, "version=\"%s\"", vm_version(vm));
+  metrics_add_labelled(METRIC_SCRIPT_ERRORS, labels, 1);
+  LOG(LOG_ERROR, "script", "a handler failed", LSTR("incident", incident), LSTR("version", vm_version(vm)),
+      LSTR("session", s ? session_id(s) : ""), LSTR("traceback", traceback));
+  if (vm->world->script_error) {
+    vm->world->script_error(vm->world->arg, message);
+  }
+  if (s && c) {
+    notice(vm, vm->failed_ref, s, c, incident, message);
+  }
+}
+
+static void run_text(struct vm *vm, struct session *s, struct item *item) {
+  bool busy = session_busy(s);
+  struct task *t = task_new(vm, TASK_MESSAGE, s, item->conn);
+  if (!t) {
+    item_free(item);
+    return;
+  }
+  t->item = item;
+  t->was_busy = busy;
+  t->has_turn = !busy;
+  begin_call(vm, t, vm->message_ref, s);
+  lua_pushlstring(t->co, item->text, item->len);
+  lua_pushboolean(t->co, busy);
+  task_run(t, 4);
+}
+
+static void run_connect(struct vm *vm, struct session *s, struct item *item) {
+  struct task *t = task_new(vm, TASK_CONNECT, s, item->conn);
+  item_free(item);
+  if (t) {
+    begin_call(vm, t, vm->connect_ref, s);
+    task_run(t, 2);
+  }
+}
+
+void vm_item(struct vm *vm, struct session *s, struct item *item) {
+  if (item->kind == ITEM_TEXT) {
+    run_text(vm, s, item);
+  } else {
+    run_connect(vm, s, item);
+  }
+}
+
+static void set_string(lua_State *L, const char *name, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
+void bind_push_identity(lua_State *L, const struct identity *who) {
+  lua_createtable(L, 0, 4);
+  set_string(L, "id", who->user_id);
+  set_string(L, "name", who->name);
+  lua_pushboolean(L, who->admin);
+  lua_setfield(L, -2, "admin");
+  lua_createtable(L, (int)who->role_count, 0);
+  for (size_t i = 0; i < who->role_count; i++) {
+    lua_pushstring(L, who->roles[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "roles");
+}
+
+static void push_pairs(lua_State *L, const struct http_request *req) {
+  lua_createtable(L, 0, (int)req->query_count);
+  for (size_t i = 0; i < req->query_count; i++) {
+    const char *eq = strchr(req->query[i], '=');
+    lua_pushlstring(L, req->query[i], eq ? (size_t)(eq - req->query[i]) : strlen(req->query[i]));
+    lua_pushstring(L, eq ? eq + 1 : "");
+    lua_rawset(L, -3);
+  }
+  lua_setfield(L, -2, "query");
+  lua_createtable(L, 0, (int)req->header_count);
+  for (size_t i = 0; i < req->header_count; i++) {
+    set_string(L, req->headers[i].name, req->headers[i].value);
+  }
+  lua_setfield(L, -2, "headers");
+}
+
+void vm_http(struct vm *vm, struct http_request *req) {
+  static const char *const auth[] = {[HTTP_AUTH_MISSING] = "missing", [HTTP_AUTH_INVALID] = "invalid", [HTTP_AUTH_OK] = "ok"};
+  struct task *t = task_new(vm, TASK_HTTP, NULL, NULL);
+  if (!t) {
+    struct http_response res = {.status = 503, .body = "{}", .body_len = 2};
+    http_respond(req, &res);
+    return;
+  }
+  t->http = req;
+  lua_State *co = t->co;
+  lua_rawgeti(co, LUA_REGISTRYINDEX, vm->http_ref);
+  lua_createtable(co, 0, 8);
+  set_string(co, "method", strcmp(req->method, "HEAD") == 0 ? "GET" : req->method);
+  set_string(co, "path", req->path);
+  set_string(co, "address", req->address);
+  set_string(co, "auth", auth[req->auth]);
+  lua_pushlstring(co, req->body, req->body_len);
+  lua_setfield(co, -2, "body");
+  push_pairs(co, req);
+  if (req->identity) {
+    bind_push_identity(co, req->identity);
+    lua_setfield(co, -2, "user");
+  }
+  task_run(t, 1);
+}
+
+char *vm_describe(struct vm *vm) {
+  if (vm->describe_ref == LUA_NOREF) {
+    return NULL;
+  }
+  lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->describe_ref);
+  bool ok = lua_pcall(vm->L, 0, 1, 0) == 0 && lua_isstring(vm->L, -1);
+  char *text = ok ? strdup(lua_tostring(vm->L, -1)) : NULL;
+  lua_settop(vm->L, 0);
+  return text;
+}

@@ -1,0 +1,56 @@
+/* In: items of sessions, HTTP requests. Out: what the scripts make of them, through core/effects.
+ * Why: the one header main.c sees of everything Lua. A VM is one version of the scripts on one worker; it keeps no
+ * conversation state, because many run beside each other and reloads replace them.
+ * Thread: the worker that made it. Bound: SCRIPT_COROUTINES waiting handlers; beyond it a message is refused (FULL). */
+#pragma once
+#include "attr.h"
+#include "bundle.h"
+#include "config.h"
+#include "http.h"
+#include "ratelimit.h"
+#include "session.h"
+#include "shared.h"
+#include "worker.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct vm;
+
+/* What all VMs of the process share; outlives them. */
+struct vm_world {
+  const struct config *config;
+  struct ratelimit *messages, *public_requests;
+  struct shared *shared;
+  struct networks *metrics_networks;
+  atomic_bool *stopping; /* the server is not ready any more */
+  /* A script failed: one line with file and line, for admins in development. Any worker; may be NULL. */
+  void (*script_error)(void *arg, const char *text);
+  void *arg;
+};
+
+/* Loads every script of the bundle and checks that init.lua gives what the server needs. 0; E_SCRIPT with
+ * "scripts/bots/echo.lua:3: …" in why[]; UV_ENOMEM. References the bundle. */
+int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle, struct vm **out, char why[512])
+  NODISCARD;
+/* Only when vm_idle. */
+void vm_free(struct vm *vm);
+
+/* ITEM_CONNECT or ITEM_TEXT of a session this worker owns. Takes the item. */
+void vm_item(struct vm *vm, struct session *s, struct item *item);
+/* Answered by http_respond, now or later. */
+void vm_http(struct vm *vm, struct http_request *req);
+/* The inbox of s did not take a message of c. */
+void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code);
+
+/* No handler waits and nothing a script began is still on its way. */
+bool vm_idle(const struct vm *vm);
+size_t vm_tasks(const struct vm *vm);
+/* Ends every waiting handler; the user it answered is told to try again. */
+void vm_cancel(struct vm *vm);
+const char *vm_version(const struct vm *vm);
+/* What scripts/init.lua says of the protocol; a heap string, the caller frees; NULL when it says nothing. */
+char *vm_describe(struct vm *vm);
+/* Calls fn(arg) once the VM has become idle; at once if it is. */
+void vm_when_idle(struct vm *vm, void (*fn)(void *arg), void *arg);

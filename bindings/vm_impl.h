@@ -1,0 +1,111 @@
+/* In: nothing. Out: the inside of a VM and of a task, for bindings/ only.
+ * Why: a task is one run of a script function: a coroutine, what it runs for, what it has asked for and not yet done.
+ * It is pooled; its generation grows each time it ends, so that a completion which comes too late finds nobody. */
+#pragma once
+#include "vm.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdint.h>
+
+#if LUA_VERSION_NUM != 501
+#error "LuaJIT (Lua 5.1) is what these bindings are written for"
+#endif
+
+enum task_kind { TASK_MESSAGE, TASK_CONNECT, TASK_HTTP, TASK_NOTICE, TASK_LOAD };
+
+struct task {
+  struct vm *vm;
+  struct task *next, *prev; /* of the VM's free list, or of those in flight */
+  lua_State *co;
+  int co_ref;
+  uint32_t generation;
+  enum task_kind kind;
+  struct session *session; /* a reference, or NULL */
+  struct conn *conn;       /* a reference, or NULL */
+  struct item *item;
+  struct http_request *http;
+  bool was_busy;  /* the message came while the session was busy: the script may answer "later" */
+  bool has_turn;  /* a queued handler: while it waits, the session is busy */
+  bool turn_held; /* … and session_set_busy(true) has been said */
+  bool parked, in_begin, asking;
+  int completed;  /* results on co when the wait ended inside its own begin; -1: not yet */
+  const char *waits_for;
+  /* the slice */
+  struct effects *effects; /* of each session touched, linked by next */
+  struct count {
+    char *name, *labels; /* name NULL: a core metric */
+    int metric;
+    double n;
+  } *counts;
+  size_t count_used, count_room;
+  /* what it waits for */
+  void (*begin)(struct task *t); /* called once the slice has taken effect */
+  struct store_op *op;
+  struct timer *timer;
+  uint64_t delay_ms;
+  char *text;
+  struct session *opened; /* by chat.session.open: stays in memory while the task lives */
+  /* commits on their way, for session:flush */
+  unsigned in_flight;
+  bool flushing;
+  int commit_code;
+  struct stored {
+    char id[STORE_ID_LEN + 1];
+    char *cid;
+    uint64_t seq;
+    bool duplicate;
+  } *stored;
+  size_t stored_used, stored_room;
+};
+
+struct idle_call {
+  void (*fn)(void *);
+  void *arg;
+};
+
+struct vm {
+  lua_State *L;
+  struct worker *worker;
+  const struct vm_world *world;
+  struct bundle *bundle;
+  struct task *current;
+  struct task *free;
+  struct task flight; /* list head: tasks that are parked */
+  size_t parked, max_parked;
+  size_t outstanding; /* completions on their way that know this VM */
+  struct task *to_resume; /* an asker that was offered something, resumed when the offering task has ended */
+  int message_ref, connect_ref, http_ref, failed_ref, refused_ref, describe_ref;
+  int require_ref;
+  struct idle_call when_idle;
+  char tag; /* its address is the first value of every yield of ours */
+};
+
+/* ---- tasks (task.c) ---- */
+
+struct task *task_new(struct vm *vm, enum task_kind kind, struct session *s, struct conn *c) NODISCARD;
+/* Runs the function and its arguments that lie on t->co. The task may be over when it returns. */
+void task_run(struct task *t, int arguments);
+/* The wait of t is over: the results lie on t->co. */
+void task_resume(struct task *t, int results);
+/* What a completion from elsewhere carries, so that it finds its task only while that still waits. Redeemed exactly once;
+ * NULL: it waits no longer. The VM lives until then. Dies when memory is out. */
+struct task_ticket;
+struct task_ticket *task_ticket(struct task *t);
+struct task *task_redeem(struct task_ticket *ticket);
+/* Ends the wait of session:flush. */
+void task_flushed(struct task *t);
+void task_cancel(struct task *t);
+void vm_destroy_tasks(struct vm *vm);
+/* The end of every binding function that waits: parks the current task, calls begin(t) after its slice took effect.
+ * Raises where nobody may wait. */
+int task_wait(lua_State *L, const char *waits_for, void (*begin)(struct task *t));
+/* Takes the effects of the slice into force, without a wait. */
+void task_commit(struct task *t);
+/* The pending effects on s of the running slice; NULL and *code when memory is out. */
+struct effects *task_effects(struct task *t, struct session *s) NODISCARD;
+struct effects *task_pending(const struct task *t, const struct session *s);
+
+/* ---- reports (vm.c) ---- */
+void vm_report(struct vm *vm, struct session *s, struct conn *c, const char *traceback, const char *message);
+void vm_maybe_idle(struct vm *vm);

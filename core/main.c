@@ -1,0 +1,316 @@
+/* In: the command line. Out: one command done, and its exit code.
+ * Why: the composition root: it reads the settings, completes them, and starts what the command needs.
+ * Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong. */
+#include "bundle.h"
+#include "config.h"
+#include "control.h"
+#include "docs.h"
+#include "err.h"
+#include "log.h"
+#include "server.h"
+#include "token.h"
+#include "vm.h"
+
+#include <getopt.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
+
+extern char **environ;
+
+struct command {
+  const char *name, *line;
+  int (*run)(int argc, char **argv);
+  const char *help;
+};
+
+static int complain(const char *text, int code) {
+  fprintf(stderr, "chatbox: %s\n", text);
+  return code;
+}
+
+/* ---- settings ---- */
+
+/* Scripts and pages of an installed tree are found from the binary, so the tree can be moved as a whole. */
+static void installed(char *out, size_t room, const char *what) {
+  char binary[PATH_MAX] = "";
+  ssize_t len = readlink("/proc/self/exe", binary, sizeof binary - 1);
+  binary[len > 0 ? len : 0] = 0;
+  snprintf(out, room, "%s/%s/%s", dirname(binary), CHATBOX_DATADIR, what);
+}
+
+static int complete(struct config *c, enum setting s, const char *what, char why[512]) {
+  char path[PATH_MAX + 64];
+  if (*config_string(c, s)) {
+    return 0;
+  }
+  installed(path, sizeof path, what);
+  return config_set(c, s, path, why);
+}
+
+static struct config *load(const char *file) {
+  struct config *c = NULL;
+  char why[512] = "";
+  int code = config_load(file, environ, &c, why);
+  code = code ? code : complete(c, SETTING_SCRIPTS_DIR, "scripts", why);
+  code = code ? code : complete(c, SETTING_WEB_DIR, "web", why);
+  if (code) {
+    complain(*why ? why : err_text(code), EXIT_USAGE);
+    if (c) {
+      config_free(c);
+    }
+    return NULL;
+  }
+  enum log_level level;
+  if (log_level_parse(config_string(c, SETTING_LOG_LEVEL), &level) == 0) {
+    log_setup(level, strcmp(config_string(c, SETTING_LOG_FORMAT), "json") == 0);
+  }
+  return c;
+}
+
+/* Takes --config FILE; what is left of the command line starts at optind. NULL: complained. */
+static struct config *load_from(int argc, char **argv) {
+  static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
+  const char *file = NULL;
+  for (int o; (o = getopt_long(argc, argv, "+c:", options, NULL)) != -1;) {
+    if (o != 'c') {
+      return NULL;
+    }
+    file = optarg;
+  }
+  return load(file);
+}
+
+/* ---- commands ---- */
+
+static int run(int argc, char **argv) {
+  struct config *c = load_from(argc, argv);
+  if (!c) {
+    return EXIT_USAGE;
+  }
+  char why[512] = "";
+  int code = server_run(c, why);
+  config_free(c);
+  return code ? complain(*why ? why : err_text(code), code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
+}
+
+static void no_item(void *ctx, struct session *s, struct item *item) {
+  (void)ctx, (void)s;
+  item_free(item);
+}
+
+static int no_start(struct worker *w, void *ctx, char why[512]) {
+  (void)w, (void)ctx, (void)why;
+  return 0;
+}
+
+static void nothing(void *ctx) {
+  (void)ctx;
+}
+
+/* Starts the scripts as the server would, on a worker without sockets. */
+static int check_bundle(const struct config *c, const char *dir, bool protocol) {
+  static const struct worker_hooks hooks = {.start = no_start, .item = no_item, .turn = nothing, .stop = nothing};
+  struct worker_options o = {.hooks = &hooks, .by_hand = true};
+  struct vm_world world = {.config = c};
+  struct bundle *bundle = NULL;
+  struct vm *vm = NULL;
+  char why[512] = "";
+  struct worker *w = worker_new(&o);
+  int code = w ? bundle_read(dir, &bundle, why) : E_INVALID;
+  code = code ? code : vm_new(w, &world, bundle, &vm, why);
+  if (code) {
+    fprintf(stderr, "%s\n", *why ? why : err_text(code));
+  } else if (protocol) {
+    char *text = vm_describe(vm);
+    puts(text ? text : "");
+    free(text);
+  } else {
+    printf("ok: version %s, %zu files\n", bundle_version(bundle), bundle_count(bundle));
+  }
+  if (vm) {
+    vm_free(vm);
+  }
+  bundle_unref(bundle);
+  if (w) {
+    worker_free(w);
+  }
+  return code ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int check(int argc, char **argv) {
+  struct config *c = load_from(argc, argv);
+  if (!c) {
+    return EXIT_USAGE;
+  }
+  const char *dir = optind < argc ? argv[optind] : config_string(c, SETTING_SCRIPTS_DIR);
+  int code = check_bundle(c, dir, false);
+  config_free(c);
+  return code;
+}
+
+static int config(int argc, char **argv) {
+  struct config *c = load_from(argc, argv);
+  if (!c) {
+    return EXIT_USAGE;
+  }
+  config_print(c, stdout);
+  config_free(c);
+  return EXIT_DONE;
+}
+
+struct wish {
+  const char *user, *name, *roles[TOKEN_ROLES_MAX], *config;
+  size_t role_count;
+  long ttl_s;
+};
+
+/* "90", "90s", "15m", "24h", "7d" in seconds; 0 for anything else. */
+static long lifetime(const char *text) {
+  char *unit;
+  long n = strtol(text, &unit, 10);
+  long factor = !*unit || strcmp(unit, "s") == 0 ? 1
+                : strcmp(unit, "m") == 0         ? 60
+                : strcmp(unit, "h") == 0         ? 3600
+                : strcmp(unit, "d") == 0         ? 86400
+                                                 : 0;
+  return n > 0 && n <= 3650 * 86400L ? n * factor : 0;
+}
+
+static bool read_wish(int argc, char **argv, struct wish *w) {
+  static const struct option options[] = {{"user", required_argument, NULL, 'u'}, {"name", required_argument, NULL, 'n'},
+                                          {"role", required_argument, NULL, 'r'}, {"ttl", required_argument, NULL, 't'},
+                                          {"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
+  for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    if (o == 'u') {
+      w->user = optarg;
+    } else if (o == 'n') {
+      w->name = optarg;
+    } else if (o == 't') {
+      w->ttl_s = lifetime(optarg);
+    } else if (o == 'c') {
+      w->config = optarg;
+    } else if (o == 'r' && w->role_count < TOKEN_ROLES_MAX) {
+      w->roles[w->role_count++] = optarg;
+    } else {
+      return false;
+    }
+  }
+  return w->user && *w->user && w->ttl_s > 0 && optind == argc;
+}
+
+static int token(int argc, char **argv) {
+  struct wish w = {.ttl_s = 3600};
+  if (!read_wish(argc, argv, &w)) {
+    return complain("token: --user ID is needed, --ttl is like 90s, 15m, 24h, 7d", EXIT_USAGE);
+  }
+  struct config *c = load(w.config);
+  if (!c) {
+    return EXIT_USAGE;
+  }
+  const char *secret = config_string(c, SETTING_JWT_SECRET);
+  char why[256];
+  char *text = NULL;
+  int code = EXIT_DONE;
+  if (token_secret_check(secret, why)) {
+    code = complain(why, EXIT_USAGE);
+  } else if (!(text = token_mint(secret, w.user, w.name ? w.name : w.user, w.roles, w.role_count, (int64_t)time(NULL),
+                                 w.ttl_s))) {
+    code = complain("out of memory", EXIT_FAILED);
+  } else {
+    puts(text);
+  }
+  free(text);
+  config_free(c);
+  return code;
+}
+
+static int reload(int argc, char **argv) {
+  struct config *c = load_from(argc, argv);
+  if (!c) {
+    return EXIT_USAGE;
+  }
+  char path[512], why[256] = "";
+  server_control_path(c, path, sizeof path);
+  config_free(c);
+  int code = control_call(path, "reload", stdout, why);
+  return code == 0 ? EXIT_DONE : complain(*why ? why : err_text(code), EXIT_FAILED);
+}
+
+static int docs(int argc, char **argv) {
+  const char *which = argc > 1 ? argv[1] : "";
+  if (strcmp(which, "settings") == 0) {
+    config_print(NULL, stdout);
+  } else if (strcmp(which, "lua") == 0) {
+    docs_lua(stdout);
+  } else if (strcmp(which, "stubs") == 0) {
+    docs_stubs(stdout);
+  } else if (strcmp(which, "protocol") == 0) {
+    optind = 2;
+    struct config *c = load(NULL);
+    int code = c ? check_bundle(c, config_string(c, SETTING_SCRIPTS_DIR), true) : EXIT_USAGE;
+    if (c) {
+      config_free(c);
+    }
+    return code;
+  } else {
+    return complain("docs: settings, lua, stubs or protocol", EXIT_USAGE);
+  }
+  return EXIT_DONE;
+}
+
+static const struct command commands[] = {
+  {"run", "run [--config FILE]", run, "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts."},
+  {"check", "check [--config FILE] [DIR]", check,
+   "Loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving. Says file:line of what is wrong."},
+  {"config", "config [--config FILE]", config, "Prints the settings in force and where each comes from; secrets are hidden."},
+  {"token", "token --user ID [--name NAME] [--role ROLE]... [--ttl 1h] [--config FILE]", token,
+   "Prints a token for development, signed with JWT_SECRET. Your own backend makes them in production (README)."},
+  {"reload", "reload [--config FILE]", reload,
+   "Asks the running server to reload its scripts and says what came of it."},
+  {"docs", "docs settings|lua|stubs|protocol", docs,
+   "Prints a reference page: settings, the Lua functions, editor stubs, the protocol."},
+};
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+static int usage(FILE *out, int code) {
+  fputs("Usage: chatbox COMMAND\n\n", out);
+  for (size_t i = 0; i < COMMANDS; i++) {
+    fprintf(out, "  chatbox %s\n      %s\n", commands[i].line, commands[i].help);
+  }
+  fputs("\nSettings come from the environment, then from --config FILE (lines of KEY=value), then from the defaults.\n"
+        "Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong.\n",
+        out);
+  return code;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    return usage(stderr, EXIT_USAGE);
+  }
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    return usage(stdout, EXIT_DONE);
+  }
+  if (strcmp(argv[1], "--version") == 0) {
+    puts("chatbox " CHATBOX_VERSION);
+    return EXIT_DONE;
+  }
+  for (size_t i = 0; i < COMMANDS; i++) {
+    if (strcmp(argv[1], commands[i].name) != 0) {
+      continue;
+    }
+    if (argc > 2 && strcmp(argv[2], "--help") == 0) {
+      printf("Usage: chatbox %s\n\n%s\n", commands[i].line, commands[i].help);
+      return EXIT_DONE;
+    }
+    return commands[i].run(argc - 1, argv + 1);
+  }
+  fprintf(stderr, "chatbox: there is no command %s\n\n", argv[1]);
+  return usage(stderr, EXIT_USAGE);
+}

@@ -1,0 +1,158 @@
+/* In: folders. Out: one call some milliseconds after anything below them has changed. Why: see watch.h. inotify does not
+ * look into sub-folders, so each is watched, and the tree is walked again after a change. */
+#include "watch.h"
+
+#include "log.h"
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <uv.h>
+
+#define FOLDERS_MAX 256
+#define DEPTH_MAX 8
+#define SETTLE_MS 50 /* an editor's save is several changes */
+
+struct place {
+  uv_fs_event_t event;
+  struct watch *watch;
+  char *path;
+};
+
+struct watch {
+  uv_timer_t settle;
+  void (*changed)(void *);
+  void *arg;
+  char *roots[FOLDERS_MAX];
+  size_t root_count;
+  struct place *places[FOLDERS_MAX];
+  size_t count;
+  uv_loop_t *loop;
+};
+
+static void on_settled(uv_timer_t *timer);
+
+static void on_event(uv_fs_event_t *event, const char *name, int events, int status) {
+  struct place *place = event->data;
+  (void)name, (void)events;
+  if (status == 0) {
+    uv_timer_start(&place->watch->settle, on_settled, SETTLE_MS, 0);
+  }
+}
+
+static void free_place(uv_handle_t *handle) {
+  struct place *place = handle->data;
+  free(place->path);
+  free(place);
+}
+
+static bool watched(const struct watch *w, const char *path) {
+  for (size_t i = 0; i < w->count; i++) {
+    if (strcmp(w->places[i]->path, path) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static void add_place(struct watch *w, const char *path) {
+  if (w->count == FOLDERS_MAX || watched(w, path)) {
+    return;
+  }
+  struct place *place = calloc(1, sizeof *place);
+  if (!place || !(place->path = strdup(path))) {
+    free(place);
+    return;
+  }
+  place->watch = w;
+  uv_fs_event_init(w->loop, &place->event);
+  place->event.data = place;
+  int code = uv_fs_event_start(&place->event, on_event, path, 0);
+  if (code) {
+    LOG(LOG_WARN, "watch", "a folder cannot be watched", LSTR("path", path), LSTR("error", uv_strerror(code)));
+    uv_close((uv_handle_t *)&place->event, free_place);
+    return;
+  }
+  w->places[w->count++] = place;
+}
+
+static void add_tree(struct watch *w, const char *path, int depth) {
+  DIR *d = opendir(path);
+  if (!d) {
+    return;
+  }
+  add_place(w, path);
+  for (struct dirent *e; (e = readdir(d));) {
+    char below[4096];
+    struct stat st;
+    int len = snprintf(below, sizeof below, "%s/%s", path, e->d_name);
+    if (e->d_name[0] != '.' && len < (int)sizeof below && stat(below, &st) == 0 && S_ISDIR(st.st_mode) &&
+        depth < DEPTH_MAX) {
+      add_tree(w, below, depth + 1);
+    }
+  }
+  closedir(d);
+}
+
+/* A folder that was removed and made again is another one: its old watch sees nothing. */
+static void drop_gone(struct watch *w) {
+  size_t kept = 0;
+  for (size_t i = 0; i < w->count; i++) {
+    struct stat st;
+    if (stat(w->places[i]->path, &st) == 0) {
+      w->places[kept++] = w->places[i];
+    } else {
+      uv_close((uv_handle_t *)&w->places[i]->event, free_place);
+    }
+  }
+  w->count = kept;
+}
+
+static void on_settled(uv_timer_t *timer) {
+  struct watch *w = timer->data;
+  drop_gone(w);
+  for (size_t i = 0; i < w->root_count; i++) {
+    add_tree(w, w->roots[i], 0);
+  }
+  w->changed(w->arg);
+}
+
+struct watch *watch_new(uv_loop_t *loop, const char *const *folders, size_t count, void (*changed)(void *),
+                        void *arg) {
+  struct watch *w = calloc(1, sizeof *w);
+  if (!w) {
+    return NULL;
+  }
+  w->loop = loop;
+  w->changed = changed;
+  w->arg = arg;
+  uv_timer_init(loop, &w->settle);
+  w->settle.data = w;
+  for (size_t i = 0; i < count && i < FOLDERS_MAX; i++) {
+    w->roots[w->root_count] = strdup(folders[i]);
+    if (w->roots[w->root_count]) {
+      add_tree(w, w->roots[w->root_count++], 0);
+    }
+  }
+  return w;
+}
+
+static void free_watch(uv_handle_t *handle) {
+  free(handle->data);
+}
+
+void watch_free(struct watch *w) {
+  if (!w) {
+    return;
+  }
+  for (size_t i = 0; i < w->count; i++) {
+    uv_close((uv_handle_t *)&w->places[i]->event, free_place);
+  }
+  for (size_t i = 0; i < w->root_count; i++) {
+    free(w->roots[i]);
+  }
+  uv_close((uv_handle_t *)&w->settle, free_watch);
+}

@@ -1,0 +1,63 @@
+local fake = require "spec.support.fake_chat"
+
+describe("the HTTP API", function()
+  local world
+  before_each(function()
+    world = fake.new()
+  end)
+
+  local SESSION = "/sessions/" .. ("ab"):rep(16)
+
+  it("answers what it does not know with 404, whatever the method", function()
+    for _, case in ipairs {
+      { "GET", "/" }, { "GET", "/nothing" }, { "POST", "/sessions" }, { "GET", SESSION .. "/end" }, { "DELETE", SESSION },
+      { "GET", "/sessions/" }, { "GET", "/sessions/a/b" }, { "GET", "/healthz/x" }, { "GET", "/xhealthz" }, { "BREW", "/healthz" },
+    } do
+      local response = world:http { method = case[1], path = case[2], user = "anna" }
+      assert.same({ 404, "404 page not found", "text/plain; charset=utf-8" }, { response.status, response.body, response.type })
+      assert.is_nil(response.endpoint)
+    end
+  end)
+
+  it("names the endpoint for the metric by its template, never by what a client sent", function()
+    assert.equal("/sessions/:id", world:http({ method = "GET", path = SESSION, user = "anna" }).endpoint)
+    assert.equal("/sessions/:id/end", world:http({ method = "POST", path = SESSION .. "/end" }).endpoint)
+  end)
+
+  for _, case in ipairs { { "GET", "/sessions" }, { "GET", SESSION }, { "POST", SESSION .. "/end" } } do
+    it(case[1] .. " " .. case[2]:sub(1, 10) .. " wants a token before anything else", function()
+      local missing = world:http { method = case[1], path = case[2], auth = "missing" }
+      assert.equal(401, missing.status)
+      assert.same({ code = "UNAUTHORIZED", error = "Invalid authorization header" }, missing.json)
+      local invalid = world:http { method = case[1], path = case[2], auth = "invalid" }
+      assert.equal(401, invalid.status)
+      assert.same({ code = "INVALID_TOKEN", error = "Invalid or expired authentication token" }, invalid.json)
+      assert.equal(0, world.opened)
+    end)
+  end
+
+  it("limits an address over all public endpoints together, and other addresses not", function()
+    local paths = { "/healthz", "/readyz", "/metrics/prometheus" }
+    for i = 1, 60 do
+      assert.equal(200, world:http({ method = "GET", path = paths[i % 3 + 1] }).status)
+    end
+    world:advance "30s"
+    for _, path in ipairs(paths) do
+      local response = world:http { method = "GET", path = path }
+      assert.equal(429, response.status)
+      assert.same({ error = "rate_limit_exceeded", message = "Too many requests. Please try again later." }, response.json)
+      assert.same({ ["Retry-After"] = "30" }, response.headers)
+    end
+    assert.equal(200, world:http({ method = "GET", path = "/healthz", address = "192.0.2.2" }).status)
+    world:advance "30s"
+    assert.equal(200, world:http({ method = "GET", path = "/healthz" }).status)
+  end)
+
+  it("keeps metrics to the networks they are for", function()
+    world = fake.new { config = { METRICS_ALLOWED_NETWORKS = { "10.0.0.1", ["10.0.0.1"] = true } } }
+    local refused = world:http { method = "GET", path = "/metrics/prometheus", address = "192.0.2.1" }
+    assert.equal(403, refused.status)
+    assert.same({ error = "Insufficient permissions", code = "FORBIDDEN" }, refused.json)
+    assert.equal(200, world:http({ method = "GET", path = "/metrics/prometheus", address = "10.0.0.1" }).status)
+  end)
+end)
