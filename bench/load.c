@@ -20,7 +20,7 @@ enum { TURN_EVENTS = 512, HANDSHAKES_MAX = 256 };
 static const uint64_t LONGEST_WAIT_NS = 100000000, DRAIN_NS = 2000000000;
 
 struct usage {
-  uint64_t at_ns, server_ns, own_ns;
+  uint64_t at_ns, server_ns, own_ns, machine_ns;
 };
 
 struct report {
@@ -59,6 +59,8 @@ static struct usage usage_now(const struct load *l) {
   struct rusage own;
   if (l->options->pid && proc_cpu((pid_t)l->options->pid, &u.server_ns))
     u.server_ns = 0;
+  if (proc_machine(&u.machine_ns))
+    u.machine_ns = 0;
   getrusage(RUSAGE_SELF, &own);
   u.own_ns = (uint64_t)(own.ru_utime.tv_sec + own.ru_stime.tv_sec) * UINT64_C(1000000000) +
              (uint64_t)(own.ru_utime.tv_usec + own.ru_stime.tv_usec) * 1000;
@@ -141,6 +143,7 @@ static void report_load(const struct load *l, const struct report *r) {
   double used_ns = (double)(r->end.at_ns - r->begin.at_ns); /* the turn that ends the warm-up may be a little late */
   double server_ns = (double)(r->end.server_ns - r->begin.server_ns);
   double own_ns = (double)(r->end.own_ns - r->begin.own_ns);
+  double elsewhere_ns = (double)(r->end.machine_ns - r->begin.machine_ns) - server_ns - own_ns;
   double per_message_us = answered > 0 && o->pid ? server_ns / answered / 1e3 : 0;
   double us[] = {hist_mean(&l->latency) / 1e3,
                  (double)hist_percentile(&l->latency, 50) / 1e3,
@@ -152,15 +155,16 @@ static void report_load(const struct load *l, const struct report *r) {
     o->json
       ? "{\"mode\":\"%s\",\"connections\":%llu,\"seconds\":%.3f,\"messages\":%llu,\"per_second\":%.0f,\"mean_us\":%.1f,"
         "\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,\"unanswered\":%llu,"
-        "\"other\":%llu,\"server_us_per_message\":%.2f,\"server_cores\":%.3f,\"generator_cores\":%.3f}\n"
+        "\"other\":%llu,\"server_us_per_message\":%.2f,\"server_cores\":%.3f,\"generator_cores\":%.3f,\"elsewhere_"
+        "cores\":%.3f}\n"
       : "%s loop, %llu connections, %.3f s: %llu messages, %.0f per second\n"
         "latency in us: mean %.1f  p50 %.1f  p90 %.1f  p99 %.1f  p99.9 %.1f  max %.1f\n"
         "%llu unanswered, %llu other frames\n"
-        "server: %.2f us of processor time per message, %.3f cores; generator: %.3f cores\n";
+        "server: %.2f us of processor time per message, %.3f cores; generator: %.3f cores; everything else: %.3f\n";
   printf(format, o->mode == MODE_OPEN ? "open" : "closed", (unsigned long long)o->connections, seconds,
          (unsigned long long)l->answered, answered / seconds, us[0], us[1], us[2], us[3], us[4], us[5],
          (unsigned long long)r->unanswered, (unsigned long long)l->other, per_message_us, server_ns / used_ns,
-         own_ns / used_ns);
+         own_ns / used_ns, elsewhere_ns > 0 ? elsewhere_ns / used_ns : 0);
 }
 
 static void report_idle(const struct load *l, const struct report *r) {

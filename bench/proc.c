@@ -1,4 +1,4 @@
-/* In: a process id. Out: numbers of /proc/PID/stat and /proc/PID/status. Why: proc.h. */
+/* In: a process id. Out: numbers of /proc. Why: proc.h. */
 #include "proc.h"
 
 #include <errno.h>
@@ -13,6 +13,10 @@ static FILE *proc_open(pid_t pid, const char *name) {
   return fopen(path, "re");
 }
 
+static uint64_t ticks_ns(uint64_t ticks) {
+  return ticks * (UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
 int proc_cpu(pid_t pid, uint64_t *ns) {
   FILE *f = proc_open(pid, "stat");
   if (!f)
@@ -25,7 +29,20 @@ int proc_cpu(pid_t pid, uint64_t *ns) {
   unsigned long long user, system;
   if (!rest || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2)
     return -EPROTO;
-  *ns = (user + system) * (UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK));
+  *ns = ticks_ns(user + system);
+  return 0;
+}
+
+int proc_machine(uint64_t *ns) {
+  FILE *f = fopen("/proc/stat", "re");
+  if (!f)
+    return -errno;
+  unsigned long long user, nice, system;
+  int fields = fscanf(f, "cpu %llu %llu %llu", &user, &nice, &system);
+  fclose(f);
+  if (fields != 3)
+    return -EPROTO;
+  *ns = ticks_ns(user + nice + system);
   return 0;
 }
 

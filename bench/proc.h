@@ -10,3 +10,5 @@
 int proc_cpu(pid_t pid, uint64_t *ns) NODISCARD;
 /* VmRSS: what the kernel holds for its sockets is not in it. 0 or a negative errno. */
 int proc_resident(pid_t pid, uint64_t *bytes) NODISCARD;
+/* User and system time of everything on this machine, also in steps of a clock tick. */
+int proc_machine(uint64_t *ns) NODISCARD;

@@ -98,24 +98,24 @@ const commands = {
   raw: buildRaw,
 };
 
-// What a child that ended early said, for the error message.
+// The end of what a process said, for an error message.
 const tail = (text) => text.trim().split('\n').slice(-5).join('\n  ');
 
-function listening(child) {
+function listening(child, log) {
   return new Promise((resolve, reject) => {
-    let said = '';
-    const timer = setTimeout(() => reject(new Error(`did not listen within ${START_MS} ms:\n  ${tail(said)}`)), START_MS);
-    const ended = () => reject(new Error(`ended before it listened:\n  ${tail(said)}`));
+    const timer = setTimeout(() => reject(new Error(`did not listen within ${START_MS} ms`)), START_MS);
+    const ended = () => reject(new Error('ended before it listened'));
     child.once('exit', ended);
     child.once('error', reject);
     child.stderr.setEncoding('utf8').on('data', (text) => {
-      said = (said + text).slice(-65536);
-      const line = said.split('\n').find((l) => l.includes('"msg":"listening"') && l.endsWith('}'));
+      log.said = (log.said + text).slice(-16384);
+      if (log.port) return;
+      const line = log.said.split('\n').find((l) => l.includes('"msg":"listening"') && l.endsWith('}'));
       if (!line) return;
       clearTimeout(timer);
       child.off('exit', ended);
-      child.stderr.removeAllListeners('data').resume();
-      resolve(JSON.parse(line).port);
+      log.port = JSON.parse(line).port;
+      resolve(log.port);
     });
   });
 }
@@ -180,8 +180,9 @@ export async function workspace({ names, connections }) {
     const child = spawn(program, rest, { env: environment, stdio: ['ignore', 'ignore', 'pipe'] });
     const interrupted = () => { child.kill('SIGKILL'); process.exit(130); };
     process.once('SIGINT', interrupted);
+    const log = { said: '' };
     try {
-      const port = await listening(child);
+      const port = await listening(child, log);
       const session = name === 'raw' ? '0'.repeat(32) : '{session}'; // an echo has no session to name
       const message = JSON.stringify({ type: 'measure', session_id: session, content: CONTENT });
       await use({
@@ -189,7 +190,7 @@ export async function workspace({ names, connections }) {
           '--message', message, '--answer', ANSWER, ...flags]),
       });
     } catch (error) {
-      throw new Error(`${name}: ${error.message}`);
+      throw new Error(`${name}: ${error.message}${log.said && `\nit said:\n  ${tail(log.said)}`}`);
     } finally {
       process.off('SIGINT', interrupted);
       await stop(child);

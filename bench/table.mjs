@@ -41,6 +41,7 @@ function remarks(results) {
   for (const r of results) {
     const where = `${r.name}, ${r.what}, round ${r.round + 1}`;
     if (r.unanswered) said.push(`${where}: ${r.unanswered} messages were not answered`);
+    if (r.elsewhere_cores > 0.2) said.push(`${where}: something else used ${r.elsewhere_cores.toFixed(2)} cores`);
     if (r.generator_cores > 0.95 && r.what !== 'fixed') said.push(`${where}: the generator was the limit`);
   }
   return said;

@@ -231,7 +231,6 @@ static void push_connection(lua_State *co, const struct conn *c) {
 static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s) {
   lua_rawgeti(t->co, LUA_REGISTRYINDEX, ref);
   bind_push_session(vm, t->co, session_id_handle(s));
-  push_connection(t->co, t->conn);
 }
 
 /* Runs a function that may not wait: it happens between two messages. */
@@ -239,6 +238,7 @@ static void notice(struct vm *vm, int ref, struct session *s, struct conn *c, co
   struct task *t = task_new(vm, TASK_NOTICE, s, c);
   if (t) {
     begin_call(vm, t, ref, s);
+    push_connection(t->co, c);
     lua_pushstring(t->co, first);
     lua_pushstring(t->co, second);
     task_run(t, 4);
@@ -279,6 +279,7 @@ static void run_text(struct vm *vm, struct session *s, struct item *item) {
   t->has_turn = !busy;
   begin_call(vm, t, vm->message_ref, s);
   lua_pushlstring(t->co, item->text, item->len);
+  push_connection(t->co, t->conn);
   lua_pushboolean(t->co, busy);
   task_run(t, 4);
 }
@@ -288,6 +289,7 @@ static void run_connect(struct vm *vm, struct session *s, struct item *item) {
   item_free(item);
   if (t) {
     begin_call(vm, t, vm->connect_ref, s);
+    push_connection(t->co, t->conn);
     task_run(t, 2);
   }
 }

@@ -1,0 +1,271 @@
+---@meta
+-- Made from the tables of the bindings by `chatbox docs stubs`; for the editor only.
+
+---@class session
+---@field id string
+---@field user_id string
+---@field name string
+---@field model_id string
+---@field assisting_admin_id string
+---@field assisting_admin_name string
+---@field start_ms number
+---@field last_activity_ms number
+---@field end_ms number
+---@field total_tokens number
+---@field top number
+---@field members number
+---@field help_requested boolean
+---@field admin_assisted boolean
+---@field stored boolean
+local session = {}
+
+chat = {}
+
+---@type string
+chat.version = ""
+
+--- One conversation.
+chat.session = {}
+
+--- Changes name, model_id, help_requested, admin_assisted, assisting_admin_id or assisting_admin_name.
+---@param changes table
+---@return true
+function session:set(changes) end
+
+--- Adds to total_tokens.
+---@param n number
+---@return true
+function session:add_tokens(n) end
+
+--- Adds to the last 100 response times.
+---@param ms number
+---@return true
+function session:add_response_time(ms) end
+
+--- max, avg (ms) and count of the last 100 response times.
+---@return table
+function session:times() end
+
+--- Adds a message {sender, type, content, cid?, extra?}; extra is JSON text. The session is stored from then on.
+---@param message table
+---@return string id
+function session:append(message) end
+
+--- Ends the conversation.
+---@return true
+function session:close() end
+
+--- Sends one JSON document to every member, or {to = connection}, or {except = connection}.
+---@param text string
+---@param options? table
+---@return true
+function session:send(text, options) end
+
+--- What was done so far takes effect now; nobody waits.
+---@return true
+function session:commit() end
+
+--- Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last flush. Waits.
+---@return table stored
+function session:flush() end
+
+--- Waits for the user's next message, at most {within = duration} (5m); other messages run meanwhile. Waits.
+---@param options? table
+---@return any
+function session:ask(options) end
+
+--- Gives a value to the handler that asked, if one did.
+---@param value any
+---@return boolean
+function session:offer(value) end
+
+--- A conversation by id, from memory or the store. Checks no owner. Waits.
+---@param id string
+---@return session
+function chat.session.open(id) end
+
+--- Adds a method to all sessions, while loading.
+---@param name string
+---@param fn function
+---@return true
+function chat.session.method(name, fn) end
+
+--- One connected client.
+chat.connection = {}
+
+--- Who it is: {id, name, roles, admin}.
+---@param session any
+---@param connection number
+---@return table user
+function chat.connection.user(session, connection) end
+
+--- The session id of the URL, or an empty text.
+---@param session any
+---@param connection number
+---@return string id
+function chat.connection.wanted(session, connection) end
+
+--- Makes it a member of the other conversation; its later messages go there. Immediate.
+---@param session any
+---@param connection number
+---@param other session
+---@return true
+function chat.connection.move(session, connection, other) end
+
+--- Puts a text into the other conversation's inbox, as if it had come there. Immediate.
+---@param session any
+---@param connection number
+---@param other session
+---@param text string
+---@return true
+function chat.connection.forward(session, connection, other, text) end
+
+--- Closes it with a WebSocket code, behind what was sent before.
+---@param session any
+---@param connection number
+---@param code number
+---@param reason string
+---@return true
+function chat.connection.close(session, connection, code, reason) end
+
+--- What is stored.
+chat.store = {}
+
+--- A stored conversation, without its messages. Waits.
+---@param id string
+---@return table record
+function chat.store.session(id) end
+
+--- Conversations of {user_id, limit? = 100}, newest first. Waits.
+---@param query table
+---@return table records
+function chat.store.sessions(query) end
+
+--- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. Waits.
+---@param query table
+---@return table messages
+function chat.store.history(query) end
+
+--- Whether the store answers and the server is not stopping. Waits.
+---@return boolean
+function chat.store.ready() end
+
+--- Time.
+chat.timer = {}
+
+--- Milliseconds since 1970.
+---@return number ms
+function chat.timer.now() end
+
+--- RFC 3339 with milliseconds, in UTC.
+---@param ms number
+---@return string
+function chat.timer.iso(ms) end
+
+--- Of an RFC 3339 time; nil when it is none.
+---@param text string
+---@return number? ms
+function chat.timer.parse_iso(text) end
+
+--- Of 250ms, 5s, 10m, 1h30m, or a number.
+---@param duration string|number
+---@return number ms
+function chat.timer.duration(duration) end
+
+--- Waits so long. Waits.
+---@param duration string|number
+---@return true
+function chat.timer.sleep(duration) end
+
+--- The server's log. Never the content of a conversation.
+chat.log = {}
+
+--- A line for whoever looks closely.
+---@param message string
+---@param fields? table
+function chat.log.debug(message, fields) end
+
+--- A line.
+---@param message string
+---@param fields? table
+function chat.log.info(message, fields) end
+
+--- Something is odd.
+---@param message string
+---@param fields? table
+function chat.log.warn(message, fields) end
+
+--- Something failed.
+---@param message string
+---@param fields? table
+function chat.log.error(message, fields) end
+
+--- Counters.
+chat.metrics = {}
+
+--- Adds to a counter of your own, shown as chatbox_script_NAME.
+---@param name string
+---@param n? number
+---@param labels? table
+---@return true
+function chat.metrics.add(name, n, labels) end
+
+--- Adds to a counter of the server.
+---@param name string
+---@param n? number
+---@return true
+function chat.metrics.count(name, n) end
+
+--- All metrics in Prometheus' text format.
+---@return string
+function chat.metrics.render() end
+
+--- The settings in force.
+chat.config = {}
+
+--- A setting: durations in ms, sizes in bytes.
+---@param name string
+---@return string|number|boolean
+function chat.config.get(name) end
+
+--- Whether an address is in METRICS_ALLOWED_NETWORKS.
+---@param name string
+---@param address string
+---@return boolean
+function chat.config.allows(name, address) end
+
+--- Rate limits.
+chat.limit = {}
+
+--- Counts one event of key for the limiter messages or public; refused: nil, message, LIMITED, ms to wait.
+---@param limiter string
+---@param key string
+---@return true
+function chat.limit.take(limiter, key) end
+
+--- Small values all workers see at once. Immediate.
+chat.shared = {}
+
+--- What is kept under key.
+---@param key string
+---@return string|number|boolean|nil
+function chat.shared.get(key) end
+
+--- Keeps a value, for ever or for a duration. FULL when there is no room.
+---@param key string
+---@param value string|number|boolean
+---@param ttl? string|number
+---@return true
+function chat.shared.set(key, value, ttl) end
+
+--- Adds to a number and returns the sum; the duration is set when it is new.
+---@param key string
+---@param n number
+---@param ttl? string|number
+---@return number
+function chat.shared.add(key, n, ttl) end
+
+--- Forgets it; whether it was there.
+---@param key string
+---@return boolean
+function chat.shared.delete(key) end
