@@ -2,6 +2,7 @@
 std = "luajit"
 max_line_length = 140
 cache = false
+exclude_files = { "docs/stubs", "node_modules", "build*" } -- generated, or not ours
 
 stds.sandbox = {
   read_globals = {

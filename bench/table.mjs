@@ -4,8 +4,10 @@
 
 const ROWS = [
   { what: 'one', key: 'per_second', title: '1 in flight, messages/s' },
+  { what: 'one', key: 'server_us_per_message', title: '1 in flight, CPU us/message', digits: 2 },
   { what: 'sixteen', key: 'per_second', title: '16 in flight, messages/s' },
-  { what: 'fixed', key: 'server_us_per_message', title: '20,000/s, CPU us/message', digits: 1 },
+  { what: 'sixteen', key: 'server_us_per_message', title: '16 in flight, CPU us/message', digits: 2 },
+  { what: 'fixed', key: 'server_us_per_message', title: '20,000/s, CPU us/message', digits: 2 },
   { what: 'fixed', key: 'p99_us', title: '20,000/s, p99 us' },
   { what: 'idle', key: 'resident_per_connection', title: 'idle, bytes/connection' },
 ];

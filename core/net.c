@@ -48,6 +48,7 @@ struct exchange {
   struct peer *peer;       /* NULL: hung up */
   struct net *net;
   struct http_frame frame;
+  bool dispatched; /* answered from memory or given to the scripts, which answer */
   char *strings[2 + HTTP_HEADERS_MAX + HTTP_QUERY_MAX];
   size_t string_count;
   char *body;
@@ -477,6 +478,7 @@ static bool reads(const struct exchange *x) {
 /* The request is complete: answer it from memory or give it to the scripts. */
 static void dispatch(struct exchange *x) {
   struct net *n = x->net;
+  x->dispatched = true;
   const char *path = x->req.path, *below = below_prefix(n, path);
   bool get = reads(x);
   if (get && (strcmp(path, "/") == 0 || (below && (!*below || strcmp(below, "/") == 0)))) {
@@ -551,7 +553,7 @@ static int on_http(struct peer *p) {
 
 static int on_http_body(struct peer *p, const char *bytes, size_t len) {
   struct exchange *x = p->exchange;
-  if (!x || x->out) {
+  if (!x || x->out || x->dispatched) {
     return 0; /* already answered: the rest of the body is read and dropped */
   }
   if (x->body_len + len > p->net->body_limit) {
@@ -745,7 +747,7 @@ static void peer_free(struct peer *p) {
   if (p->exchange) {
     if (p->exchange->out) {
       exchange_free(p->exchange);
-    } else if (p->exchange->req.body) {
+    } else if (p->exchange->dispatched) {
       p->exchange->peer = NULL; /* a script has it and will answer */
     } else {
       exchange_free(p->exchange); /* its body never came */
@@ -788,7 +790,8 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
   case LWS_CALLBACK_HTTP_BODY:
     return on_http_body(p, in, len);
   case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-    if (p->exchange && !p->exchange->out) {
+    /* Also called for a body of no bytes, whose request was complete with its headers. */
+    if (p->exchange && !p->exchange->out && !p->exchange->dispatched) {
       dispatch(p->exchange);
     }
     return 0;
@@ -901,7 +904,7 @@ void net_setup_log(void) {
 
 /* ---- life of the transport ---- */
 
-static const struct lws_protocols protocols[] = {{.name = "chatbox", .callback = on_event, .rx_buffer_size = 1024},
+static const struct lws_protocols protocols[] = {{.name = "chatbox", .callback = on_event, .rx_buffer_size = 4096},
                                                  {.name = NULL}};
 /* Pings are our own: the transport's validity timers are a sorted list, O(n) per connection. */
 static const lws_retry_bo_t no_validity = {.secs_since_valid_ping = 0, .secs_since_valid_hangup = 0};

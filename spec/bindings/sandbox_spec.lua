@@ -172,6 +172,13 @@ describe("the sandbox", function()
       ]])
     end)
 
+    it("not even the environment itself would be one, should a script get hold of it", function()
+      local env = sandbox({}).env
+      assert.is_false(getmetatable(env))
+      assert.is_false(pcall(setmetatable, env, {}))
+      assert.is_nil(next(env))
+    end)
+
     it("an error object carries no way to the environment", function()
       assert.equal("string", run [[
         local ok, e = pcall(function() return contnt.x end)
