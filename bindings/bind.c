@@ -73,6 +73,7 @@ uint64_t bind_duration(lua_State *L, int index) {
                                                             : 3600000;
     luaL_argcheck(L, factor > 0, index, "a duration is a number of ms, or like 250ms, 5s, 10m, 1h30m");
     total += n * factor;
+    luaL_argcheck(L, total <= 1e12, index, "a duration is at most 1e12 ms");
     p += unit;
   } while (*p);
   return total;
@@ -86,9 +87,33 @@ const char *bind_text(lua_State *L, int index, size_t max) {
   return text;
 }
 
+/* What the table itself holds: a value that a metatable makes up would be gone once it is popped. */
+static void raw_field(lua_State *L, int index, const char *name) {
+  lua_pushstring(L, name);
+  lua_rawget(L, index);
+}
+
+double bind_number(lua_State *L, int index, const char *name, double otherwise, double least, double most) {
+  raw_field(L, index, name);
+  double n = lua_isnil(L, -1) ? otherwise : lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : least - 1;
+  lua_pop(L, 1);
+  if (!(n >= least && n <= most)) {
+    luaL_error(L, "field %s: a number from %f to %f is expected", name, least, most);
+  }
+  return n;
+}
+
+#define CONNECTION_MAX 9007199254740992.0
+
+uint64_t bind_check_connection(lua_State *L, int index) {
+  double n = luaL_checknumber(L, index);
+  luaL_argcheck(L, n >= 1 && n <= CONNECTION_MAX, index, "a connection is expected");
+  return (uint64_t)n;
+}
+
 const char *bind_field(lua_State *L, int index, const char *name, size_t max, size_t *len) {
   size_t n = 0;
-  lua_getfield(L, index, name);
+  raw_field(L, index, name);
   const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
   if (!text && !lua_isnil(L, -1)) {
     luaL_error(L, "field %s: a string is expected, got %s", name, luaL_typename(L, -1));

@@ -13,7 +13,7 @@
 static int both(lua_State *L, struct session **s, struct conn **c) {
   struct vm *vm = bind_vm(L);
   session_handle handle = bind_check_session(L, 1);
-  uint64_t id = (uint64_t)luaL_checknumber(L, 2);
+  uint64_t id = bind_check_connection(L, 2);
   *s = bind_session_ref(vm, handle);
   *c = *s ? bind_connection_ref(vm, *s, id) : NULL;
   if (*c) {
@@ -144,7 +144,7 @@ static int l_connection_close(lua_State *L) {
   int ws_code = (int)luaL_checkinteger(L, 3);
   const char *reason = bind_text(L, 4, CONN_REASON_MAX);
   luaL_argcheck(L, ws_code >= 1000 && ws_code < 5000, 3, "a WebSocket close code is 1000 to 4999");
-  uint64_t id = (uint64_t)luaL_checknumber(L, 2);
+  uint64_t id = bind_check_connection(L, 2);
   struct session *s = bind_session_ref(vm, bind_check_session(L, 1));
   struct effects *e = s ? task_effects(t, s) : NULL;
   struct message *m = message_new(reason, strlen(reason) + 1);

@@ -21,16 +21,69 @@ struct handle {
   session_handle value;
 };
 
-void bind_push_session(struct vm *vm, lua_State *L, session_handle value) {
-  (void)vm;
+static void push_handle(struct vm *vm, lua_State *L, session_handle value) {
   struct handle *h = lua_newuserdata(L, sizeof *h);
   h->value = value;
-  luaL_getmetatable(L, METATABLE);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, vm->metatable_ref);
   lua_setmetatable(L, -2);
 }
 
+/* Puts the value on top of the stack under *ref, again and again under the same one. */
+static void keep(lua_State *L, int *ref) {
+  if (*ref) {
+    lua_rawseti(L, LUA_REGISTRYINDEX, *ref);
+  } else {
+    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  }
+}
+
+/* NULL when the session is gone. Pushes nothing. */
+static struct cached *cached(struct vm *vm, lua_State *L, session_handle handle) {
+  struct cached *c = &vm->cache[handle % VM_CACHE];
+  if (c->handle == handle) {
+    return c;
+  }
+  struct session *s = bind_session_ref(vm, handle);
+  if (!s) {
+    return NULL;
+  }
+  char id[STORE_ID_LEN + 1], user[TOKEN_USER_MAX + 1]; /* copies, because a push may raise */
+  size_t user_len = strnlen(session_user(s), TOKEN_USER_MAX);
+  memcpy(id, session_id(s), sizeof id);
+  memcpy(user, session_user(s), user_len);
+  session_unref(s);
+  c->handle = 0;
+  push_handle(vm, L, handle);
+  keep(L, &c->handle_ref);
+  lua_pushlstring(L, id, STORE_ID_LEN);
+  keep(L, &c->id_ref);
+  lua_pushlstring(L, user, user_len);
+  keep(L, &c->user_ref);
+  c->handle = handle;
+  return c;
+}
+
+void bind_push_session(struct vm *vm, lua_State *L, session_handle value) {
+  const struct cached *c = cached(vm, L, value);
+  if (c) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, c->handle_ref);
+  } else {
+    push_handle(vm, L, value);
+  }
+}
+
+/* As luaL_checkudata, without looking the metatable up by its name. */
 session_handle bind_check_session(lua_State *L, int index) {
-  return ((struct handle *)luaL_checkudata(L, index, METATABLE))->value;
+  struct handle *h = lua_touserdata(L, index);
+  if (h && lua_getmetatable(L, index)) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, bind_vm(L)->metatable_ref);
+    bool same = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    if (same) {
+      return h->value;
+    }
+  }
+  return luaL_typerror(L, index, "session"), 0;
 }
 
 /* ---- reading ---- */
@@ -57,11 +110,9 @@ struct reading {
 };
 
 static void copy_text(struct reading *r, const char *text) {
-  r->text[0] = 0;
-  if (text) {
-    strncpy(r->text, text, sizeof r->text - 1);
-    r->text[sizeof r->text - 1] = 0;
-  }
+  size_t len = text ? strnlen(text, TEXT_FIELD_MAX) : 0;
+  memcpy(r->text, text ? text : "", len);
+  r->text[len] = 0;
 }
 
 static void read_field(struct session *s, void *arg) REQUIRES_SHARED(*s) {
@@ -157,9 +208,24 @@ static void push_reading(lua_State *L, const struct reading *r) {
   }
 }
 
+/* Id and user never change: no lock, and while the session is in memory no copy. */
+static int push_immutable(lua_State *L, struct vm *vm, session_handle handle, enum field field) {
+  struct session *s = bind_session_ref(vm, handle);
+  const struct cached *c = s ? cached(vm, L, handle) : NULL;
+  if (s) {
+    session_unref(s);
+  }
+  if (c) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, field == FIELD_ID ? c->id_ref : c->user_ref);
+  } else {
+    lua_pushnil(L);
+  }
+  return 1;
+}
+
 /* Upvalues: the VM, the methods, the fields (name -> enum field). */
 static int l_session_index(lua_State *L) {
-  struct handle *h = luaL_checkudata(L, 1, METATABLE);
+  session_handle handle = bind_check_session(L, 1);
   lua_pushvalue(L, 2);
   lua_rawget(L, lua_upvalueindex(2));
   if (!lua_isnil(L, -1)) {
@@ -173,11 +239,14 @@ static int l_session_index(lua_State *L) {
     return luaL_error(L, "a session has no field or method %s", lua_tostring(L, 2));
   }
   struct vm *vm = bind_vm(L);
-  if (bind_with_session(vm, h->value, BIND_READ, read_field, &r)) {
+  if (r.field == FIELD_ID || r.field == FIELD_USER) {
+    return push_immutable(L, vm, handle, r.field);
+  }
+  if (bind_with_session(vm, handle, BIND_READ, read_field, &r)) {
     lua_pushnil(L);
     return 1;
   }
-  const struct effects *e = pending(vm, h->value);
+  const struct effects *e = pending(vm, handle);
   if (e) {
     overlay(&r, e);
   }
@@ -341,14 +410,22 @@ static int l_session_append(lua_State *L) {
   return 1;
 }
 
-static uint64_t connection_option(lua_State *L, const char *name) {
-  lua_getfield(L, 3, name);
-  if (!lua_isnil(L, -1) && !lua_isnumber(L, -1)) {
-    luaL_error(L, "session:send: %s is a connection", name);
+/* A slip in the options must not send to everybody what was meant for one. */
+static void send_options(lua_State *L, uint64_t *to, uint64_t *except) {
+  luaL_checktype(L, 3, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+    uint64_t *which = strcmp(name, "to") == 0 ? to : strcmp(name, "except") == 0 ? except : NULL;
+    if (!which) {
+      luaL_error(L, "session:send: there is no option %s", name);
+    } else if (lua_type(L, -1) != LUA_TNUMBER) {
+      luaL_error(L, "session:send: %s is a connection", name);
+    }
+    *which = bind_check_connection(L, lua_gettop(L));
   }
-  uint64_t id = (uint64_t)lua_tonumber(L, -1);
-  lua_pop(L, 1);
-  return id;
+  if (!*to && !*except) {
+    luaL_error(L, "session:send: the options name a connection");
+  }
 }
 
 static int l_session_send(lua_State *L) {
@@ -356,9 +433,7 @@ static int l_session_send(lua_State *L) {
   const char *text = luaL_checklstring(L, 2, &len);
   uint64_t to = 0, except = 0;
   if (!lua_isnoneornil(L, 3)) {
-    luaL_checktype(L, 3, LUA_TTABLE);
-    to = connection_option(L, "to");
-    except = connection_option(L, "except");
+    send_options(L, &to, &except);
   }
   int code;
   struct effects *e = effects_here(L, &code);
@@ -379,16 +454,9 @@ static int l_session_commit(lua_State *L) {
   return bind_result(L, 0);
 }
 
-static void begin_flush(struct task *t) {
-  t->flushing = true;
-  if (t->in_flight == 0) {
-    task_flushed(t);
-  }
-}
-
 static int l_session_flush(lua_State *L) {
   bind_check_session(L, 1);
-  return task_wait(L, "session:flush", begin_flush);
+  return task_wait(L, "session:flush", task_begin_flush);
 }
 
 /* ---- asking ---- */
@@ -396,7 +464,6 @@ static int l_session_flush(lua_State *L) {
 static void end_ask(struct task *t) {
   t->asking = false;
   session_set_asker(t->session, NULL);
-  session_unhold(t->session, worker_now_ms(t->vm->worker));
 }
 
 static void on_ask_timeout(void *arg) {
@@ -410,15 +477,10 @@ static void on_ask_timeout(void *arg) {
 }
 
 static void begin_ask(struct task *t) {
-  struct mailbox *wake;
-  session_hold(t->session);
+  t->asking = true;
   session_set_asker(t->session, t);
   t->timer = worker_timer(t->vm->worker, t->delay_ms, on_ask_timeout, t);
-  if (t->turn_held) {
-    t->turn_held = false;
-    session_set_busy(t->session, false, &wake);
-    worker_wake(t->vm->worker, t->session, wake);
-  }
+  task_give_turn(t);
 }
 
 static int l_session_ask(lua_State *L) {
@@ -439,15 +501,17 @@ static int l_session_ask(lua_State *L) {
     return 3;
   }
   t->delay_ms = within;
-  t->asking = true;
   return task_wait(L, "session:ask", begin_ask);
 }
 
 #define COPY_DEPTH 16
+#define COPY_VALUES 10000
 
-/* Plain values go from one VM to another: the asker may be of an older version of the scripts. */
-static void copy_value(lua_State *from, int index, lua_State *to, int depth) {
+/* Plain values go from one VM to another: the asker may be of an older version of the scripts. What is deeper, or more
+ * than *left, is nil there. */
+static void copy_value(lua_State *from, int index, lua_State *to, int depth, int *left) {
   size_t len;
+  (*left)--;
   switch (lua_type(from, index)) {
   case LUA_TSTRING: {
     const char *text = lua_tolstring(from, index, &len);
@@ -461,15 +525,19 @@ static void copy_value(lua_State *from, int index, lua_State *to, int depth) {
     lua_pushboolean(to, lua_toboolean(from, index));
     break;
   case LUA_TTABLE:
-    if (depth == 0 || !lua_checkstack(to, 4) || !lua_checkstack(from, 4)) {
+    if (depth == 0 || *left <= 0 || !lua_checkstack(to, 4) || !lua_checkstack(from, 4)) {
       lua_pushnil(to);
       break;
     }
     lua_newtable(to);
     for (lua_pushnil(from); lua_next(from, index); lua_pop(from, 1)) {
       int top = lua_gettop(from);
-      copy_value(from, top - 1, to, depth - 1);
-      copy_value(from, top, to, depth - 1);
+      if (*left <= 0) {
+        lua_pop(from, 2);
+        break;
+      }
+      copy_value(from, top - 1, to, depth - 1, left);
+      copy_value(from, top, to, depth - 1, left);
       if (lua_isnil(to, -2)) {
         lua_pop(to, 2);
       } else {
@@ -501,7 +569,8 @@ static int l_session_offer(lua_State *L) {
   if (asker->vm == vm) {
     lua_xmove(L, asker->co, 1);
   } else {
-    copy_value(L, 2, asker->co, COPY_DEPTH);
+    int left = COPY_VALUES;
+    copy_value(L, 2, asker->co, COPY_DEPTH, &left);
   }
   vm->to_resume = asker;
   lua_pushboolean(L, 1);
@@ -554,10 +623,14 @@ static int l_session_method(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, METHODS);
   lua_pushvalue(L, 1);
   lua_rawget(L, -2);
-  if (!lua_isnil(L, -1)) {
-    return luaL_error(L, "a session has a method %s already", lua_tostring(L, 1));
-  }
+  bool taken = !lua_isnil(L, -1);
   lua_pop(L, 1);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    taken |= strcmp(fields[i].name, lua_tostring(L, 1)) == 0;
+  }
+  if (taken) {
+    return luaL_error(L, "a session has a field or method %s already", lua_tostring(L, 1));
+  }
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 2);
   lua_rawset(L, -3);
@@ -625,6 +698,8 @@ static void push_fields(lua_State *L) {
 void bind_open_session(struct vm *vm) {
   lua_State *L = vm->L;
   luaL_newmetatable(L, METATABLE);  // [meta]
+  lua_pushvalue(L, -1);
+  vm->metatable_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   push_methods(vm, L);              // [meta, methods]
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, METHODS);

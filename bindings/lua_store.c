@@ -119,11 +119,7 @@ static int wait_for(lua_State *L, struct store_op *op, const char *what) {
 }
 
 static uint32_t limit_field(lua_State *L) {
-  lua_getfield(L, 1, "limit");
-  double limit = lua_isnil(L, -1) ? 100 : luaL_checknumber(L, -1);
-  lua_pop(L, 1);
-  luaL_argcheck(L, limit >= 1 && limit <= 1000, 1, "limit is 1 to 1000");
-  return (uint32_t)limit;
+  return (uint32_t)bind_number(L, 1, "limit", 100, 1, STORE_LIMIT_MAX);
 }
 
 /* What cannot be an id is not in the store: answered without asking it. */
@@ -163,9 +159,7 @@ static int l_store_history(lua_State *L) {
   const char *id = bind_field(L, 1, "session_id", 1000, NULL);
   luaL_argcheck(L, id, 1, "session_id is needed");
   uint32_t limit = limit_field(L);
-  lua_getfield(L, 1, "before_seq");
-  double before = lua_isnil(L, -1) ? 0 : luaL_checknumber(L, -1);
-  luaL_argcheck(L, before >= 0 && before <= 9007199254740992.0, 1, "before_seq is 0 or more");
+  double before = bind_number(L, 1, "before_seq", 0, 0, 9007199254740992.0);
   bind_task(L);
   if (!id_valid(id)) {
     return unknown(L);

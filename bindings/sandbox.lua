@@ -6,13 +6,14 @@
 local internal = ...
 
 local RESULT_MAX = 16 * 1024 * 1024 -- bytes of one string made by string.rep or string.format
+local NESTED_MAX = 100 -- levels of what takes much of the C stack, whose end would be the end of the server
 
 local cocreate, coresume, coyield = coroutine.create, coroutine.resume, coroutine.yield
 local costatus, corunning = coroutine.status, coroutine.running
 local concat, insert, remove = table.concat, table.insert, table.remove
 local error, getmetatable, load, pcall, select, setmetatable = error, getmetatable, load, pcall, select, setmetatable
 local newproxy, pairs, tonumber, tostring, type = newproxy, pairs, tonumber, tostring, type
-local rep, format = string.rep, string.format
+local rep, format, gsub = string.rep, string.format, string.gsub
 
 -- Copies the named fields of a library. A name that is missing in this LuaJIT stays away.
 local function pick(library, names)
@@ -41,7 +42,7 @@ end
 -- Strings ------------------------------------------------------------------------------------------------------------
 -- C code cannot be interrupted, so what it makes in one go is bounded.
 
-local strings = pick(string, "byte char find gmatch gsub len lower match reverse sub upper")
+local strings = pick(string, "byte char find gmatch len lower match reverse sub upper")
 
 local function refuse(what)
   error(what .. ": the result would be over " .. RESULT_MAX .. " bytes", 3)
@@ -72,6 +73,26 @@ function strings.format(pattern, ...)
   return format(pattern, ...)
 end
 
+local gsubs = 0
+
+local function left_gsub(ok, first, ...)
+  gsubs = gsubs - 1
+  if not ok then
+    error(first, 0)
+  end
+  return first, ...
+end
+
+function strings.gsub(text, pattern, replacement, ...)
+  if type(replacement) == "string" then
+    return gsub(text, pattern, replacement, ...)
+  elseif gsubs == NESTED_MAX then
+    error("string.gsub: more than " .. NESTED_MAX .. " inside one another", 2)
+  end
+  gsubs = gsubs + 1
+  return left_gsub(pcall(gsub, text, pattern, replacement, ...))
+end
+
 -- ("x"):rep(n) must find the bounded one as well.
 debug.setmetatable("", { __index = strings, __metatable = false })
 
@@ -84,10 +105,18 @@ local RUNNABLE, WAITING = 1, 2
 local own = setmetatable({}, { __mode = "k" })
 local coroutines = {}
 
+local resumed = 0
+
+local function enter(co, ...)
+  resumed = resumed + 1
+  return coresume(co, ...)
+end
+
 local function relay(co, ok, first, ...)
+  resumed = resumed - 1
   if ok and first == TAG then
     own[co] = WAITING
-    return relay(co, coresume(co, coyield(first, ...)))
+    return relay(co, enter(co, coyield(first, ...)))
   end
   own[co] = RUNNABLE
   return ok, first, ...
@@ -105,8 +134,10 @@ function coroutines.resume(co, ...)
     error("bad argument #1 to 'resume' (coroutine of this script expected)", 2)
   elseif state == WAITING then
     return false, "cannot resume a coroutine that waits for the server"
+  elseif resumed == NESTED_MAX then
+    return false, "more than " .. NESTED_MAX .. " coroutines inside one another"
   end
-  return relay(co, coresume(co, ...))
+  return relay(co, enter(co, ...))
 end
 
 local function unwrap(ok, first, ...)

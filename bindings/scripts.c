@@ -148,16 +148,20 @@ void scripts_detach(struct scripts *s, size_t index) {
   }
 }
 
-/* By post: the VM that became idle is still on the stack of whoever noticed. */
+static void on_idle(void *arg);
+
 static void free_drained(void *arg) {
   struct old *old = arg;
   if (old->vm && vm_idle(old->vm)) {
     LOG(LOG_INFO, "script", "an old version has drained", LSTR("version", vm_version(old->vm)),
         LINT("worker", worker_index(old->host->worker)));
     drop_old(old);
+  } else if (old->vm) {
+    vm_when_idle(old->vm, on_idle, old);
   }
 }
 
+/* By post: the VM that became idle is still on the stack of whoever noticed. */
 static void on_idle(void *arg) {
   struct old *old = arg;
   worker_call(old->host->worker, free_drained, old);
@@ -171,7 +175,7 @@ static void on_deadline(void *arg) {
   vm_cancel(old->vm);
 }
 
-/* A place among the old ones; when all are taken the first is cancelled and its place used once it is free. */
+/* A place among the old ones, or NULL. */
 static struct old *place_for_old(struct host *h) {
   for (size_t i = 0; i < OLD_MAX; i++) {
     if (!h->old[i].vm) {
@@ -189,6 +193,7 @@ static void retire(struct host *h, struct vm *vm) {
   vm_when_idle(vm, on_idle, old);
 }
 
+/* When all places are taken the first old version is cancelled, so that its place is free. */
 static void stage_here(void *arg) {
   struct stage *stage = arg;
   struct host *h = stage->host;

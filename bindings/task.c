@@ -50,9 +50,23 @@ struct effects *task_effects(struct task *t, struct session *s) {
   return e;
 }
 
+#define STORED_MAX 4096 /* what is never flushed is not kept for ever: then the older half goes */
+
+static void forget_half(struct task *t) {
+  size_t half = t->stored_used / 2;
+  for (size_t i = 0; i < half; i++) {
+    free(t->stored[i].cid);
+  }
+  t->stored_used -= half;
+  memmove(t->stored, t->stored + half, t->stored_used * sizeof *t->stored);
+}
+
 static void note_stored(struct task *t, const struct effects *e) {
   t->commit_code = t->commit_code ? t->commit_code : e->code;
   for (size_t i = 0; e->code == 0 && i < e->message_count; i++) {
+    if (t->stored_used == STORED_MAX) {
+      forget_half(t);
+    }
     if (t->stored_used == t->stored_room) {
       size_t room = t->stored_room ? t->stored_room * 2 : 4;
       struct stored *all = realloc(t->stored, room * sizeof *all);
@@ -78,7 +92,7 @@ static void forget_stored(struct task *t) {
   t->commit_code = 0;
 }
 
-void task_flushed(struct task *t) {
+static void flushed(struct task *t) {
   lua_State *co = t->co;
   t->flushing = false;
   if (t->commit_code) {
@@ -107,12 +121,20 @@ void task_flushed(struct task *t) {
   task_resume(t, 1);
 }
 
+void task_begin_flush(struct task *t) {
+  t->flushing = true;
+  if (t->in_flight == 0) {
+    flushed(t);
+  }
+}
+
 /* A slice that stored something has settled; its task may be over long since. */
 static void on_settled(struct effects *e, void *arg) {
   struct task *t = arg;
   struct vm *vm = t->vm;
   bool alive = t->generation == (uint32_t)e->token;
-  bool told = alive && t->flushing; /* session:flush will answer nil: the script tells the user */
+  /* session:flush waits, or will in a moment, and answers nil: then the script tells the user. */
+  bool told = alive && (t->flushing || t->begin == task_begin_flush);
   if (alive) {
     t->in_flight--;
     note_stored(t, e);
@@ -125,8 +147,8 @@ static void on_settled(struct effects *e, void *arg) {
     }
   }
   effects_free(e);
-  if (told && t->in_flight == 0) {
-    task_flushed(t);
+  if (alive && t->flushing && t->in_flight == 0) {
+    flushed(t);
   }
   vm->outstanding--;
   vm_maybe_idle(vm);
@@ -169,6 +191,7 @@ void task_commit(struct task *t) {
 
 /* ---- life ---- */
 
+/* While a task is parked its session stays in memory and on this worker. */
 static void flight_put(struct task *t) {
   struct task *head = &t->vm->flight;
   t->prev = head->prev;
@@ -177,6 +200,9 @@ static void flight_put(struct task *t) {
   head->prev = t;
   t->vm->parked++;
   t->parked = true;
+  if (t->session) {
+    session_hold(t->session);
+  }
   metrics_add(METRIC_SCRIPT_COROUTINES, 1);
 }
 
@@ -185,6 +211,9 @@ static void flight_drop(struct task *t) {
   t->next->prev = t->prev;
   t->vm->parked--;
   t->parked = false;
+  if (t->session) {
+    session_unhold(t->session, worker_now_ms(t->vm->worker));
+  }
   metrics_add(METRIC_SCRIPT_COROUTINES, -1);
 }
 
@@ -220,7 +249,7 @@ static void release_coroutine(struct task *t, bool reusable) {
   }
 }
 
-static void give_turn_back(struct task *t) {
+void task_give_turn(struct task *t) {
   struct mailbox *wake;
   if (t->turn_held) {
     t->turn_held = false;
@@ -236,12 +265,15 @@ static void task_end(struct task *t, bool reusable) {
   if (t->parked) {
     flight_drop(t);
   }
+  if (t->op) {
+    store_op_free(t->op); /* of a wait that was refused */
+  }
   release_coroutine(t, reusable);
   if (t->item) {
     item_free(t->item);
   }
   if (t->session) {
-    give_turn_back(t);
+    task_give_turn(t);
     session_unref(t->session);
   }
   if (t->opened) {
@@ -262,14 +294,15 @@ static void park(struct task *t) {
   if (!t->parked) {
     flight_put(t);
   }
-  if (t->has_turn && !t->turn_held && !t->asking) {
+  /* Whoever asked in vain goes on beside the handler that has the turn by now. */
+  if (t->has_turn && !t->turn_held && !session_busy(t->session)) {
     t->turn_held = true;
     session_set_busy(t->session, true, &wake);
   }
 }
 
 static bool wants_later(const struct task *t) {
-  return t->was_busy && lua_gettop(t->co) > 0 && lua_type(t->co, -1) == LUA_TSTRING &&
+  return t->was_busy && !t->parked && lua_gettop(t->co) > 0 && lua_type(t->co, -1) == LUA_TSTRING &&
          strcmp(lua_tostring(t->co, -1), "later") == 0;
 }
 
@@ -296,14 +329,15 @@ static void respond_error(struct http_request *req, int status) {
 }
 
 static void on_error(struct task *t) {
-  lua_State *co = t->co;
-  const char *message = lua_tostring(co, -1);
+  lua_State *L = t->vm->L; /* the stack of the coroutine may be full */
+  const char *message = lua_tostring(t->co, -1);
   char *copy = strdup(message ? message : "(error object is not a string)");
-  luaL_traceback(co, co, copy, 0);
+  luaL_traceback(L, t->co, copy, 0);
   discard(t);
   struct http_request *http = t->http;
   t->http = NULL;
-  vm_report(t->vm, t->kind == TASK_NOTICE ? NULL : t->session, t->conn, lua_tostring(co, -1), copy);
+  vm_report(t->vm, t->kind == TASK_NOTICE ? NULL : t->session, t->conn, lua_tostring(L, -1), copy);
+  lua_pop(L, 1);
   free(copy);
   if (http) {
     respond_error(http, 500);
@@ -319,8 +353,8 @@ static bool our_yield(const struct task *t) {
 /* Begins what the task waits for. Results on the coroutine when the wait is over already, else -1. */
 static int begin_wait(struct task *t) {
   lua_settop(t->co, 0);
-  task_commit(t);
   park(t);
+  task_commit(t);
   void (*begin)(struct task *) = t->begin;
   t->begin = NULL;
   t->completed = -1;
@@ -429,7 +463,6 @@ void task_cancel(struct task *t) {
   }
   if (t->asking) {
     session_set_asker(t->session, NULL);
-    session_unhold(t->session, worker_now_ms(t->vm->worker));
   }
   if (http) {
     respond_error(http, 503);
@@ -449,17 +482,22 @@ void vm_destroy_tasks(struct vm *vm) {
   }
 }
 
-/* ---- HTTP answers: the table a script returned ---- */
+/* ---- HTTP answers: the table a script returned, read without its metatable, for nothing here is protected ---- */
 
-static const char *text_field(lua_State *L, int index, const char *name, size_t *len) {
-  lua_getfield(L, index, name);
-  const char *text = lua_isstring(L, -1) ? lua_tolstring(L, -1, len) : NULL;
-  lua_pop(L, 1);
+static void raw_field(lua_State *L, const char *name) {
+  lua_pushstring(L, name);
+  lua_rawget(L, 1);
+}
+
+static const char *text_field(lua_State *L, const char *name, size_t *len) {
+  raw_field(L, name);
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, len) : NULL;
+  lua_pop(L, 1); /* the table still holds it */
   return text;
 }
 
-static void collect_headers(lua_State *L, int index, struct http_response *res) {
-  lua_getfield(L, index, "headers");
+static void collect_headers(lua_State *L, struct http_response *res) {
+  raw_field(L, "headers");
   if (lua_istable(L, -1)) {
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
       if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING && res->header_count < HTTP_HEADERS_MAX) {
@@ -481,14 +519,14 @@ static void answer_http(struct task *t) {
     return;
   }
   struct http_response res = {.status = 200, .body = ""};
-  lua_getfield(co, 1, "status");
+  raw_field(co, "status");
   res.status = lua_isnumber(co, -1) ? (int)lua_tointeger(co, -1) : 200;
   res.status = res.status >= 200 && res.status < 600 ? res.status : 500;
   lua_pop(co, 1);
-  const char *body = text_field(co, 1, "body", &res.body_len);
+  const char *body = text_field(co, "body", &res.body_len);
   res.body = body ? body : "";
-  res.type = text_field(co, 1, "type", NULL);
-  res.endpoint = text_field(co, 1, "endpoint", NULL);
-  collect_headers(co, 1, &res);
+  res.type = text_field(co, "type", NULL);
+  res.endpoint = text_field(co, "endpoint", NULL);
+  collect_headers(co, &res);
   http_respond(req, &res);
 }

@@ -101,7 +101,8 @@ static int compile_all(struct vm *vm, char why[512]) {
 static int take_entry(struct vm *vm, const char *name, bool required, int *ref, char why[512]) {
   lua_State *L = vm->L;
   *ref = LUA_NOREF;
-  lua_getfield(L, -1, name);
+  lua_pushstring(L, name);
+  lua_rawget(L, -2); /* a metatable could raise, and nothing here is protected */
   if (lua_isfunction(L, -1)) {
     *ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -246,7 +247,6 @@ static void notice(struct vm *vm, int ref, struct session *s, struct conn *c, co
 }
 
 void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code) {
-  metrics_add(METRIC_MESSAGE_ERRORS, 1);
   notice(vm, vm->refused_ref, s, c, code, NULL);
 }
 

@@ -64,8 +64,17 @@ struct idle_call {
   void *arg;
 };
 
+/* A session's handle, id and user as Lua values, so that a message makes none of them anew. */
+#define VM_CACHE 1024
+struct cached {
+  session_handle handle; /* 0: empty */
+  int handle_ref, id_ref, user_ref;
+};
+
 struct vm {
   lua_State *L;
+  struct cached cache[VM_CACHE]; /* by handle modulo VM_CACHE */
+  int metatable_ref;
   struct worker *worker;
   const struct vm_world *world;
   struct bundle *bundle;
@@ -93,8 +102,10 @@ void task_resume(struct task *t, int results);
 struct task_ticket;
 struct task_ticket *task_ticket(struct task *t);
 struct task *task_redeem(struct task_ticket *ticket);
-/* Ends the wait of session:flush. */
-void task_flushed(struct task *t);
+/* The wait of session:flush: until all commits on their way have settled. */
+void task_begin_flush(struct task *t);
+/* Lets the session's next queued message run. */
+void task_give_turn(struct task *t);
 void task_cancel(struct task *t);
 void vm_destroy_tasks(struct vm *vm);
 /* The end of every binding function that waits: parks the current task, calls begin(t) after its slice took effect.

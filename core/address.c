@@ -142,10 +142,11 @@ bool networks_contain(const struct networks *n, const char *address) {
   return address_parse(address, strlen(address), &a) && networks_hold(n, &a);
 }
 
-/* The right-most untrusted address. What is not an address ends the search: whatever stands left of it, no proxy of
- * ours has vouched for. */
+/* The right-most untrusted address, or the left-most when all are trusted: then it is one of our own that asks. What is
+ * not an address ends the search: whatever stands left of it, no proxy of ours has vouched for. */
 static bool forwarded_client(const struct networks *trusted, const char *forwarded, struct address *out) {
   size_t end = strlen(forwarded);
+  bool found = false;
   for (;;) {
     size_t start = end;
     while (start > 0 && forwarded[start - 1] != ',')
@@ -154,13 +155,16 @@ static bool forwarded_client(const struct networks *trusted, const char *forward
     size_t len = end - start;
     trim(&entry, &len);
     if (len > 0) {
-      if (!address_parse(entry, len, out))
-        return false;
+      struct address a;
+      if (!address_parse(entry, len, &a))
+        return found;
+      *out = a;
+      found = true;
       if (!networks_hold(trusted, out))
         return true;
     }
     if (start == 0)
-      return false;
+      return found;
     end = start - 1;
   }
 }

@@ -152,6 +152,16 @@ static int set_version(struct bundle *b) {
   return ok ? 0 : UV_ENOMEM;
 }
 
+/* "a/b.lua" and "a.b.lua" are both a.b: which one is meant nobody could say. */
+static int check_names(const struct bundle *b, char why[512]) {
+  for (size_t i = 1; i < b->count; i++) {
+    if (by_name(&b->files[i - 1], &b->files[i]) == 0) {
+      return fail(why, b->files[i].path, "another file has the same module name", E_DUPLICATE);
+    }
+  }
+  return 0;
+}
+
 int bundle_read(const char *dir, struct bundle **out, char why[512]) {
   struct bundle *b = calloc(1, sizeof *b);
   if (!b) {
@@ -165,6 +175,9 @@ int bundle_read(const char *dir, struct bundle **out, char why[512]) {
   }
   if (!code) {
     qsort(b->files, b->count, sizeof *b->files, by_name);
+    code = check_names(b, why);
+  }
+  if (!code) {
     code = set_version(b);
   }
   if (code) {

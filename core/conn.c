@@ -61,11 +61,19 @@ struct conn *conn_ref(struct conn *c) {
   return c;
 }
 
+static void drop_all(struct conn *c) {
+  struct message *m;
+  while ((m = conn_outbox_take(c)) || (m = conn_early_take(c))) {
+    message_unref(m);
+  }
+}
+
 void conn_unref(struct conn *c) {
   if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) {
     return;
   }
-  assert(c->dead || !c->session);
+  assert(!c->session); /* conn_dead unbinds, on the home thread */
+  drop_all(c);
   identity_unref(c->identity);
   free(c->wanted);
   free(c->reason);
@@ -177,7 +185,7 @@ struct delivery {
   struct conn *conn;
   struct message *message; /* NULL: close */
   int code;
-  char reason[CONN_REASON_MAX];
+  char reason[CONN_REASON_MAX + 1];
 };
 
 static void deliver(struct post *post) {
@@ -281,11 +289,7 @@ int conn_closing(const struct conn *c, const char **reason) {
 
 void conn_dead(struct conn *c) {
   c->dead = true;
-  outbox_drop(c);
-  struct message *m;
-  while ((m = conn_early_take(c))) {
-    message_unref(m);
-  }
+  drop_all(c);
   conn_bind(c, NULL);
 }
 

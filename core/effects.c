@@ -12,8 +12,10 @@
 #include <uv.h>
 
 struct effects *effects_new(struct session *s, struct conn *c, uint64_t wall_ms) {
-  struct effects *e = calloc(1, sizeof *e);
+  struct effects *e = malloc(sizeof *e); /* calloc would go past the allocator's cache of this thread */
   if (e) {
+    *e = (struct effects){.send_room = EFFECTS_FEW};
+    e->sends = e->few;
     e->session = session_ref(s);
     e->conn = c ? conn_ref(c) : NULL;
     e->now_ms = wall_ms;
@@ -33,7 +35,9 @@ void effects_free(struct effects *e) {
     message_unref(e->sends[i].message);
   }
   free(e->messages);
-  free(e->sends);
+  if (e->sends != e->few) {
+    free(e->sends);
+  }
   free(e->responses);
   conn_unref(e->conn);
   session_unref(e->session);
@@ -107,11 +111,18 @@ int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t exc
   if (code) {
     return code;
   }
-  struct effects_send *all = grown(e->sends, e->send_count, &e->send_room, sizeof *all);
-  if (!all) {
-    return UV_ENOMEM;
+  if (e->send_count == e->send_room) {
+    bool first = e->sends == e->few;
+    struct effects_send *all = realloc(first ? NULL : e->sends, e->send_room * 2 * sizeof *all);
+    if (!all) {
+      return UV_ENOMEM;
+    }
+    if (first) {
+      memcpy(all, e->few, sizeof e->few);
+    }
+    e->sends = all;
+    e->send_room *= 2;
   }
-  e->sends = all;
   e->sends[e->send_count++] =
     (struct effects_send){.message = message_ref(m), .to = to, .except = except, .close_code = close_code};
   return 0;
@@ -140,46 +151,23 @@ static void send_one(const struct effects_send *send, struct conn *c, const stru
   }
 }
 
-#define MEMBERS_ON_STACK 16
-
 static void run_sends(const struct effects *e, const struct mailbox *here) {
-  struct conn *few[MEMBERS_ON_STACK];
-  struct conn **members = few;
-  size_t count = session_members(e->session, few, MEMBERS_ON_STACK), room = MEMBERS_ON_STACK;
-  while (count > room) {
-    struct conn **more = calloc(count, sizeof(struct conn *));
-    if (!more) {
-      abort(); /* members that silently miss a message would break the order they are promised */
-    }
-    for (size_t i = 0; i < room; i++) {
-      conn_unref(members[i]);
-    }
-    if (members != few) {
-      free(members);
-    }
-    members = more;
-    room = count;
-    count = session_members(e->session, members, room);
-  }
+  struct members members;
+  session_members(e->session, &members);
   for (size_t i = 0; i < e->send_count; i++) {
     const struct effects_send *send = &e->sends[i];
     if (send->to && e->conn && conn_id(e->conn) == send->to) {
       send_one(send, e->conn, here);
       continue;
     }
-    for (size_t k = 0; k < count; k++) {
-      uint64_t id = conn_id(members[k]);
+    for (size_t k = 0; k < members.count; k++) {
+      uint64_t id = conn_id(members.all[k]);
       if ((!send->to || send->to == id) && send->except != id) {
-        send_one(send, members[k], here);
+        send_one(send, members.all[k], here);
       }
     }
   }
-  for (size_t k = 0; k < count; k++) {
-    conn_unref(members[k]);
-  }
-  if (members != few) {
-    free(members);
-  }
+  members_free(&members);
 }
 
 static void call_done(struct post *post) {
@@ -201,9 +189,9 @@ static void finish(struct effects *e, const struct mailbox *here) {
   }
 }
 
-/* Lets go what is settled at the head of the queue. */
+/* Lets go what is settled at the head of the queue. The last of it may hold the last reference but the table's. */
 static void flush(struct session *s, const struct effects_home *home) {
-  struct out_queue *q = session_out(s);
+  struct out_queue *q = session_out(session_ref(s));
   while (q->head && q->head->settled) {
     struct effects *e = q->head;
     if (!(q->head = e->next)) {
@@ -212,6 +200,7 @@ static void flush(struct session *s, const struct effects_home *home) {
     session_unhold(s, home->now_ms(home->arg));
     finish(e, home->here);
   }
+  session_unref(s);
 }
 
 static void enqueue(struct session *s, struct effects *e) {
@@ -266,6 +255,7 @@ static void on_stored(struct post *post) {
   session_lock_write(s);
   if (e->code == 0) {
     struct session_record *r = session_edit(s);
+    session_set_stored(s, true); /* also when an earlier slice that should have inserted it failed */
     for (size_t i = 0; i < e->message_count; i++) {
       r->top = e->messages[i].seq > r->top ? e->messages[i].seq : r->top;
     }
@@ -340,12 +330,22 @@ static void submit(struct effects *e, const struct effects_home *home) {
   }
 }
 
+/* Before the field says so, so that nobody is given an ended one as the user's active one. Only the owner writes it. */
+static void end_once(struct session *s, const struct effects_home *home) {
+  session_lock_read(s);
+  bool ended = session_fields(s)->end_ms != 0;
+  session_unlock_read(s);
+  if (!ended) {
+    sessions_ended(home->sessions, s);
+    metrics_add(METRIC_SESSIONS_ENDED, 1);
+  }
+}
+
 void effects_apply(struct effects *e, const struct effects_home *home) {
   struct session *s = e->session;
   bool stores = effects_stores(e);
   if (e->close) {
-    sessions_ended(home->sessions, s);
-    metrics_add(METRIC_SESSIONS_ENDED, 1);
+    end_once(s, home);
   }
   if (stores) {
     submit(e, home);

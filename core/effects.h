@@ -18,12 +18,13 @@
 
 #define EFFECTS_MAX 1024
 #define EFFECTS_BYTES (8u << 20)
+#define EFFECTS_FEW 2 /* what nearly every slice sends */
 
 enum effects_text { EFFECTS_NAME, EFFECTS_MODEL, EFFECTS_ADMIN_ID, EFFECTS_ADMIN_NAME, EFFECTS_TEXTS };
 enum effects_flag { EFFECTS_HELP, EFFECTS_ASSISTED, EFFECTS_FLAGS };
 
 struct effects_send {
-  struct message *message; /* of a close: its reason */
+  struct message *message; /* of a close: its reason, NUL included */
   uint64_t to, except;     /* connection ids; 0: everybody, nobody */
   int close_code;          /* 0: a document */
 };
@@ -42,8 +43,9 @@ struct effects {
   size_t response_count;
   struct message_record *messages;
   size_t message_count, message_room;
-  struct effects_send *sends;
+  struct effects_send *sends; /* few, or a heap array when they are many */
   size_t send_count, send_room;
+  struct effects_send few[EFFECTS_FEW];
   size_t bytes;
   uint64_t now_ms; /* wall time of the slice */
   /* outcome */

@@ -67,7 +67,7 @@ void gate_free(struct gate *g) {
   free(g);
 }
 
-/* Whether word is an entry of a comma list; exact but for the blanks around it. */
+/* Whether word is an entry of a comma list; exact but for the blanks around it. The empty word never is. */
 static bool listed(const char *list, const char *word) {
   size_t len = strlen(word);
   for (const char *p = list; *p;) {
@@ -77,7 +77,7 @@ static bool listed(const char *list, const char *word) {
     while (used && (p[used - 1] == ' ' || p[used - 1] == '\t')) {
       used--;
     }
-    if (used == len && memcmp(p, word, len) == 0) {
+    if (used && used == len && memcmp(p, word, len) == 0) {
       return true;
     }
     p += n;
@@ -150,7 +150,7 @@ static struct gate_refusal take_slot(struct gate *g, const struct identity *who)
 
 struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int64_t now_s, struct identity **out) {
   enum http_auth auth;
-  if (r->authorization || !r->token) {
+  if (r->authorization || !r->token || !*r->token) {
     auth = gate_identify(g, r->authorization, now_s, out);
   } else {
     auth = token_verify(g->verifier, r->token, strlen(r->token), now_s, out) ? HTTP_AUTH_INVALID : HTTP_AUTH_OK;

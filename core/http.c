@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 const char *http_reason(int status) {
   switch (status) {
@@ -56,8 +57,13 @@ static bool one_line(const char *text) {
   return true;
 }
 
+/* Where a body ends is said once, by us. */
+static bool is_framing(const char *name) {
+  return strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+}
+
 static bool header_ok(const struct http_header *h) {
-  return *h->name && one_line(h->name) && !strpbrk(h->name, ": ") && one_line(h->value);
+  return *h->name && one_line(h->name) && !strpbrk(h->name, ": ") && one_line(h->value) && !is_framing(h->name);
 }
 
 static const char api_headers[] = "X-Frame-Options: DENY\r\n";

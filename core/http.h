@@ -39,7 +39,7 @@ struct http_response {
   size_t body_len;
   const char *endpoint; /* route template, for the metric; NULL: "" */
   size_t header_count;
-  struct http_header headers[HTTP_HEADERS_MAX]; /* names and values without control characters, or they are left out */
+  struct http_header headers[HTTP_HEADERS_MAX]; /* names and values without control characters, or they are left out; so are lengths and encodings */
 };
 
 /* Exactly once for each request; req is gone after it. Works when the client has hung up meanwhile. (net.c) */

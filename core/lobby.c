@@ -35,6 +35,14 @@ static void enter_draft(struct visit *v) {
   enter(v, &draft, false);
 }
 
+static bool in_memory(const struct visit *v, const char *id) {
+  struct session *s = sessions_find(worker_home(v->worker)->sessions, id);
+  if (s) {
+    session_unref(s);
+  }
+  return s != NULL;
+}
+
 static void look_for_active(struct visit *v);
 
 static void on_found(struct post *post) {
@@ -42,7 +50,9 @@ static void on_found(struct post *post) {
   struct visit *v = op->arg;
   bool asked_for_one = op->kind == STORE_SESSION;
   bool own = op->code == 0 && (!v->user || strcmp(op->session.user_id, v->user) == 0);
-  if (own) {
+  if (own && op->kind == STORE_ACTIVE && in_memory(v, op->session.id)) {
+    enter_draft(v); /* what is in memory by now may have ended there: the table knows which one is active */
+  } else if (own) {
     enter(v, &op->session, true);
   } else if (op->code && op->code != E_NOT_FOUND) {
     leave(v, NULL, op->code);
@@ -66,7 +76,9 @@ static void look(struct visit *v, enum store_kind kind, const char *id) {
     strncpy(op->session.id, id, STORE_ID_LEN);
     op->session.user_id = kind == STORE_ACTIVE ? strdup(v->user) : NULL;
     struct store *store = worker_home(v->worker)->store;
-    code = kind == STORE_ACTIVE && !op->session.user_id ? UV_ENOMEM : store_submit(store, op);
+    if (kind != STORE_ACTIVE || op->session.user_id) {
+      code = store ? store_submit(store, op) : E_STORE;
+    }
   }
   if (code) {
     if (op) {

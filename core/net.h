@@ -1,7 +1,7 @@
 /* In: connections on a listening socket. Out: conns with their texts; HTTP requests; bytes back.
- * Why: the only file that knows the transport (libwebsockets). Replies gather per connection and go out, framed, in one
- * write at the end of the loop turn.
- * Thread: the worker's own, but for net_listen (main, before the workers start). */
+ * Why: with net_*.c the only files that know the transport (libwebsockets). Replies gather per connection and go out,
+ * framed, in one write at the end of the loop turn. Thread: the worker's own, but for net_setup_log (main, before the
+ * workers start). */
 #pragma once
 #include "attr.h"
 #include "conn.h"
@@ -35,9 +35,6 @@ struct net_options {
   void *ctx;
 };
 
-/* count listening sockets on one address and port (SO_REUSEPORT), *port is the real one. 0 or a negative code with one
- * line that names the setting. */
-int net_listen(const char *address, int port, unsigned count, int *fds, int *bound_port, char why[256]) NODISCARD;
 /* Quietens and routes the transport's own log; once, before the workers start. */
 void net_setup_log(void);
 

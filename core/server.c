@@ -5,6 +5,7 @@
 #include "control.h"
 #include "err.h"
 #include "gate.h"
+#include "listen.h"
 #include "lobby.h"
 #include "log.h"
 #include "metrics.h"
@@ -556,7 +557,7 @@ static int start_workers(struct server *s, int *port, char why[512]) {
   const char *address = config_string(s->config, SETTING_SERVER_ADDRESS);
   int code = make_workers(s);
   code = code ? code
-              : net_listen(address, (int)config_int(s->config, SETTING_SERVER_PORT), (unsigned)s->count, fds, port, why);
+              : listen_open(address, (int)config_int(s->config, SETTING_SERVER_PORT), (unsigned)s->count, fds, port, why);
   if (code) {
     return code;
   }

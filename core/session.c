@@ -152,7 +152,7 @@ size_t session_member_count(const struct session *s) {
 }
 
 static bool nothing_waits(const struct session *s) {
-  return s->holds == 0 && !s->scheduled && s->waiting == 0;
+  return s->holds == 0 && !s->scheduled && s->waiting == 0 && !s->busy;
 }
 
 int session_join(struct session *s, struct conn *c, uint64_t now_ms) {
@@ -199,14 +199,26 @@ void session_leave(struct session *s, struct conn *c, uint64_t now_ms) {
   }
 }
 
-size_t session_members(struct session *s, struct conn **out, size_t max) {
+void session_members(struct session *s, struct members *out) {
   session_lock_read(s);
-  size_t count = s->member_count;
-  for (size_t i = 0; i < count && i < max; i++) {
-    out[i] = conn_ref(s->members[i]);
+  out->count = s->member_count;
+  out->all = out->count <= MEMBERS_FEW ? out->few : malloc(out->count * sizeof(struct conn *));
+  if (!out->all) {
+    abort();
+  }
+  for (size_t i = 0; i < out->count; i++) {
+    out->all[i] = conn_ref(s->members[i]);
   }
   session_unlock_read(s);
-  return count;
+}
+
+void members_free(struct members *m) {
+  for (size_t i = 0; i < m->count; i++) {
+    conn_unref(m->all[i]);
+  }
+  if (m->all != m->few) {
+    free(m->all);
+  }
 }
 
 struct conn *session_member(struct session *s, uint64_t id) {

@@ -41,7 +41,7 @@ void sessions_ended(struct sessions *t, struct session *s);
  * How many. */
 size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms);
 size_t sessions_count(struct sessions *t);
-/* To every connection of a user, whatever conversation it is in. */
+/* To the user's connections in all of its own conversations in memory; not to others that are members there. */
 void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here);
 
 /* ---- one session ---- */
@@ -76,8 +76,16 @@ int session_record_copy(struct session_record *to, const struct session_record *
  * nobody was in it, the home of the newcomer becomes its owner. */
 int session_join(struct session *s, struct conn *c, uint64_t now_ms) NODISCARD;
 void session_leave(struct session *s, struct conn *c, uint64_t now_ms);
-/* New references to at most max members into out[]; how many there are. */
-size_t session_members(struct session *s, struct conn **out, size_t max);
+/* All members of one instant, each with a reference; members_free lets them go. Aborts when memory is out: members that
+ * silently miss a message would break the order they are promised. */
+#define MEMBERS_FEW 16
+struct members {
+  size_t count;
+  struct conn **all; /* few, or a heap block */
+  struct conn *few[MEMBERS_FEW];
+};
+void session_members(struct session *s, struct members *out);
+void members_free(struct members *m);
 /* A new reference, or NULL. */
 struct conn *session_member(struct session *s, uint64_t conn_id) NODISCARD;
 

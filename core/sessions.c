@@ -188,8 +188,8 @@ void sessions_ended(struct sessions *t, struct session *s) {
 /* Whether it may be forgotten, judged under its own lock. */
 static bool idle(struct session *s, uint64_t now_ms, uint64_t ttl_ms) {
   session_lock_read(s);
-  bool quiet = s->member_count == 0 && s->holds == 0 && !s->scheduled && s->waiting == 0;
-  bool over = !s->stored || now_ms - s->touched_ms >= ttl_ms;
+  bool quiet = s->member_count == 0 && s->holds == 0 && !s->scheduled && s->waiting == 0 && !s->busy;
+  bool over = !s->stored || now_ms >= s->touched_ms + ttl_ms; /* a worker may have touched it after now_ms */
   session_unlock_read(s);
   return quiet && over;
 }
@@ -265,12 +265,14 @@ void sessions_notify_user(struct sessions *t, const char *user_id, struct messag
   }
   lock_release(&t->lock);
   for (size_t i = 0; i < used; i++) {
-    struct conn *members[64];
-    size_t members_found = session_members(found[i], members, 64);
-    for (size_t k = 0; k < members_found && k < 64; k++) {
-      conn_send(members[k], m, here);
-      conn_unref(members[k]);
+    struct members members;
+    session_members(found[i], &members);
+    for (size_t k = 0; k < members.count; k++) {
+      if (strcmp(conn_identity(members.all[k])->user_id, user_id) == 0) {
+        conn_send(members.all[k], m, here);
+      }
     }
+    members_free(&members);
     session_unref(found[i]);
   }
   free(found);

@@ -22,7 +22,8 @@ struct shared_value {
 
 struct shared *shared_new(size_t max_keys, size_t max_bytes) NODISCARD;
 void shared_free(struct shared *s);
-/* ttl_ms 0: for ever. A value of SHARED_NONE deletes. 0, E_FULL, E_INVALID (key), UV_ENOMEM. */
+/* ttl_ms 0: for ever. A value of SHARED_NONE deletes. 0, E_FULL, E_INVALID (key), E_NOT_FOUND (nothing to
+ * delete), UV_ENOMEM. */
 int shared_set(struct shared *s, const char *key, size_t key_len, const struct shared_value *v, uint64_t ttl_ms,
                uint64_t now_ms) NODISCARD;
 /* 0 (SHARED_NONE when absent or expired) or UV_ENOMEM. */

@@ -1,10 +1,11 @@
-/* In: folders. Out: one call some milliseconds after anything below them has changed. Why: see watch.h. inotify does not
- * look into sub-folders, so each is watched, and the tree is walked again after a change. */
+/* In: folders. Out: one call some milliseconds after anything below them has changed. Why: see watch.h. inotify does
+ * not look into sub-folders, so each is watched, and the tree is walked again after a change. */
 #include "watch.h"
 
 #include "log.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +60,11 @@ static bool watched(const struct watch *w, const char *path) {
 }
 
 static void add_place(struct watch *w, const char *path) {
-  if (w->count == FOLDERS_MAX || watched(w, path)) {
+  if (watched(w, path)) {
+    return;
+  }
+  if (w->count == FOLDERS_MAX) {
+    LOG(LOG_WARN, "watch", "a folder is not watched: there are too many", LSTR("path", path));
     return;
   }
   struct place *place = calloc(1, sizeof *place);
@@ -82,6 +87,7 @@ static void add_place(struct watch *w, const char *path) {
 static void add_tree(struct watch *w, const char *path, int depth) {
   DIR *d = opendir(path);
   if (!d) {
+    LOG(LOG_WARN, "watch", "a folder cannot be watched", LSTR("path", path), LSTR("error", strerror(errno)));
     return;
   }
   add_place(w, path);
@@ -97,31 +103,28 @@ static void add_tree(struct watch *w, const char *path, int depth) {
   closedir(d);
 }
 
-/* A folder that was removed and made again is another one: its old watch sees nothing. */
-static void drop_gone(struct watch *w) {
-  size_t kept = 0;
-  for (size_t i = 0; i < w->count; i++) {
-    struct stat st;
-    if (stat(w->places[i]->path, &st) == 0) {
-      w->places[kept++] = w->places[i];
-    } else {
-      uv_close((uv_handle_t *)&w->places[i]->event, free_place);
-    }
+static void drop_all(struct watch *w) {
+  while (w->count) {
+    uv_close((uv_handle_t *)&w->places[--w->count]->event, free_place);
   }
-  w->count = kept;
 }
 
-static void on_settled(uv_timer_t *timer) {
-  struct watch *w = timer->data;
-  drop_gone(w);
+static void watch_all(struct watch *w) {
   for (size_t i = 0; i < w->root_count; i++) {
     add_tree(w, w->roots[i], 0);
   }
+}
+
+/* All anew: a folder that was removed and made again has the old path and perhaps the old inode, but its watch is dead.
+ * What changes meanwhile is seen by whoever is called after it. */
+static void on_settled(uv_timer_t *timer) {
+  struct watch *w = timer->data;
+  drop_all(w);
+  watch_all(w);
   w->changed(w->arg);
 }
 
-struct watch *watch_new(uv_loop_t *loop, const char *const *folders, size_t count, void (*changed)(void *),
-                        void *arg) {
+struct watch *watch_new(uv_loop_t *loop, const char *const *folders, size_t count, void (*changed)(void *), void *arg) {
   struct watch *w = calloc(1, sizeof *w);
   if (!w) {
     return NULL;
@@ -133,10 +136,9 @@ struct watch *watch_new(uv_loop_t *loop, const char *const *folders, size_t coun
   w->settle.data = w;
   for (size_t i = 0; i < count && i < FOLDERS_MAX; i++) {
     w->roots[w->root_count] = strdup(folders[i]);
-    if (w->roots[w->root_count]) {
-      add_tree(w, w->roots[w->root_count++], 0);
-    }
+    w->root_count += w->roots[w->root_count] != NULL;
   }
+  watch_all(w);
   return w;
 }
 
@@ -148,9 +150,7 @@ void watch_free(struct watch *w) {
   if (!w) {
     return;
   }
-  for (size_t i = 0; i < w->count; i++) {
-    uv_close((uv_handle_t *)&w->places[i]->event, free_place);
-  }
+  drop_all(w);
   for (size_t i = 0; i < w->root_count; i++) {
     free(w->roots[i]);
   }

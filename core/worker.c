@@ -1,6 +1,6 @@
 /* In: readiness of sockets, posts of other threads, due timers. Out: calls of the hooks, one after the other.
- * Why: see worker.h. A turn runs before the loop sleeps and after it wakes: posts, due timers, a bounded number of items,
- * then the hook that writes. When items are left the loop does not sleep. */
+ * Why: see worker.h. A turn runs before the loop sleeps and after it wakes: posts, due timers, a bounded number of
+ * items, then the hook that writes. When items are left the loop does not sleep. */
 #include "worker.h"
 
 #include "err.h"
@@ -38,6 +38,7 @@ struct worker {
   struct timer **heap;
   size_t timers, heap_room;
   uint64_t timer_order, alarm_ms;
+  uint64_t turn_ms;
   uint64_t hand_ms; /* by hand: what the clock shows */
   struct lock started_lock;
   pthread_cond_t started_cond;
@@ -70,8 +71,12 @@ uint64_t worker_wall_ms(const struct worker *w) {
   return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+uint64_t worker_turn_ms(const struct worker *w) {
+  return w->turn_ms;
+}
+
 static uint64_t home_now_ms(void *arg) {
-  return worker_now_ms(arg);
+  return worker_turn_ms(arg);
 }
 
 /* ---- timers: a binary heap, the earliest first, equals in the order they were made ---- */
@@ -143,7 +148,7 @@ static void run_timers(struct worker *w) {
   if (!w->timers) {
     return;
   }
-  uint64_t now = worker_now_ms(w), end = w->timer_order;
+  uint64_t now = w->turn_ms, end = w->timer_order;
   /* Timers made by these wait for the next turn, or one that re-arms itself with 0 would never let go. */
   while (w->timers && w->heap[0]->due_ms <= now && w->heap[0]->order < end) {
     struct timer *t = w->heap[0];
@@ -241,6 +246,7 @@ static void run_ready(struct worker *w) {
 
 static void turn(struct worker *w) {
   current = w;
+  w->turn_ms = worker_now_ms(w);
   mailbox_drain(w->mailbox);
   run_timers(w);
   run_ready(w);
@@ -306,9 +312,15 @@ void worker_call(struct worker *w, void (*fn)(void *), void *arg) {
   mailbox_put(w->mailbox, &call->post);
 }
 
-static void open_loop(struct worker *w) {
-  uv_loop_init(&w->loop);
-  uv_async_init(&w->loop, &w->async, on_async);
+/* Of these only the first two can fail: they make descriptors. */
+static bool open_loop(struct worker *w) {
+  if (uv_loop_init(&w->loop)) {
+    return false;
+  }
+  if (uv_async_init(&w->loop, &w->async, on_async)) {
+    uv_loop_close(&w->loop);
+    return false;
+  }
   uv_prepare_init(&w->loop, &w->prepare);
   uv_check_init(&w->loop, &w->check);
   uv_idle_init(&w->loop, &w->again);
@@ -316,23 +328,24 @@ static void open_loop(struct worker *w) {
   w->prepare.data = w->check.data = w->alarm.data = w;
   uv_prepare_start(&w->prepare, on_prepare);
   uv_check_start(&w->check, on_check);
+  return true;
 }
 
 struct worker *worker_new(const struct worker_options *o) {
   struct worker *w = calloc(1, sizeof *w);
-  if (!w) {
+  struct mailbox *mailbox = mailbox_new(wake, w);
+  if (!w || !mailbox || (!o->by_hand && !open_loop(w))) {
+    mailbox_free(mailbox);
+    free(w);
     return NULL;
   }
   w->o = *o;
-  w->mailbox = mailbox_new(wake, w);
+  w->mailbox = mailbox;
   lock_init(&w->started_lock);
   pthread_cond_init(&w->started_cond, NULL);
   w->hand_ms = 1000;
   w->home = (struct effects_home){
     .here = w->mailbox, .sessions = o->sessions, .store = o->store, .now_ms = home_now_ms, .arg = w};
-  if (!o->by_hand) {
-    open_loop(w);
-  }
   return w;
 }
 
@@ -404,10 +417,22 @@ static void close_handle(uv_handle_t *handle, void *arg) {
   }
 }
 
+/* What nobody will run any more. Effects hold the session in whose inbox they lie: they have to be taken out. */
+static void forget_items(struct session *s) {
+  struct item *item;
+  while ((item = session_take(s))) {
+    if (item->effects) {
+      effects_free(item->effects);
+    }
+    item_free(item);
+  }
+}
+
 void worker_free(struct worker *w) {
   while (w->ready) {
     struct session *s = w->ready;
     w->ready = *session_ready_link(s);
+    forget_items(s);
     session_unref(s);
   }
   while (w->timers) {

@@ -30,7 +30,7 @@ struct worker_options {
   unsigned index;
   const struct worker_hooks *hooks;
   void *ctx;
-  struct sessions *sessions; /* may be set later with worker_set, before start */
+  struct sessions *sessions;
   struct store *store;
   bool by_hand; /* for specs: no thread, no sockets; time stands still but for worker_advance */
 };
@@ -53,6 +53,7 @@ unsigned worker_index(const struct worker *w);
 uint64_t worker_now_ms(const struct worker *w);  /* monotonic */
 uint64_t worker_now_ns(const struct worker *w);  /* monotonic */
 uint64_t worker_wall_ms(const struct worker *w); /* since 1970 */
+uint64_t worker_turn_ms(const struct worker *w); /* own thread: worker_now_ms as of the last turn; costs nothing */
 
 /* ---- its own thread ---- */
 

@@ -79,9 +79,9 @@ describe("metrics", () => {
   });
 
   test("are for the networks that may see them", async (t) => {
-    const closed = await serve(t, { env: { METRICS_ALLOWED_NETWORKS: "10.0.0.0/8" } });
+    const closed = await serve(t, { env: { METRICS_ALLOWED_NETWORKS: "203.0.113.0/24" } });
     refused(await closed.get("/metrics/prometheus"), 403, "FORBIDDEN", "Insufficient permissions");
-    const inside = await closed.get("/metrics/prometheus", { headers: { "X-Forwarded-For": "10.1.2.3" } });
+    const inside = await closed.get("/metrics/prometheus", { headers: { "X-Forwarded-For": "203.0.113.9" } });
     assert.equal(inside.status, 200);
   });
 });
@@ -158,11 +158,17 @@ describe("conversations", () => {
     }
   });
 
+  test("that have just begun are empty, not broken", async () => {
+    const alice = await server.join(somebody("alice"));
+    const { status, json } = await server.get(`/sessions/${alice.session}`, { user: alice.user });
+    assert.deepEqual([status, json.messages, json.session_id], [200, [], alice.session]);
+  });
+
   test("that are not there, or somebody else's, are not found", async () => {
     const alice = await server.join(somebody("alice"));
     await alice.talks("mine");
     const unknown = "0123456789abcdef0123456789abcdef";
-    for (const id of [unknown, "x", "a".repeat(500), "%00", "'; drop table sessions; --".replaceAll(" ", "%20")]) {
+    for (const id of [unknown, "x", "a".repeat(500), encodeURIComponent("'; drop table sessions; --")]) {
       refused(await server.get(`/sessions/${id}`, { user: alice.user }), 404, "NOT_FOUND", "Session not found");
       refused(await server.post(`/sessions/${id}/end`, { user: alice.user }), 404, "NOT_FOUND", "Session not found");
     }
@@ -250,7 +256,7 @@ describe("paths that mean harm", () => {
       const raw = await server.raw(`GET ${PREFIX}${where} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
       await raw.ends();
       const text = raw.received.toString("latin1");
-      assert.match(text, /^(HTTP\/1\.1 (4\d\d|30[1278]) |$)/);
+      assert.match(text, /^(HTTP\/1\.[01] (4\d\d|30[1278]) |$)/);
       assert.doesNotMatch(text, /root:/);
       assert.equal((await server.get("/healthz")).status, 200);
     });
@@ -290,10 +296,10 @@ describe("bodies", () => {
     assert.equal((await hasty.get("/healthz")).status, 200);
   });
 
-  test("of a size that is nonsense are refused", async () => {
+  test("of a size that is nonsense are refused at once", async () => {
     for (const length of ["-1", "99999999999999999999", "1x", "x"]) {
-      const raw = await server.raw(`POST ${PREFIX}/sessions/x/end HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\nConnection: close\r\n\r\n`);
-      await Promise.race([raw.receives(/^HTTP\/1\.1 4\d\d /), raw.closed]);
+      const raw = await server.raw(`POST ${PREFIX}/sessions/x/end HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n`);
+      await raw.receives(/^HTTP\/1\.1 4\d\d /);
       raw.drop();
     }
     assert.equal((await server.get("/healthz")).status, 200);

@@ -85,7 +85,9 @@ describe("the chat page", { skip: missing }, () => {
     assert.equal(alice.page.url(), `${server.origin}${PREFIX}/chat.html`);
     await alice.page.getByText("Connected as Alice Müller").waitFor();
     await alice.page.locator("#empty").waitFor();
+    await alice.page.locator("#send").and(alice.page.locator(":disabled")).waitFor();
     await alice.shot("empty");
+    assert.ok(await alice.page.locator("#notice").isHidden());
     await alice.says("Hello there");
     await alice.sees("Hello there", "user");
     await alice.sees("Hello there");

@@ -459,16 +459,15 @@ export class Raw {
 }
 
 /** A client's frame: masked, as it has to be. */
-export function frame(opcode, payload, { fin = true, rsv = 0, masked = true } = {}) {
+export function frame(opcode, payload, { fin = true, rsv = 0 } = {}) {
   const body = Buffer.from(payload);
   const mask = randomBytes(4);
   const small = body.length < 126;
   const head = Buffer.alloc(small ? 2 : body.length < 65536 ? 4 : 10);
   head[0] = (fin ? 0x80 : 0) | (rsv << 4) | opcode;
-  head[1] = (masked ? 0x80 : 0) | (small ? body.length : head.length === 4 ? 126 : 127);
+  head[1] = 0x80 | (small ? body.length : head.length === 4 ? 126 : 127);
   if (head.length === 4) head.writeUInt16BE(body.length, 2);
   if (head.length === 10) head.writeBigUInt64BE(BigInt(body.length), 2);
-  if (!masked) return Buffer.concat([head, body]);
   return Buffer.concat([head, mask, body.map((byte, i) => byte ^ mask[i & 3])]);
 }
 

@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
   const char *gc = getenv("SPEC_GC");
   if (gc && strcmp(gc, "aggressive") == 0) {
     lua_gc(L, LUA_GCSETPAUSE, 0);
-    lua_gc(L, LUA_GCSETSTEPMUL, 10000);
+    lua_gc(L, LUA_GCSETSTEPMUL, 400);
   }
   args_push(L, argc, argv);
   int failed = luaL_dofile(L, argv[1]);

@@ -143,15 +143,16 @@ static void the_right_most_untrusted_hop_is_the_client(void **state) {
   assert_client("10.0.0.1", "203.0.113.9,, 198.51.100.7,,", NULL, "198.51.100.7");
 }
 
-static void when_all_hops_are_trusted_the_other_header_counts(void **state) {
+static void when_all_hops_are_trusted_the_left_most_one_asked(void **state) {
   (void)state;
-  assert_client("10.0.0.1", "10.0.0.3,10.0.0.2", "198.51.100.8", "198.51.100.8");
-  assert_client("10.0.0.1", "10.0.0.3,10.0.0.2", NULL, "10.0.0.1");
+  assert_client("10.0.0.1", "10.0.0.3,10.0.0.2", "198.51.100.8", "10.0.0.3");
+  assert_client("10.0.0.1", "10.0.0.3,10.0.0.2", NULL, "10.0.0.3");
+  assert_client("10.0.0.1", NULL, "198.51.100.8", "198.51.100.8");
 }
 
 static void nothing_left_of_rubbish_is_believed(void **state) {
   (void)state;
-  assert_client("10.0.0.1", "198.51.100.7, unknown, 10.0.0.2", NULL, "10.0.0.1");
+  assert_client("10.0.0.1", "198.51.100.7, unknown, 10.0.0.2", NULL, "10.0.0.2");
   assert_client("10.0.0.1", "198.51.100.7, 1.2.3.4:80", "198.51.100.8", "198.51.100.8");
   assert_client("10.0.0.1", "", "rubbish", "10.0.0.1");
   assert_client("10.0.0.1", ",,,", NULL, "10.0.0.1");
@@ -183,7 +184,7 @@ int main(void) {
     cmocka_unit_test(a_stranger_speaks_for_himself),
     cmocka_unit_test(a_trusted_proxy_is_believed),
     cmocka_unit_test(the_right_most_untrusted_hop_is_the_client),
-    cmocka_unit_test(when_all_hops_are_trusted_the_other_header_counts),
+    cmocka_unit_test(when_all_hops_are_trusted_the_left_most_one_asked),
     cmocka_unit_test(nothing_left_of_rubbish_is_believed),
     cmocka_unit_test(one_client_has_one_spelling),
     cmocka_unit_test(a_peer_without_an_address_is_left_as_it_is),
