@@ -30,7 +30,7 @@ static void link_drop(struct link *l) {
 /* ---- life of a peer ---- */
 
 void peer_cut(struct peer *p) {
-  lws_set_timeout(p->wsi, PENDING_TIMEOUT_KILLED_BY_PARENT, LWS_TO_KILL_ASYNC);
+  p->doomed = true;
 }
 
 static void peer_free(struct peer *p) {

@@ -29,7 +29,7 @@ struct peer {
   struct frame frame;
   uint64_t heard_ms, pinged_ms, closing_ms;
   uint64_t deadline_ms; /* while it is no WebSocket: its request has to be there by then */
-  bool ping, upgraded, close_sent;
+  bool ping, upgraded, close_sent, doomed;
 };
 
 /* One HTTP request, from its headers to its answer. It outlives the peer when a script answers after the hang-up. */
@@ -71,7 +71,7 @@ struct net {
 
 /* ---- net.c ---- */
 
-/* Ends a connection without another word, soon. */
+/* Ends a connection without another word, at the next tick: the transport must not be on the stack. */
 void peer_cut(struct peer *p);
 
 /* ---- net_ws.c ---- */

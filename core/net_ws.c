@@ -184,6 +184,19 @@ int on_receive(struct peer *p, const char *bytes, size_t len) {
 
 /* ---- time ---- */
 
+/* Whether a peer has had its time. */
+static bool overdue(const struct peer *p, uint64_t now) {
+  const struct net *n = p->net;
+  if (p->doomed) {
+    return true;
+  }
+  if (p->conn) {
+    return (p->closing_ms && now - p->closing_ms >= CLOSE_GRACE_MS) || now - p->heard_ms >= n->pong_ms;
+  }
+  bool answering = p->exchange && p->exchange->dispatched && !p->exchange->out;
+  return !answering && now >= p->deadline_ms;
+}
+
 void net_tick(void *arg) {
   struct net *n = arg;
   uint64_t now = worker_now_ms(n->worker);
@@ -191,16 +204,9 @@ void net_tick(void *arg) {
   for (struct link *l = n->peers.next, *next; l != &n->peers; l = next) {
     struct peer *p = (struct peer *)l;
     next = l->next;
-    if (!p->conn) {
-      bool answering = p->exchange && p->exchange->dispatched;
-      if (p->wsi && !answering && now >= p->deadline_ms) {
-        peer_cut(p);
-      }
-    } else if (p->closing_ms && now - p->closing_ms >= CLOSE_GRACE_MS) {
-      peer_cut(p);
-    } else if (now - p->heard_ms >= n->pong_ms) {
-      peer_cut(p);
-    } else if (now - p->pinged_ms >= n->ping_ms) {
+    if (p->wsi && overdue(p, now)) {
+      lws_set_timeout(p->wsi, PENDING_TIMEOUT_KILLED_BY_PARENT, LWS_TO_KILL_SYNC);
+    } else if (p->conn && now - p->pinged_ms >= n->ping_ms) {
       p->pinged_ms = now;
       p->ping = true;
       flush_peer(p);

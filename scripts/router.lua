@@ -78,13 +78,11 @@ local function extra(request)
 end
 
 local function relay(session, request)
-  if session.members > 1 then
-    local make = said[request.type]
-    local document = request.file_id
-        and make(session, request.content, request.file_id, request.file_url, request.metadata)
-      or make(session, request.content, request.metadata)
-    session:send(document, { except = request.connection })
-  end
+  local make = said[request.type]
+  local document = request.file_id
+      and make(session, request.content, request.file_id, request.file_url, request.metadata)
+    or make(session, request.content, request.metadata)
+  session:send(document, { except = request.connection })
 end
 
 -- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, or

@@ -153,6 +153,7 @@ export class Server {
       this.port = Number(port);
     } catch (error) {
       this.process.kill("SIGKILL");
+      if (this.fresh) await rm(this.dir, { recursive: true, force: true });
       throw error;
     }
   }
