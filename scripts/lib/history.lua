@@ -32,7 +32,9 @@ end
 function history.page(session_id, before_seq, limit, bytes)
   local messages, why, code =
     chat.store.history { session_id = session_id, before_seq = before_seq, limit = limit }
-  if not messages then
+  if code == "NOT_FOUND" then -- a conversation nobody has said anything in is not stored yet
+    messages = {}
+  elseif not messages then
     return nil, why, code
   end
   local first = #messages + 1

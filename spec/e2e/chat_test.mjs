@@ -10,7 +10,7 @@ const ID = /^[0-9a-f]{32}$/;
 describe("a conversation", () => {
   let server;
   before(async () => (server = await Server.start({ env: { INBOX_LIMIT: "1000", RATE_LIMIT: "100000" } })));
-  after(() => server.remove());
+  after(() => server?.remove());
 
   test("begins with a greeting that names the user", async () => {
     const alice = await server.join(somebody("alice"));

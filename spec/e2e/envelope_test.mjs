@@ -7,7 +7,7 @@ import { BINARY, CLOSE, PING, Server, TEXT, closeCode, frame, rawJoin, serve, so
 
 let server;
 before(async () => (server = await Server.start({ env: { RATE_LIMIT: "1000000" } })));
-after(() => server.remove());
+after(() => server?.remove());
 
 /** Sends it, hears the error, and talks on over the same connection. */
 async function refused(what, code, text, options) {

@@ -26,7 +26,7 @@ const FAILED = "Authentication failed\n";
 describe("the token of a handshake", () => {
   let server;
   before(async () => (server = await Server.start()));
-  after(() => server.remove());
+  after(() => server?.remove());
   const bearer = (token) => ({ Authorization: `Bearer ${token}` });
 
   test("comes in a header", async () => {
@@ -116,7 +116,7 @@ describe("the token of a handshake", () => {
 describe("an upgrade", () => {
   let server;
   before(async () => (server = await Server.start()));
-  after(() => server.remove());
+  after(() => server?.remove());
 
   /** A request as lines; undefined leaves a header out. */
   async function raw(changes, path = "/ws", method = "GET") {
@@ -202,7 +202,7 @@ describe("an origin", () => {
   const good = "https://shop.example";
   let server;
   before(async () => (server = await Server.start({ env: { WS_ALLOWED_ORIGINS: `${good}, https://other.example` } })));
-  after(() => server.remove());
+  after(() => server?.remove());
 
   const from = (user, origin) => server.handshake("/ws", { Authorization: `Bearer ${server.token(user)}`, Origin: origin });
 

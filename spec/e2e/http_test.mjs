@@ -6,7 +6,7 @@ import { PREFIX, Server, mint, serve, somebody } from "./support.mjs";
 
 let server;
 before(async () => (server = await Server.start({ env: { RATE_LIMIT: "1000000" } })));
-after(() => server.remove());
+after(() => server?.remove());
 
 const JSON_TYPE = "application/json; charset=utf-8";
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$/;
@@ -310,7 +310,7 @@ describe("pages of other sites (CORS)", () => {
   const shop = "https://shop.example";
   let open;
   before(async () => (open = await Server.start({ env: { CORS_ALLOWED_ORIGINS: `${shop},https://other.example` } })));
-  after(() => open.remove());
+  after(() => open?.remove());
 
   test("that are listed may ask", async () => {
     const { status, headers } = await open.get("/sessions", { user: somebody(), headers: { Origin: shop } });

@@ -77,7 +77,7 @@ class Person {
 describe("the chat page", { skip: missing }, () => {
   let server;
   before(async () => (server = await Server.start({ env: { RATE_LIMIT: "1000000" } })));
-  after(() => server.remove());
+  after(() => server?.remove());
 
   test("opens from a link, hides the token at once, and answers", async (t) => {
     const alice = await Person.opens(t, server, { claims: { name: "Alice Müller" } });
@@ -411,7 +411,7 @@ describe("the page and a server that changes", { skip: missing }, () => {
 describe("without a good token", { skip: missing }, () => {
   let server;
   before(async () => (server = await Server.start()));
-  after(() => server.remove());
+  after(() => server?.remove());
 
   const past = Math.floor(Date.now() / 1000) - 10;
   const states = {
