@@ -114,16 +114,23 @@ size_t scripts_tasks(struct scripts *s, size_t index) {
   return tasks;
 }
 
-void scripts_cancel(struct scripts *s, size_t index) {
-  struct host *h = &s->hosts[index];
+static void each_vm(struct host *h, void (*fn)(struct vm *vm)) {
   for (size_t i = 0; i < OLD_MAX; i++) {
     if (h->old[i].vm) {
-      vm_cancel(h->old[i].vm);
+      fn(h->old[i].vm);
     }
   }
   if (h->current) {
-    vm_cancel(h->current);
+    fn(h->current);
   }
+}
+
+void scripts_cancel(struct scripts *s, size_t index) {
+  each_vm(&s->hosts[index], vm_cancel);
+}
+
+void scripts_cancel_askers(struct scripts *s, size_t index) {
+  each_vm(&s->hosts[index], vm_cancel_askers);
 }
 
 static void drop_old(struct old *old) {

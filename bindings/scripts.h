@@ -28,5 +28,7 @@ struct vm *scripts_vm(struct scripts *s, size_t index);
 /* Handlers waiting, of all versions. */
 size_t scripts_tasks(struct scripts *s, size_t index);
 void scripts_cancel(struct scripts *s, size_t index);
+/* Those that wait for a user's answer. */
+void scripts_cancel_askers(struct scripts *s, size_t index);
 /* Cancels what still waits and frees every VM. */
 void scripts_detach(struct scripts *s, size_t index);

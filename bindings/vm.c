@@ -212,6 +212,16 @@ void vm_maybe_idle(struct vm *vm) {
   }
 }
 
+void vm_cancel_askers(struct vm *vm) {
+  for (struct task *t = vm->flight.next, *next; t != &vm->flight; t = next) {
+    next = t->next;
+    if (t->asking) {
+      task_cancel(t);
+    }
+  }
+  vm_maybe_idle(vm);
+}
+
 void vm_cancel(struct vm *vm) {
   while (vm->flight.next != &vm->flight) {
     task_cancel(vm->flight.next);

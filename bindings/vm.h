@@ -49,6 +49,8 @@ bool vm_idle(const struct vm *vm);
 size_t vm_tasks(const struct vm *vm);
 /* Ends every waiting handler; the user it answered is told to try again. */
 void vm_cancel(struct vm *vm);
+/* Only those that wait for a user's answer: that can take for ever, so a stop does not wait for them. */
+void vm_cancel_askers(struct vm *vm);
 const char *vm_version(const struct vm *vm);
 /* What scripts/init.lua says of the protocol; a heap string, the caller frees; NULL when it says nothing. */
 char *vm_describe(struct vm *vm);

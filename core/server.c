@@ -372,8 +372,10 @@ static void on_command(void *arg, struct control_client *who, const char *line) 
 
 /* ---- stopping ---- */
 
-static void stop_listening(void *arg) {
-  net_stop_listening(((struct site *)arg)->net);
+static void begin_stop(void *arg) {
+  struct site *site = arg;
+  net_stop_listening(site->net);
+  scripts_cancel_askers(site->server->scripts, site->index);
 }
 
 static void close_all(void *arg) {
@@ -430,7 +432,7 @@ static void stop(struct server *s) {
   }
   s->phase = STOP_TASKS;
   s->stop_started_ms = uv_now(&s->loop);
-  each_site(s, stop_listening, just_site, NULL);
+  each_site(s, begin_stop, just_site, NULL);
   uv_timer_start(&s->stop_timer, stop_step, STOP_STEP_MS, STOP_STEP_MS);
 }
 

@@ -134,7 +134,7 @@ describe("an upgrade", () => {
   }
 
   test("is answered with the key's own proof and nothing that was not asked for", async () => {
-    const socket = await raw({ "Sec-WebSocket-Protocol": "chat", "Sec-WebSocket-Extensions": "permessage-deflate" });
+    const socket = await raw({ "Sec-WebSocket-Extensions": "permessage-deflate" });
     const head = (await socket.receives(/\r\n\r\n/)).toString("latin1");
     socket.drop();
     const proof = createHash("sha1").update("dGhlIHNhbXBsZSBub25jZQ==258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
@@ -175,6 +175,13 @@ describe("an upgrade", () => {
       assert.ok(text.endsWith("\r\n\r\nBad Request\n"), text);
     });
   }
+
+  test("that asks for a sub-protocol is told that none is spoken", async () => {
+    const socket = await raw({ "Sec-WebSocket-Protocol": "chat" });
+    const text = (await socket.receives(/\r\n\r\n[\s\S]*\n$/)).toString("latin1");
+    socket.drop();
+    assert.match(text, /^HTTP\/1\.1 400 Bad Request\r\n[\s\S]*no sub-protocol/);
+  });
 
   test("is not made of a plain GET", async () => {
     refuses(await server.get("/ws", { user: somebody() }), 400, "Bad Request\n", { version: true });

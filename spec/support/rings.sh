@@ -115,11 +115,11 @@ rings_one() { # NAME
   case $file in
   spec/unit) ring_build dev && ring "$file" ctest unit dev ;;
   spec/unit/*_test.c) ring_build dev "$(basename "$file" .c)" && ring "$file" ctest unit dev "$(basename "$file" .c)" ;;
-  spec/scripts* | spec/bindings*) ring_build dev && ring "$file" busted specs dev "$file" ;;
-  spec/e2e) need_npm && ring_build dev && ring "$file" node dialogues dev spec/e2e/*_test.mjs ;;
+  spec/scripts* | spec/bindings*) ring_build dev chatbox_spec lua_host && ring "$file" busted specs dev "$file" ;;
+  spec/e2e) need_npm && ring_build dev chatbox && ring "$file" node dialogues dev spec/e2e/*_test.mjs ;;
   spec/web) ring "$file" node dialogues dev spec/web/*_test.mjs ;;
   spec/e2e/*_test.mjs | spec/web/*_test.mjs)
-    need_npm && ring_build dev && ring "$file" node dialogues dev "$file"
+    need_npm && ring_build dev chatbox && ring "$file" node dialogues dev "$file"
     ;;
   spec/fuzz) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh all ;;
   spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh "$(basename "$file" .c)" ;;

@@ -1,0 +1,63 @@
+// TLS on the port itself: the same server, encrypted; or a start that says what is wrong with the files.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import https from "node:https";
+import os from "node:os";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import WebSocket from "ws";
+import { PREFIX, Server, mint, serve, somebody } from "./support.mjs";
+
+const dir = mkdtempSync(path.join(os.tmpdir(), "chatbox-tls-"));
+const cert = path.join(dir, "cert.pem");
+const key = path.join(dir, "key.pem");
+const pair = { TLS_CERT_FILE: cert, TLS_KEY_FILE: key };
+
+before(() => {
+  const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+  execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", cert, ...subject], { stdio: "ignore" });
+});
+after(() => rmSync(dir, { recursive: true, force: true }));
+
+describe("TLS", () => {
+  test("carries HTTP and a chat, also answers of many kilobytes", async (t) => {
+    const server = await serve(t, { env: pair });
+    const status = await new Promise((resolve, reject) => {
+      https.get(`https://127.0.0.1:${server.port}${PREFIX}/healthz`, { rejectUnauthorized: false }, (res) => resolve(res.resume().statusCode)).on("error", reject);
+    });
+    assert.equal(status, 200);
+
+    const socket = new WebSocket(`wss://127.0.0.1:${server.port}${PREFIX}/ws`, {
+      rejectUnauthorized: false,
+      headers: { Authorization: `Bearer ${mint(server.secret, { user_id: somebody() })}` },
+    });
+    const texts = ["hello", "x".repeat(9000), "good\u0300bye"];
+    const answers = new Promise((resolve, reject) => {
+      const heard = [];
+      socket.on("error", reject);
+      socket.on("close", () => reject(new Error("closed")));
+      socket.on("message", (bytes) => {
+        const message = JSON.parse(bytes);
+        if (message.type === "ai_response" && heard.push(message.content) === texts.length) resolve(heard);
+      });
+    });
+    socket.on("open", () => texts.forEach((content) => socket.send(JSON.stringify({ type: "user_message", content }))));
+    assert.deepEqual(await answers, texts);
+    socket.terminate();
+  });
+
+  test("is not spoken in clear", async (t) => {
+    const server = await serve(t, { env: pair });
+    const raw = await server.raw(`GET ${PREFIX}/healthz HTTP/1.1\r\nHost: a\r\n\r\n`);
+    await raw.ends();
+    assert.doesNotMatch(raw.received.toString("latin1"), /healthy/);
+  });
+
+  test("needs both files, and files that can be used", async () => {
+    await assert.rejects(Server.start({ env: { TLS_CERT_FILE: cert } }), /TLS_KEY_FILE/);
+    await assert.rejects(Server.start({ env: { ...pair, TLS_CERT_FILE: path.join(dir, "absent.pem") } }), /TLS_CERT_FILE/);
+    await assert.rejects(Server.start({ env: { ...pair, TLS_KEY_FILE: cert } }), /TLS_KEY_FILE/);
+  });
+});
