@@ -282,9 +282,10 @@ static struct store *store_new(const struct store_options *o, const struct store
 }
 
 /* All handles first: a thread that runs means the database is open. */
-static int store_start(struct store *s, const char *location, size_t count, char why[256]) {
+static int store_start(struct store *s, const struct store_options *o, const char *location, char why[256]) {
+  size_t count = 1 + (size_t)o->readers;
   for (; s->handles < count; s->handles++) {
-    int r = s->backend->open(location, s->handles == 0, &s->threads[s->handles].handle, why);
+    int r = s->backend->open(o, location, s->handles == 0, &s->threads[s->handles].handle, why);
     if (r < 0)
       return r;
   }
@@ -317,7 +318,7 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
       store_close(s);
     return UV_ENOMEM;
   }
-  int r = store_start(s, location, 1 + (size_t)o->readers, why);
+  int r = store_start(s, o, location, why);
   if (r < 0) {
     store_close(s);
     return r;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct store;
+struct keyring;
 
 #define STORE_ID_LEN 32   /* conversation and message ids: 32 lower-case hex digits */
 #define STORE_CID_MAX 128 /* bytes of a client's own message id */
@@ -79,9 +80,11 @@ struct store_op *store_op_new(enum store_kind kind) NODISCARD;
 void store_op_free(struct store_op *op);
 
 struct store_options {
-  const char *url;  /* sqlite:PATH */
-  uint32_t readers; /* threads */
-  uint32_t queue;   /* operations waiting, reads and writes each */
+  const char *url;            /* sqlite:PATH */
+  uint32_t readers;           /* threads */
+  uint32_t queue;             /* operations waiting, reads and writes each */
+  const struct keyring *keys; /* encrypts the content of messages (cipher.h); NULL: stored as it is; borrowed */
+  uint32_t timeout_ms;        /* an operation that has not ended by then has failed; 0: no limit */
 };
 
 /* Opens, creates or upgrades the database and starts the threads. 0 or a negative code with one line in why[]: E_BUSY
@@ -104,7 +107,7 @@ const char *store_folder(const struct store *s);
 struct store_backend {
   const char *scheme; /* "sqlite" */
   /* The first writer handle creates and upgrades the schema and takes the lock against other processes. */
-  int (*open)(const char *location, bool writer, void **handle, char why[256]);
+  int (*open)(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]);
   void (*close)(void *handle);
   /* A batch of STORE_WRITE, committed together; sets code of each. */
   void (*write)(void *handle, struct store_op **ops, size_t count);

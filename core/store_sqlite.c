@@ -554,7 +554,8 @@ static void sqlite_close(void *handle) {
   free(h);
 }
 
-static int sqlite_open(const char *location, bool writer, void **handle, char why[256]) {
+static int sqlite_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
+  (void)o;
   char path[PATH_MAX]; /* "./" keeps SQLite from taking a name such as file:x or :memory: for more than a name */
   snprintf(path, sizeof path, "%s%s", location[0] == '/' ? "" : "./", location);
   struct handle *h = calloc(1, sizeof *h);

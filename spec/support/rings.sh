@@ -34,6 +34,12 @@ ring_count() {
   passed_all=$((passed_all + $1)) failed_all=$((failed_all + $2)) skipped_all=$((skipped_all + $3))
 }
 
+rings_last() {
+  printf '%d passed, %d failed' "$passed_all" "$failed_all"
+  if ((skipped_all)); then printf ', %d skipped' "$skipped_all"; fi
+  printf '\n'
+}
+
 ring_skip() { # NAME REASON
   printf '  %-36s SKIPPED: %s\n' "$1" "$2"
   ring_count 0 0 1
@@ -94,6 +100,7 @@ rings_of() { # PRESET LABEL: everything that runs on one build
 
 rings_all() {
   need_npm
+  ring "the runner itself" tap spec/support/rings_test.sh
   if ring_build dev; then
     rings_of dev gcc
     ring "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
@@ -107,24 +114,32 @@ rings_all() {
   if ring_build fuzz; then ring "fuzzers" tap spec/support/fuzz.sh all "${SPEC_LONG:+120}"; fi
 }
 
-# One test by path, by file name or by the name of what it tests.
-rings_one() { # NAME
-  local file
-  file=$(find spec -not -path '*/node_modules/*' \( -path "${1%/}" -o -name "$1" -o -name "$1.*" -o -name "$1_test.*" \
-    -o -name "$1_spec.*" -o -name "$1_fuzz.*" \) | sort | head -n 1)
-  case $file in
-  spec/unit) ring_build dev && ring "$file" ctest unit dev ;;
-  spec/unit/*_test.c) ring_build dev "$(basename "$file" .c)" && ring "$file" ctest unit dev "$(basename "$file" .c)" ;;
-  spec/scripts* | spec/bindings*) ring_build dev chatbox_spec lua_host && ring "$file" busted specs dev "$file" ;;
-  spec/e2e) need_npm && ring_build dev chatbox && ring "$file" node dialogues dev spec/e2e/*_test.mjs ;;
-  spec/web) ring "$file" node dialogues dev spec/web/*_test.mjs ;;
-  spec/e2e/*_test.mjs | spec/web/*_test.mjs)
-    need_npm && ring_build dev chatbox && ring "$file" node dialogues dev "$file"
-    ;;
-  spec/fuzz) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh all ;;
-  spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$file" tap spec/support/fuzz.sh "$(basename "$file" .c)" ;;
-  spec/support/*_test.sh) ring_build release chatbox && ring "$file" tap "$file" ;;
-  *) die "there is no test called $1 under spec/" ;;
+# A file or folder of spec/ by its path, by its name, or by the name of what it tests.
+rings_named() { # NAME
+  local path found
+  path=${1#./} path=${path%/}
+  mapfile -t found < <(find spec -not -path 'spec/fuzz/*/*' \( -path "$path" -o -name "$path" -o -name "$path.*" \
+    -o -name "${path}_test.*" -o -name "${path}_spec.*" -o -name "${path}_fuzz.*" \) | sort)
+  ((${#found[@]})) || die "there is no test called $1 under spec/"
+  for path in "${found[@]}"; do ring_of "$path"; done
+}
+
+ring_of() { # PATH
+  local name
+  name=$(basename "${1%.*}")
+  case $1 in
+  spec/unit) ring_build dev && ring "$1" ctest unit dev ;;
+  spec/unit/*_test.c) ring_build dev "$name" && ring "$1" ctest unit dev "$name" ;;
+  spec/scripts* | spec/bindings*) ring_build dev chatbox_spec lua_host && ring "$1" busted specs dev "$1" ;;
+  spec/e2e) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/e2e/*_test.mjs ;;
+  spec/e2e/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
+  spec/web) ring "$1" node dialogues dev spec/web/*_test.mjs ;;
+  spec/web/*_test.mjs) ring "$1" node dialogues dev "$1" ;;
+  spec/fuzz) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh all ;;
+  spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh "$name" ;;
+  spec/support/rings_test.sh) ring "$1" tap "$1" ;;
+  spec/support/*_test.sh) ring_build release chatbox && ring "$1" tap "$1" ;;
+  *) die "$1 is not a test" ;;
   esac
 }
 
@@ -136,14 +151,10 @@ rings() { # [NAME…] [--long]
   done
   mkdir -p "$logs"
   if ((${#names[@]})); then
-    for name in "${names[@]}"; do rings_one "$name"; done
+    for name in "${names[@]}"; do rings_named "$name"; done
   else
     rings_all
   fi
-  if ((skipped_all)); then
-    printf '%d passed, %d failed, %d skipped\n' "$passed_all" "$failed_all" "$skipped_all"
-  else
-    printf '%d passed, %d failed\n' "$passed_all" "$failed_all"
-  fi
+  rings_last
   ((failed_all == 0))
 }

@@ -377,7 +377,7 @@ static void the_owner_stays_while_something_is_put_off(void **state) {
 
 /* ---- many threads at once ---- */
 
-enum { ROUNDS = 4000, WRITERS = 2, PUTTERS = 2, JOINERS = 2 };
+enum { ROUNDS = 20000, WRITERS = 2, PUTTERS = 2, JOINERS = 2 };
 
 struct crowd {
   struct room *room;

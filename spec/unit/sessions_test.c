@@ -336,7 +336,7 @@ static void a_user_is_told_on_all_connections_and_nobody_else_is(void **state) {
 
 /* ---- many threads at once ---- */
 
-enum { THREADS = 4, ROUNDS = 1500 };
+enum { THREADS = 4, ROUNDS = 5000 };
 
 struct device {
   pthread_t thread;

@@ -390,7 +390,7 @@ static void ping_answers(void **state) {
 static void *handle_open(struct fixture *f) {
   void *handle;
   char why[256];
-  assert_int_equal(store_sqlite.open(f->path, true, &handle, why), 0);
+  assert_int_equal(store_sqlite.open(&(struct store_options){0}, f->path, true, &handle, why), 0);
   return handle;
 }
 

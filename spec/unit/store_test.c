@@ -25,7 +25,8 @@ static struct {
   int handles_open, opened, fail_open_at;
 } script;
 
-static int script_open(const char *location, bool writer, void **handle, char why[256]) {
+static int script_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
+  assert_non_null(o);
   assert_non_null(location);
   assert_int_equal(writer, script.opened == 0);
   if (++script.opened == script.fail_open_at) {

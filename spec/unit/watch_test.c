@@ -1,0 +1,223 @@
+/* What core/watch.c promises: one call after anything below the folders has changed, also in folders that came later or
+ * came back. On real folders and a real loop: the tests wait for the call; a timer only says when to give up. */
+#include "../support/folder.h"
+
+#include "watch.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+#define GIVE_UP_MS 10000
+
+struct scene {
+  struct folder folder;
+  uv_loop_t loop;
+  uv_timer_t guard;
+  struct watch *watch;
+  int calls, awaited;
+  bool late;
+};
+
+static void on_change(void *arg) {
+  struct scene *sc = arg;
+  if (++sc->calls == sc->awaited)
+    uv_stop(&sc->loop);
+}
+
+static void on_guard(uv_timer_t *timer) {
+  struct scene *sc = timer->data;
+  sc->late = true;
+  uv_stop(&sc->loop);
+}
+
+static int setup(void **state) {
+  struct scene *sc = calloc(1, sizeof *sc);
+  folder_open(&sc->folder);
+  uv_loop_init(&sc->loop);
+  uv_timer_init(&sc->loop, &sc->guard);
+  sc->guard.data = sc;
+  *state = sc;
+  return 0;
+}
+
+static int teardown(void **state) {
+  struct scene *sc = *state;
+  watch_free(sc->watch);
+  uv_close((uv_handle_t *)&sc->guard, NULL);
+  uv_run(&sc->loop, UV_RUN_DEFAULT);
+  int open = uv_loop_close(&sc->loop);
+  folder_remove(&sc->folder);
+  free(sc);
+  return open;
+}
+
+static void watch_folder(struct scene *sc) {
+  const char *folders[] = {sc->folder.path};
+  sc->watch = watch_new(&sc->loop, folders, 1, on_change, sc);
+  assert_non_null(sc->watch);
+}
+
+static void await_change(struct scene *sc) {
+  sc->awaited = sc->calls + 1;
+  uv_timer_start(&sc->guard, on_guard, GIVE_UP_MS, 0);
+  uv_run(&sc->loop, UV_RUN_DEFAULT);
+  uv_timer_stop(&sc->guard);
+  if (sc->late)
+    fail_msg("a change was not seen");
+}
+
+static void a_saved_file_is_seen(void **state) {
+  struct scene *sc = *state;
+  folder_text(&sc->folder, "a.lua", "old");
+  watch_folder(sc);
+  folder_text(&sc->folder, "a.lua", "new");
+  await_change(sc);
+  folder_text(&sc->folder, "a.lua", "newer"); /* and again */
+  await_change(sc);
+}
+
+static void a_file_that_is_replaced_made_or_removed_is_seen(void **state) {
+  struct scene *sc = *state;
+  folder_text(&sc->folder, "a.lua", "old");
+  folder_text(&sc->folder, "a.lua.tmp", "new");
+  watch_folder(sc);
+  assert_int_equal(rename(folder_at(&sc->folder, "a.lua.tmp"), folder_at(&sc->folder, "a.lua")), 0);
+  await_change(sc);
+  folder_text(&sc->folder, "b.lua", "x");
+  await_change(sc);
+  assert_int_equal(unlink(folder_at(&sc->folder, "b.lua")), 0);
+  await_change(sc);
+}
+
+/* A later change is waited for, and by then no second call for the first ones has come. */
+static void many_changes_at_once_are_one_call(void **state) {
+  struct scene *sc = *state;
+  char name[16];
+  watch_folder(sc);
+  for (int i = 0; i < 50; i++) {
+    snprintf(name, sizeof name, "%d.lua", i);
+    folder_text(&sc->folder, name, "x");
+  }
+  await_change(sc);
+  assert_int_equal(sc->calls, 1);
+  folder_text(&sc->folder, "last.lua", "x");
+  await_change(sc);
+  assert_int_equal(sc->calls, 2);
+}
+
+static void a_change_in_a_folder_below_is_seen(void **state) {
+  struct scene *sc = *state;
+  folder_make(&sc->folder, "bots");
+  folder_make(&sc->folder, "bots/deep");
+  watch_folder(sc);
+  folder_text(&sc->folder, "bots/deep/a.lua", "x");
+  await_change(sc);
+}
+
+static void a_folder_that_came_later_is_watched_too(void **state) {
+  struct scene *sc = *state;
+  watch_folder(sc);
+  folder_make(&sc->folder, "bots");
+  await_change(sc);
+  folder_text(&sc->folder, "bots/a.lua", "x");
+  await_change(sc);
+}
+
+/* So quickly that nobody has looked between: the path is the same, the folder is another. */
+static void a_folder_that_was_removed_and_made_again_is_watched(void **state) {
+  struct scene *sc = *state;
+  folder_make(&sc->folder, "bots");
+  watch_folder(sc);
+  for (int round = 0; round < 2; round++) {
+    assert_int_equal(rmdir(folder_at(&sc->folder, "bots")), 0);
+    folder_make(&sc->folder, "bots");
+    await_change(sc);
+    folder_text(&sc->folder, "bots/a.lua", "x");
+    await_change(sc);
+    assert_int_equal(unlink(folder_at(&sc->folder, "bots/a.lua")), 0);
+    await_change(sc);
+  }
+}
+
+/* As Kubernetes mounts one: nothing changes but a hidden link. */
+static void a_swapped_config_map_is_seen(void **state) {
+  struct scene *sc = *state;
+  folder_make(&sc->folder, "..1");
+  folder_text(&sc->folder, "..1/a.lua", "old");
+  folder_make(&sc->folder, "..2");
+  folder_text(&sc->folder, "..2/a.lua", "new");
+  assert_int_equal(symlink("..1", folder_at(&sc->folder, "..data")), 0);
+  assert_int_equal(symlink("..data/a.lua", folder_at(&sc->folder, "a.lua")), 0);
+  assert_int_equal(symlink("..2", folder_at(&sc->folder, "..data_tmp")), 0);
+  watch_folder(sc);
+  assert_int_equal(rename(folder_at(&sc->folder, "..data_tmp"), folder_at(&sc->folder, "..data")), 0);
+  await_change(sc);
+}
+
+static void each_of_several_folders_is_watched(void **state) {
+  struct scene *sc = *state;
+  struct folder other;
+  folder_open(&other);
+  const char *folders[] = {sc->folder.path, "/nonexistent", other.path, other.path};
+  sc->watch = watch_new(&sc->loop, folders, 4, on_change, sc);
+  assert_non_null(sc->watch);
+  folder_text(&sc->folder, "a", "x");
+  await_change(sc);
+  folder_text(&other, "a", "x");
+  await_change(sc);
+  folder_remove(&other);
+}
+
+/* More folders than may be watched: those that are watched still work. */
+static void too_many_folders_are_watched_up_to_the_bound(void **state) {
+  struct scene *sc = *state;
+  char name[16];
+  for (int i = 0; i < 300; i++) {
+    snprintf(name, sizeof name, "%d", i);
+    folder_make(&sc->folder, name);
+  }
+  watch_folder(sc);
+  folder_text(&sc->folder, "a", "x");
+  await_change(sc);
+  folder_text(&sc->folder, "b", "x");
+  await_change(sc);
+}
+
+static void a_link_that_goes_round_in_circles_does_no_harm(void **state) {
+  struct scene *sc = *state;
+  assert_int_equal(symlink(".", folder_at(&sc->folder, "round")), 0);
+  watch_folder(sc);
+  folder_text(&sc->folder, "a", "x");
+  await_change(sc);
+}
+
+static void after_its_end_nobody_is_called(void **state) {
+  struct scene *sc = *state;
+  watch_folder(sc);
+  folder_text(&sc->folder, "a", "x");
+  uv_run(&sc->loop, UV_RUN_NOWAIT); /* the change is known, the call is due */
+  watch_free(sc->watch);
+  sc->watch = NULL;
+  uv_run(&sc->loop, UV_RUN_DEFAULT); /* until nothing is open any more */
+  assert_int_equal(sc->calls, 0);
+  watch_free(NULL);
+}
+
+#define SCENE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    SCENE(a_saved_file_is_seen),
+    SCENE(a_file_that_is_replaced_made_or_removed_is_seen),
+    SCENE(many_changes_at_once_are_one_call),
+    SCENE(a_change_in_a_folder_below_is_seen),
+    SCENE(a_folder_that_came_later_is_watched_too),
+    SCENE(a_folder_that_was_removed_and_made_again_is_watched),
+    SCENE(a_swapped_config_map_is_seen),
+    SCENE(each_of_several_folders_is_watched),
+    SCENE(too_many_folders_are_watched_up_to_the_bound),
+    SCENE(a_link_that_goes_round_in_circles_does_no_harm),
+    SCENE(after_its_end_nobody_is_called),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
