@@ -2,7 +2,7 @@
 # In: outputs of test runners as they look when things go well and badly. Out: TAP lines. Why: what decides between
 # "passed" and "failed" has to be right itself; above all, nothing that died may count as passed.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 failed=0
 
 counts() { # NAME KIND "PASSED FAILED SKIPPED", the output on standard input

@@ -29,7 +29,7 @@ static unsigned report_round[REPORTS_MAX];
 static size_t report_count;
 
 static struct store *open_store(void) {
-  struct store_options o = {url, 1, 2 * IN_FLIGHT};
+  struct store_options o = {.url = url, .readers = 1, .queue = 2 * IN_FLIGHT};
   struct store *s;
   char why[256];
   if (store_open(&o, &s, why) != 0)

@@ -23,7 +23,7 @@ static void reopen(struct fixture *f) {
   if (f->store != NULL)
     store_close(f->store);
   f->store = NULL;
-  struct store_options o = {f->url, 2, 10000};
+  struct store_options o = {.url = f->url, .readers = 2, .queue = 10000};
   char why[256] = "";
   if (store_open(&o, &f->store, why) != 0)
     fail_msg("%s", why);
@@ -539,7 +539,7 @@ static void a_broken_page_fails_its_batch_and_no_later_one(void **state) {
 /* ---- opening ---- */
 
 static int open_fails(struct fixture *f, const char *url, char why[256]) {
-  struct store_options o = {url, 2, 10};
+  struct store_options o = {.url = url, .readers = 2, .queue = 10};
   why[0] = '\0';
   int r = store_open(&o, &f->store, why);
   assert_true(r < 0);
@@ -602,7 +602,7 @@ static void a_second_process_is_told_that_the_database_is_in_use(void **state) {
   pid_t child = fork(); /* before there are threads */
   if (child == 0) {
     char byte, why[256];
-    struct store_options o = {f->url, 1, 10};
+    struct store_options o = {.url = f->url, .readers = 1, .queue = 10};
     bool told = read(go[0], &byte, 1) == 1 && store_open(&o, &f->store, why) == E_BUSY && strstr(why, f->path) != NULL;
     _exit(told ? 0 : 1);
   }

@@ -102,7 +102,7 @@ static int open_with(struct fixture *f, uint32_t readers, uint32_t queue) {
   pthread_mutex_init(&script.lock, NULL);
   pthread_cond_init(&script.changed, NULL);
   f->caller = caller_new();
-  struct store_options o = {"sqlite:/folder/of/it.db", readers, queue};
+  struct store_options o = {.url = "sqlite:/folder/of/it.db", .readers = readers, .queue = queue};
   char why[256];
   return store_open(&o, &f->store, why);
 }
@@ -435,11 +435,11 @@ static void open_says_what_is_wrong_with_its_options(void **state) {
   char why[256];
   struct store *s;
   for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-    struct store_options o = {urls[i], 1, 1};
+    struct store_options o = {.url = urls[i], .readers = 1, .queue = 1};
     assert_int_equal(store_open(&o, &s, why), E_INVALID);
     assert_non_null(strstr(why, "sqlite:PATH"));
   }
-  struct store_options no_readers = {"sqlite:a", 0, 1}, no_queue = {"sqlite:a", 1, 0};
+  struct store_options no_readers = {.url = "sqlite:a", .queue = 1}, no_queue = {.url = "sqlite:a", .readers = 1};
   assert_int_equal(store_open(&no_readers, &s, why), E_INVALID);
   assert_int_equal(store_open(&no_queue, &s, why), E_INVALID);
 }
@@ -449,7 +449,7 @@ static void open_that_fails_half_way_closes_what_it_had(void **state) {
   for (int at = 1; at <= 3; at++) {
     memset(&script, 0, sizeof script);
     script.fail_open_at = at;
-    struct store_options o = {"sqlite:a", 2, 1};
+    struct store_options o = {.url = "sqlite:a", .readers = 2, .queue = 1};
     struct store *s;
     char why[256];
     assert_int_equal(store_open(&o, &s, why), E_BUSY);
@@ -465,7 +465,7 @@ static void folder_is_where_the_database_lies(void **state) {
     {"sqlite:/a/b/c.db", "/a/b"}, {"sqlite:c.db", "."}, {"sqlite:/c.db", "/"}, {"sqlite:data/c.db", "data"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     memset(&script, 0, sizeof script);
-    struct store_options o = {cases[i][0], 1, 1};
+    struct store_options o = {.url = cases[i][0], .readers = 1, .queue = 1};
     struct store *s;
     char why[256];
     assert_int_equal(store_open(&o, &s, why), 0);
