@@ -10,10 +10,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Types: STRING (bytes, max = longest), INT (min..max), BOOL (true/false, 1/0, yes/no, on/off), DURATION (min..max in ms;
- * written 250ms, 15s, 5m, 1h30m, 2h; a bare 0 is 0), SIZE (min..max in bytes; written 4096, 64KiB, 1MiB, 1GiB; KB/MB as
- * KiB/MiB). A SECRET is never printed. A value that contains REPLACE_WITH, PLACEHOLDER, CHANGE-ME, CHANGE_ME or YOUR-
- * (any case) is refused for every setting, wherever it comes from. */
+/* Types: STRING (bytes, max = longest), INT (min..max), BOOL (true/false, 1/0, yes/no, on/off), DURATION (min..max in
+ * ms; written 250ms, 15s, 5m, 1h30m, 2h; a bare 0 is 0), SIZE (min..max in bytes; written 4096, 64KiB, 1MiB, 1GiB;
+ * KB/MB as KiB/MiB). A SECRET is never printed. A value that contains REPLACE_WITH, PLACEHOLDER, CHANGE-ME, CHANGE_ME
+ * or YOUR- (any case) is refused for every setting, wherever it comes from. */
 #define SETTINGS(X)                                                                                                    \
   /*  id                 name                           type      default      min  max         secret help */         \
   X(SERVER_ADDRESS, "SERVER_ADDRESS", STRING, "0.0.0.0", 1, 255, false, "Address to listen on.")                       \
@@ -40,8 +40,10 @@
   X(MAX_CONNECTIONS_PER_USER, "MAX_CONNECTIONS_PER_USER", INT, "10", 1, 100000, false, "Connections of one user.")     \
   X(MAX_HANDSHAKES, "MAX_HANDSHAKES", INT, "1024", 1, 100000, false,                                                   \
     "Accepted connections per worker that are not yet WebSockets (HTTP requests count).")                              \
-  X(HANDSHAKE_TIMEOUT, "HANDSHAKE_TIMEOUT", DURATION, "15s", 100, 600000, false, "A request has to be complete by then.") \
-  X(HTTP_IDLE_TIMEOUT, "HTTP_IDLE_TIMEOUT", DURATION, "120s", 1000, 3600000, false, "Idle HTTP connections are closed.") \
+  X(HANDSHAKE_TIMEOUT, "HANDSHAKE_TIMEOUT", DURATION, "15s", 100, 600000, false,                                       \
+    "A request has to be complete by then.")                                                                           \
+  X(HTTP_IDLE_TIMEOUT, "HTTP_IDLE_TIMEOUT", DURATION, "120s", 1000, 3600000, false,                                    \
+    "Idle HTTP connections are closed.")                                                                               \
   X(MAX_MESSAGE_SIZE, "MAX_MESSAGE_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest message from a client.")       \
   X(MAX_BODY_SIZE, "MAX_BODY_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest HTTP request body.")                 \
   X(OUTBOX_LIMIT, "OUTBOX_LIMIT", SIZE, "1MiB", 4096, 67108864, false,                                                 \
@@ -54,7 +56,8 @@
   X(RATE_WINDOW, "RATE_WINDOW", DURATION, "1m", 1, 86400000, false, "Window of RATE_LIMIT.")                           \
   X(PUBLIC_RATE_LIMIT, "PUBLIC_RATE_LIMIT", INT, "60", 1, 1000000, false,                                              \
     "Requests per address and minute on public endpoints.")                                                            \
-  X(RATE_LIMIT_KEYS, "RATE_LIMIT_KEYS", INT, "100000", 1, 10000000, false, "Users or addresses one limiter remembers.") \
+  X(RATE_LIMIT_KEYS, "RATE_LIMIT_KEYS", INT, "100000", 1, 10000000, false,                                             \
+    "Users or addresses one limiter remembers.")                                                                       \
   X(RATE_LIMIT_CLEANUP_INTERVAL, "RATE_LIMIT_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                   \
     "Time between clean-ups of the limiters.")                                                                         \
   X(SESSION_TTL, "SESSION_TTL", DURATION, "15m", 10, 604800000, false,                                                 \
@@ -62,9 +65,10 @@
   X(SESSION_CLEANUP_INTERVAL, "SESSION_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                         \
     "Time between sweeps for idle conversations.")                                                                     \
   X(MAX_SESSIONS, "MAX_SESSIONS", INT, "100000", 1, 10000000, false, "Conversations in memory.")                       \
-  X(STORE_URL, "STORE_URL", STRING, "sqlite:chatbox.db", 1, 4096, true,                                                \
-    "Where conversations are kept: sqlite:PATH.")                                                                      \
+  X(STORE_URL, "STORE_URL", STRING, "sqlite:chatbox.db", 1, 4096, true, "Where conversations are kept: sqlite:PATH.")  \
   X(STORE_READERS, "STORE_READERS", INT, "2", 1, 64, false, "Threads that read from the store.")                       \
+  X(STORE_TIMEOUT, "STORE_TIMEOUT", DURATION, "10s", 100, 600000, false,                                               \
+    "While the database is away a message waits so long, then it has failed.")                                         \
   X(STORE_QUEUE, "STORE_QUEUE", INT, "10000", 1, 10000000, false, "Operations waiting for the store.")                 \
   X(SCRIPTS_DIR, "SCRIPTS_DIR", STRING, "", 0, 4096, false, "Folder of the Lua scripts; empty is the installed one.")  \
   X(WEB_DIR, "WEB_DIR", STRING, "", 0, 4096, false, "Folder of the pages; empty is the installed one.")                \

@@ -22,6 +22,7 @@
   X(CANCELLED, -10015, "cancelled")                                                                                    \
   X(MISSING, -10016, "required but absent")                                                                            \
   X(SCHEMA, -10017, "the database is of a newer version")                                                              \
+  X(AWAY, -10019, "the database is away")                                                                              \
   X(BUSY, -10018, "in use by another process")
 
 enum err {

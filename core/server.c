@@ -69,8 +69,9 @@ struct server {
 static void put_or_refuse(struct site *site, struct conn *c, const char *text, size_t len);
 
 static void turn_away(struct conn *c, int code, const struct mailbox *here) {
-  static const char text[] = "{\"type\":\"error\",\"sender\":\"system\",\"error\":{\"code\":\"DATABASE_ERROR\",\"message\":"
-                             "\"Database operation failed\",\"recoverable\":true}}";
+  static const char text[] =
+    "{\"type\":\"error\",\"sender\":\"system\",\"error\":{\"code\":\"DATABASE_ERROR\",\"message\":"
+    "\"Database operation failed\",\"recoverable\":true}}";
   struct message *m = message_new(text, sizeof text - 1);
   LOG(LOG_WARN, "server", "no conversation for a connection", LSTR("error", err_name(code)));
   if (m) {
@@ -153,8 +154,7 @@ static void on_text(void *ctx, struct conn *c, const char *text, size_t len) {
   if (conn_session(c)) {
     put_or_refuse(site, c, text, len);
   } else if (conn_early_put(c, text, len)) {
-    conn_close(c, CLOSE_TRY_LATER, "too many messages before the conversation was found",
-               worker_mailbox(site->worker));
+    conn_close(c, CLOSE_TRY_LATER, "too many messages before the conversation was found", worker_mailbox(site->worker));
   }
 }
 
@@ -187,8 +187,7 @@ static void on_http(void *ctx, struct http_request *http) {
   worker_call(((struct site *)ctx)->worker, run_http, r);
 }
 
-static const struct net_hooks net_hooks = {
-  .opened = on_opened, .text = on_text, .closed = on_closed, .http = on_http};
+static const struct net_hooks net_hooks = {.opened = on_opened, .text = on_text, .closed = on_closed, .http = on_http};
 
 static int site_start(struct worker *w, void *ctx, char why[512]) {
   struct site *site = ctx;
@@ -197,8 +196,8 @@ static int site_start(struct worker *w, void *ctx, char why[512]) {
   if (code) {
     return code;
   }
-  struct net_options o = {.config = server->config, .gate = server->gate, .listen_fd = site->fd, .hooks = &net_hooks,
-                          .ctx = site};
+  struct net_options o = {
+    .config = server->config, .gate = server->gate, .listen_fd = site->fd, .hooks = &net_hooks, .ctx = site};
   code = net_open(w, &o, &site->net, why);
   if (code) {
     scripts_detach(server->scripts, site->index);
@@ -508,11 +507,11 @@ static int open_limits(struct server *s, char why[512]) {
   char bad[64];
   *w = (struct vm_world){.config = c, .stopping = &s->stopping, .arg = s};
   w->script_error = config_bool(c, SETTING_DEVELOPMENT) ? script_error : NULL;
-  w->messages = ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT),
-                              (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);
+  w->messages =
+    ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT), (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);
   w->public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);
-  w->shared = s->shared = shared_new((size_t)config_int(c, SETTING_SHARED_KEYS),
-                                     (size_t)config_int(c, SETTING_SHARED_BYTES));
+  w->shared = s->shared =
+    shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
   s->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
                              worker_run_session);
   if (!w->messages || !w->public_requests || !s->shared || !s->sessions) {
@@ -529,13 +528,15 @@ static int open_parts(struct server *s, char why[512]) {
   const struct config *c = s->config;
   struct store_options store = {.url = config_string(c, SETTING_STORE_URL),
                                 .readers = (uint32_t)config_int(c, SETTING_STORE_READERS),
+                                .timeout_ms = (uint32_t)config_int(c, SETTING_STORE_TIMEOUT),
                                 .queue = (uint32_t)config_int(c, SETTING_STORE_QUEUE)};
   char path[512];
   server_control_path(c, path, sizeof path);
   int code = gate_new(c, &s->gate, why);
   code = code ? code : open_limits(s, why);
   code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
-  code = code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
+  code =
+    code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
   code = code ? code : store_open(&store, &s->store, why);
   return code ? code : control_open(&s->loop, path, on_command, s, &s->control, why);
 }
@@ -544,8 +545,8 @@ static int open_parts(struct server *s, char why[512]) {
 static int make_workers(struct server *s) {
   for (size_t i = 0; i < s->count; i++) {
     struct site *site = &s->sites[i];
-    struct worker_options o = {.index = (unsigned)i, .hooks = &worker_hooks, .ctx = site, .sessions = s->sessions,
-                               .store = s->store};
+    struct worker_options o = {
+      .index = (unsigned)i, .hooks = &worker_hooks, .ctx = site, .sessions = s->sessions, .store = s->store};
     *site = (struct site){.server = s, .index = i, .worker = worker_new(&o)};
     if (!site->worker) {
       return UV_ENOMEM;
@@ -558,8 +559,9 @@ static int start_workers(struct server *s, int *port, char why[512]) {
   int fds[WORKERS_MAX];
   const char *address = config_string(s->config, SETTING_SERVER_ADDRESS);
   int code = make_workers(s);
-  code = code ? code
-              : listen_open(address, (int)config_int(s->config, SETTING_SERVER_PORT), (unsigned)s->count, fds, port, why);
+  code = code
+           ? code
+           : listen_open(address, (int)config_int(s->config, SETTING_SERVER_PORT), (unsigned)s->count, fds, port, why);
   if (code) {
     return code;
   }

@@ -6,6 +6,7 @@
 
 #include "err.h"
 #include "lock.h"
+#include "log.h"
 #include "metrics.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <uv.h>
 
 #define BATCH_MAX 512
+#define AWAY_WAIT_MS 100 /* between two tries while the database is away */
 
 struct queue {
   struct post *first, **last; /* linked through store_op.post */
@@ -33,7 +35,8 @@ struct store {
   const struct store_backend *backend;
   char *folder;
   size_t queue_max;
-  struct lock lock; /* guards what follows, up to idle */
+  uint64_t timeout_ns; /* 0: none */
+  struct lock lock;    /* guards what follows, up to idle */
   struct queue writes, reads;
   size_t unanswered; /* submitted, reply not yet posted */
   bool refusing, closing;
@@ -133,9 +136,17 @@ static size_t op_bytes(const struct store_op *op) {
 
 _Static_assert(offsetof(struct store_op, post) == 0, "a queued post is its operation");
 
+static void monotonic_cond(pthread_cond_t *c) {
+  pthread_condattr_t attr;
+  pthread_condattr_init(&attr);
+  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* for waits that have a limit */
+  pthread_cond_init(c, &attr);
+  pthread_condattr_destroy(&attr);
+}
+
 static void queue_init(struct queue *q) {
   q->last = &q->first;
-  pthread_cond_init(&q->ready, NULL);
+  monotonic_cond(&q->ready);
 }
 
 static void queue_push(struct queue *q, struct store_op *op) {
@@ -222,12 +233,79 @@ static size_t thread_take(struct store_thread *t, struct store_op **ops, size_t 
   return n;
 }
 
+/* ---- while the database is away ---- */
+
+/* Until it is time for another try; false: the store closes, this was the last one. */
+static bool away_wait(struct store *s) {
+  struct timespec until;
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  until.tv_nsec += AWAY_WAIT_MS * 1000000L;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_sec++;
+    until.tv_nsec -= 1000000000;
+  }
+  lock_acquire(&s->lock);
+  int timed_out = 0;
+  while (!s->closing && !timed_out)
+    timed_out = pthread_cond_timedwait(&s->writes.ready, &s->lock.mutex, &until);
+  bool closing = s->closing;
+  lock_release(&s->lock);
+  return !closing;
+}
+
+/* Whether an operation among the first n gave up on this session: what came after it must not overtake it. */
+static bool session_gave_up(struct store_op *const *given_up, size_t n, const struct store_op *op) {
+  for (size_t i = 0; i < n; i++)
+    if (strcmp(given_up[i]->session.id, op->session.id) == 0)
+      return true;
+  return false;
+}
+
+/* Answers what has an outcome and what has no time left; the rest stays in ops, in order. How many stay. */
+static size_t keep_waiting(struct store *s, struct store_op **ops, size_t n, bool last_try) {
+  struct store_op *done[BATCH_MAX], *given_up[BATCH_MAX];
+  size_t done_count = 0, given_up_count = 0, kept = 0;
+  uint64_t now = uv_hrtime();
+  for (size_t i = 0; i < n; i++) {
+    bool late = last_try || (s->timeout_ns && now >= ops[i]->submitted_ns + s->timeout_ns);
+    if (ops[i]->code != E_AWAY) {
+      done[done_count++] = ops[i];
+    } else if (late || session_gave_up(given_up, given_up_count, ops[i])) {
+      ops[i]->code = E_STORE;
+      done[done_count++] = given_up[given_up_count++] = ops[i];
+    } else {
+      ops[kept++] = ops[i];
+    }
+  }
+  if (done_count > 0)
+    ops_answer(s, done, done_count);
+  return kept;
+}
+
+/* What came meanwhile joins those that wait. */
+static size_t take_more(struct store_thread *t, struct store_op **ops, size_t max) {
+  lock_acquire(&t->store->lock);
+  size_t n = queue_take(t->queue, ops, max);
+  lock_release(&t->store->lock);
+  return n;
+}
+
 static void *writer_run(void *arg) {
   struct store_thread *t = arg;
+  struct store *s = t->store;
   struct store_op *ops[BATCH_MAX];
+  bool away = false;
   for (size_t n; (n = thread_take(t, ops, BATCH_MAX)) > 0;) {
-    t->store->backend->write(t->handle, ops, n);
-    ops_answer(t->store, ops, n);
+    for (bool more = true; n > 0;) {
+      s->backend->write(t->handle, ops, n);
+      n = keep_waiting(s, ops, n, !more);
+      if ((n > 0) != away) {
+        away = !away;
+        LOG(away ? LOG_ERROR : LOG_INFO, "store", away ? "the database is away: writes wait" : "the database is back");
+      }
+      more = n == 0 || away_wait(s);
+      n += take_more(t, ops + n, n > 0 ? BATCH_MAX - n : 0);
+    }
   }
   return NULL;
 }
@@ -270,14 +348,11 @@ static struct store *store_new(const struct store_options *o, const struct store
   s->backend = backend;
   s->folder = folder_of(location);
   s->queue_max = o->queue;
+  s->timeout_ns = (uint64_t)o->timeout_ms * 1000000;
   lock_init(&s->lock);
   queue_init(&s->writes);
   queue_init(&s->reads);
-  pthread_condattr_t attr;
-  pthread_condattr_init(&attr);
-  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* for the time limit of drain */
-  pthread_cond_init(&s->idle, &attr);
-  pthread_condattr_destroy(&attr);
+  monotonic_cond(&s->idle);
   return s;
 }
 

@@ -109,7 +109,9 @@ struct store_backend {
   /* The first writer handle creates and upgrades the schema and takes the lock against other processes. */
   int (*open)(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]);
   void (*close)(void *handle);
-  /* A batch of STORE_WRITE, committed together; sets code of each. */
+  /* A batch of STORE_WRITE, committed together; sets code of each. E_AWAY: the database could not be reached, nothing
+   * of the operation is stored (or storing it again does no harm), and so for all later ones of the same session; it is
+   * tried again until timeout_ms, then it has failed (E_STORE) with the rest of its session. */
   void (*write)(void *handle, struct store_op **ops, size_t count);
   void (*read)(void *handle, struct store_op *op);
 };

@@ -23,7 +23,13 @@ static struct {
   struct store_op *order[OPS_MAX]; /* writes, as the backend got them; only to compare */
   size_t order_count;
   int handles_open, opened, fail_open_at;
+  int away;                 /* so many calls find no database; negative: all of them */
+  const char *away_session; /* NULL: of all sessions */
 } script;
+
+static bool script_away(const struct store_op *op, bool away) {
+  return away && (script.away_session == NULL || strcmp(script.away_session, op->session.id) == 0);
+}
 
 static int script_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
   assert_non_null(o);
@@ -51,9 +57,13 @@ static void script_write(void *handle, struct store_op **ops, size_t count) {
   while (script.hold_writes)
     pthread_cond_wait(&script.changed, &script.lock);
   script.batches[script.batch_count++ % BATCHES_MAX] = count;
+  bool away = script.away != 0;
+  script.away -= script.away > 0;
   for (size_t i = 0; i < count; i++) {
     script.order[script.order_count++ % OPS_MAX] = ops[i];
-    ops[i]->code = ops[i]->limit > 0 ? E_STORE : 0; /* limit means nothing to a write: the script's own sign */
+    ops[i]->code = script_away(ops[i], away) ? E_AWAY
+                   : ops[i]->limit > 0       ? E_STORE
+                                             : 0; /* limit means nothing to a write: the script's own sign */
   }
   script.writes_inside--;
   pthread_mutex_unlock(&script.lock);
@@ -97,14 +107,25 @@ struct fixture {
   struct caller *caller;
 };
 
-static int open_with(struct fixture *f, uint32_t readers, uint32_t queue) {
+static int open_within(struct fixture *f, uint32_t readers, uint32_t queue, uint32_t timeout_ms) {
   memset(&script, 0, sizeof script);
   pthread_mutex_init(&script.lock, NULL);
   pthread_cond_init(&script.changed, NULL);
   f->caller = caller_new();
-  struct store_options o = {.url = "sqlite:/folder/of/it.db", .readers = readers, .queue = queue};
+  struct store_options o = {
+    .url = "sqlite:/folder/of/it.db", .readers = readers, .queue = queue, .timeout_ms = timeout_ms};
   char why[256];
   return store_open(&o, &f->store, why);
+}
+
+static int open_with(struct fixture *f, uint32_t readers, uint32_t queue) {
+  return open_within(f, readers, queue, 0);
+}
+
+static int setup_hasty(void **state) {
+  struct fixture *f = calloc(1, sizeof *f);
+  *state = f;
+  return open_within(f, 1, 2000, 150);
 }
 
 static int setup(void **state) {
@@ -459,6 +480,78 @@ static void open_that_fails_half_way_closes_what_it_had(void **state) {
   }
 }
 
+static struct store_op *write_to(const char *session) {
+  struct store_op *op = op_of(STORE_WRITE);
+  op->has_session = true;
+  memset(op->session.id, session[0], STORE_ID_LEN);
+  op->session.user_id = strdup("alice");
+  return op;
+}
+
+static void writes_wait_while_the_database_is_away_and_keep_their_order(void **state) {
+  struct fixture *f = *state;
+  script.away = 2;
+  struct store_op *sent[5];
+  for (size_t i = 0; i < 5; i++) {
+    sent[i] = write_to(i % 2 ? "a" : "b");
+    assert_int_equal(caller_submit(f->caller, f->store, sent[i]), 0);
+  }
+  caller_wait(f->caller, 5);
+  for (size_t i = 0; i < 5; i++) {
+    assert_ptr_equal(f->caller->replies[i], sent[i]);
+    assert_int_equal(sent[i]->code, 0);
+  }
+}
+
+static void a_read_does_not_wait_for_a_database_that_is_away(void **state) {
+  struct fixture *f = *state;
+  script.away = -1;
+  assert_int_equal(caller_submit(f->caller, f->store, write_to("a")), 0);
+  assert_int_equal(caller_call(f->caller, f->store, op_of(STORE_PING))->code, 0);
+}
+
+static void a_write_that_has_waited_too_long_has_failed(void **state) {
+  struct fixture *f = *state;
+  script.away = -1;
+  assert_int_equal(caller_submit(f->caller, f->store, write_to("a")), 0);
+  caller_wait(f->caller, 1);
+  assert_int_equal(f->caller->replies[0]->code, E_STORE);
+  hold(&script.hold_writes, false);
+  pthread_mutex_lock(&script.lock);
+  script.away = 0;
+  pthread_mutex_unlock(&script.lock);
+  assert_int_equal(caller_call(f->caller, f->store, write_to("a"))->code, 0);
+}
+
+static void what_came_after_a_write_that_failed_does_not_overtake_it(void **state) {
+  struct fixture *f = *state;
+  char away[STORE_ID_LEN + 1] = {0};
+  memset(away, 'a', STORE_ID_LEN);
+  script.away_session = away;
+  script.away = -1;
+  occupy_writer(f);
+  struct store_op *first = write_to("a"), *other = write_to("b"), *second = write_to("a");
+  assert_int_equal(caller_submit(f->caller, f->store, first), 0);
+  assert_int_equal(caller_submit(f->caller, f->store, other), 0);
+  assert_int_equal(caller_submit(f->caller, f->store, second), 0);
+  second->submitted_ns = UINT64_MAX / 2; /* its own time is far from over; nobody looks before the writer is let go */
+  hold(&script.hold_writes, false);
+  caller_wait(f->caller, 4);
+  assert_int_equal(other->code, 0);
+  assert_int_equal(first->code, E_STORE);
+  assert_int_equal(second->code, E_STORE);
+}
+
+static void close_tries_once_more_and_does_not_wait(void **state) {
+  struct fixture *f = *state;
+  script.away = -1;
+  assert_int_equal(caller_submit(f->caller, f->store, write_to("a")), 0);
+  store_close(f->store);
+  f->store = NULL;
+  caller_wait(f->caller, 1);
+  assert_int_equal(f->caller->replies[0]->code, E_STORE);
+}
+
 static void folder_is_where_the_database_lies(void **state) {
   (void)state;
   const char *const cases[][2] = {
@@ -494,6 +587,11 @@ int main(void) {
     WITH(setup, close_settles_what_is_still_queued),
     WITH(setup, a_read_out_of_its_bounds_is_refused),
     WITH(setup, a_write_out_of_its_bounds_is_refused),
+    WITH(setup, writes_wait_while_the_database_is_away_and_keep_their_order),
+    WITH(setup, a_read_does_not_wait_for_a_database_that_is_away),
+    WITH(setup_hasty, a_write_that_has_waited_too_long_has_failed),
+    WITH(setup_hasty, what_came_after_a_write_that_failed_does_not_overtake_it),
+    WITH(setup, close_tries_once_more_and_does_not_wait),
     cmocka_unit_test(open_says_what_is_wrong_with_its_options),
     cmocka_unit_test(open_that_fails_half_way_closes_what_it_had),
     cmocka_unit_test(folder_is_where_the_database_lies),
