@@ -666,7 +666,7 @@ static const struct bind_function functions[] = {
    "Sends one JSON document to every member, or {to = connection}, or {except = connection}."},
   {"session:commit", l_session_commit, "", "true", false, "What was done so far takes effect now; nobody waits."},
   {"session:flush", l_session_flush, "", "table stored", true,
-   "Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last flush."},
+   "Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last flush (of very many only the last)."},
   {"session:ask", l_session_ask, "options? table", "any", true,
    "Waits for the user's next message, at most {within = duration} (5m); other messages run meanwhile."},
   {"session:offer", l_session_offer, "value any", "boolean", false, "Gives a value to the handler that asked, if one did."},

@@ -1,7 +1,7 @@
 /* In: the folder of scripts. Out: all its *.lua files, whole, with one version.
  * Why: every VM of a version loads the same bytes, whatever happens to the folder meanwhile; equal bytes are equal
- * versions. Links are followed (a mounted ConfigMap is one). Bounds: 1,000 files, 1 MiB each, 16 MiB in all, 8 folders deep.
- * Thread: immutable after reading, shared by reference. */
+ * versions. Links are followed (a mounted ConfigMap is one). Bounds: 1,000 files, 1 MiB each, 16 MiB in all, 8 folders
+ * deep. Thread: immutable after reading, shared by reference. */
 #pragma once
 #include "attr.h"
 
@@ -24,4 +24,4 @@ void bundle_unref(struct bundle *b); /* NULL is allowed */
 const struct bundle_file *bundle_find(const struct bundle *b, const char *name);
 size_t bundle_count(const struct bundle *b);
 const struct bundle_file *bundle_at(const struct bundle *b, size_t i); /* sorted by name */
-const char *bundle_version(const struct bundle *b); /* 12 hex digits */
+const char *bundle_version(const struct bundle *b);                    /* 12 hex digits */

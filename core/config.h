@@ -70,6 +70,14 @@
   X(STORE_TIMEOUT, "STORE_TIMEOUT", DURATION, "10s", 100, 600000, false,                                               \
     "While the database is away a message waits so long, then it has failed.")                                         \
   X(STORE_QUEUE, "STORE_QUEUE", INT, "10000", 1, 10000000, false, "Operations waiting for the store.")                 \
+  X(ENCRYPTION_KEY, "ENCRYPTION_KEY", STRING, "", 0, 4096, true,                                                       \
+    "Encrypts the text of messages in the store, not names and metadata: 32 bytes, or base64 or hex of 32, from "      \
+    "`openssl rand -base64 32`. Empty: they are stored as they are.")                                                  \
+  X(ENCRYPTION_PREVIOUS_KEYS, "ENCRYPTION_PREVIOUS_KEYS", STRING, "", 0, 4096, true,                                   \
+    "Comma list of at most 16 keys that still decrypt (one with a comma in it as base64 or hex); after "               \
+    "`chatbox reencrypt` they can go.")                                                                                \
+  X(ENCRYPTION_ALLOW_PLAINTEXT, "ENCRYPTION_ALLOW_PLAINTEXT", BOOL, "false", 0, 0, false,                              \
+    "Text of an old database that looks encrypted but opens with no key is shown as it is instead of being an error.") \
   X(SCRIPTS_DIR, "SCRIPTS_DIR", STRING, "", 0, 4096, false, "Folder of the Lua scripts; empty is the installed one.")  \
   X(WEB_DIR, "WEB_DIR", STRING, "", 0, 4096, false, "Folder of the pages; empty is the installed one.")                \
   X(BOT, "CHATBOX_BOT", STRING, "echo", 1, 100, false, "The bot that answers: a file of scripts/bots.")                \

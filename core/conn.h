@@ -18,8 +18,14 @@ struct session;
 
 #define CONN_REASON_MAX 64
 #define CONN_WANTED_MAX 128 /* bytes of the session id a client asks for */
-enum { CLOSE_NORMAL = 1000, CLOSE_GOING_AWAY = 1001, CLOSE_BAD_DATA = 1007, CLOSE_POLICY = 1008, CLOSE_TOO_BIG = 1009,
-       CLOSE_TRY_LATER = 1013 };
+enum {
+  CLOSE_NORMAL = 1000,
+  CLOSE_GOING_AWAY = 1001,
+  CLOSE_BAD_DATA = 1007,
+  CLOSE_POLICY = 1008,
+  CLOSE_TOO_BIG = 1009,
+  CLOSE_TRY_LATER = 1013
+};
 
 /* dirty: there is something to flush or to close; called on the home thread, once until conn_clean. */
 struct conn_options {
@@ -48,7 +54,8 @@ uint64_t conn_opened_ms(const struct conn *c);
 void *conn_site(const struct conn *c);
 void conn_set_site(struct conn *c, void *site);
 
-/* Any thread. From its home the message goes into the outbox now, else by post. here: the caller's own mailbox, or NULL. */
+/* Any thread. From its home the message goes into the outbox now, else by post. here: the caller's own mailbox, or
+ * NULL. */
 void conn_send(struct conn *c, struct message *m, const struct mailbox *here);
 void conn_close(struct conn *c, int code, const char *reason, const struct mailbox *here);
 

@@ -35,7 +35,7 @@ struct effects {
   struct session *session;
   struct conn *conn; /* whose message this answers, or NULL; reached even when it has left the session */
   /* pending fields */
-  char *texts[EFFECTS_TEXTS]; /* NULL: unchanged */
+  char *texts[EFFECTS_TEXTS];       /* NULL: unchanged */
   signed char flags[EFFECTS_FLAGS]; /* -1: unchanged */
   bool close;
   int64_t tokens;
@@ -63,8 +63,8 @@ struct effects {
 struct effects_home {
   struct mailbox *here;
   struct sessions *sessions;
-  struct store *store;                /* NULL: nothing can be stored (E_STORE) */
-  uint64_t (*now_ms)(void *arg);      /* monotonic */
+  struct store *store;           /* NULL: nothing can be stored (E_STORE) */
+  uint64_t (*now_ms)(void *arg); /* monotonic */
   void *arg;
 };
 

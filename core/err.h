@@ -23,6 +23,8 @@
   X(MISSING, -10016, "required but absent")                                                                            \
   X(SCHEMA, -10017, "the database is of a newer version")                                                              \
   X(AWAY, -10019, "the database is away")                                                                              \
+  X(CIPHER, -10020, "it cannot be decrypted")                                                                          \
+  X(KEY, -10021, "the key it was encrypted with is not set")                                                           \
   X(BUSY, -10018, "in use by another process")
 
 enum err {

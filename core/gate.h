@@ -26,8 +26,8 @@ struct gate_request {
   bool tls;
 };
 struct gate_refusal {
-  int status; /* 0: let through */
-  const char *body; /* plain text; "" when empty */
+  int status;          /* 0: let through */
+  const char *body;    /* plain text; "" when empty */
   bool version_header; /* Sec-Websocket-Version: 13 */
   bool user_limit;     /* the user's other connections are told */
 };

@@ -24,22 +24,23 @@ struct http_request {
   const char *query[HTTP_QUERY_MAX]; /* "name=value", percent-decoded */
   const char *body;
   size_t body_len;
-  const char *address;         /* the client, proxies considered */
+  const char *address; /* the client, proxies considered */
   enum http_auth auth;
-  struct identity *identity;   /* when auth is HTTP_AUTH_OK */
+  struct identity *identity; /* when auth is HTTP_AUTH_OK */
   size_t header_count;
   struct http_header headers[HTTP_HEADERS_MAX]; /* names in lower case; never authorization or cookie */
   uint64_t started_ns;
 };
 
 struct http_response {
-  int status;           /* 200..599 */
-  const char *type;     /* NULL: application/json; charset=utf-8 */
-  const char *body;     /* borrowed for the call */
+  int status;       /* 200..599 */
+  const char *type; /* NULL: application/json; charset=utf-8 */
+  const char *body; /* borrowed for the call */
   size_t body_len;
   const char *endpoint; /* route template, for the metric; NULL: "" */
   size_t header_count;
-  struct http_header headers[HTTP_HEADERS_MAX]; /* names and values without control characters, or they are left out; so are lengths and encodings */
+  struct http_header headers[HTTP_HEADERS_MAX]; /* names and values without control characters, or they are left out; so
+                                                   are lengths and encodings */
 };
 
 /* Exactly once for each request; req is gone after it. Works when the client has hung up meanwhile. (net.c) */

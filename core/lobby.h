@@ -1,16 +1,17 @@
 /* In: a user, and the conversation asked for, if any. Out: the conversation it gets.
- * Why: memory first, then the store, then a new draft; the last word is sessions_enter's, under one lock, so two devices
- * that come at the same instant get the same conversation. What is asked for is given only to its own user; anybody
- * else gets what they would have got without asking, and learns nothing.
- * Thread: a worker's. */
+ * Why: memory first, then the store, then a new draft; the last word is sessions_enter's, under one lock, so two
+ * devices that come at the same instant get the same conversation. What is asked for is given only to its own user;
+ * anybody else gets what they would have got without asking, and learns nothing. Thread: a worker's. */
 #pragma once
 #include "attr.h"
 #include "worker.h"
 
-/* s: a new reference, or NULL with a code: E_STORE, E_FULL (too many conversations), E_NOT_FOUND (lobby_load), E_STOPPING. */
+/* s: a new reference, or NULL with a code: E_STORE, E_FULL (too many conversations), E_NOT_FOUND (lobby_load),
+ * E_STOPPING. */
 typedef void lobby_done(void *arg, struct session *s, int code);
 
-/* The user's conversation `wanted` (may be ""), else the active one, else a new draft. done: once, now or later, here. */
+/* The user's conversation `wanted` (may be ""), else the active one, else a new draft. done: once, now or later, here.
+ */
 void lobby_open(struct worker *w, const char *user_id, const char *wanted, lobby_done *done, void *arg);
 /* The conversation of that id, whoever's it is. */
 void lobby_load(struct worker *w, const char *id, lobby_done *done, void *arg);

@@ -2,12 +2,14 @@
  * Why: the composition root: it reads the settings, completes them, and starts what the command needs.
  * Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong. */
 #include "bundle.h"
+#include "cipher.h"
 #include "config.h"
 #include "control.h"
 #include "docs.h"
 #include "err.h"
 #include "log.h"
 #include "server.h"
+#include "store.h"
 #include "token.h"
 #include "vm.h"
 
@@ -184,9 +186,10 @@ static long lifetime(const char *text) {
 }
 
 static bool read_wish(int argc, char **argv, struct wish *w) {
-  static const struct option options[] = {{"user", required_argument, NULL, 'u'}, {"name", required_argument, NULL, 'n'},
-                                          {"role", required_argument, NULL, 'r'}, {"ttl", required_argument, NULL, 't'},
-                                          {"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
+  static const struct option options[] = {
+    {"user", required_argument, NULL, 'u'},   {"name", required_argument, NULL, 'n'},
+    {"role", required_argument, NULL, 'r'},   {"ttl", required_argument, NULL, 't'},
+    {"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
   for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
     if (o == 'u') {
       w->user = optarg;
@@ -243,6 +246,48 @@ static int reload(int argc, char **argv) {
   return code == 0 ? EXIT_DONE : complain(*why ? why : err_text(code), EXIT_FAILED);
 }
 
+struct telling {
+  struct store_progress last;
+  uint64_t percent;
+};
+
+/* A line for each whole percent. */
+static void tell_progress(void *arg, const struct store_progress *p) {
+  struct telling *t = arg;
+  uint64_t percent = p->seen < p->total ? 100 * p->seen / p->total : 100;
+  if (percent != t->percent) {
+    printf("%3d %%  %llu of %llu messages, %llu encrypted anew\n", (int)percent, (unsigned long long)p->seen,
+           (unsigned long long)p->total, (unsigned long long)p->moved);
+    fflush(stdout);
+  }
+  *t = (struct telling){*p, percent};
+}
+
+static int reencrypt_with(const struct config *c, struct keyring *keys, char why[256]) {
+  struct store_options o = {.url = config_string(c, SETTING_STORE_URL), .keys = keys};
+  struct telling t = {.percent = UINT64_MAX};
+  int code = store_reencrypt(&o, tell_progress, &t, why);
+  if (code == 0) {
+    printf("done: %llu messages, all encrypted with the key %s\n", (unsigned long long)t.last.seen, keyring_id(keys));
+  }
+  return code;
+}
+
+static int reencrypt(int argc, char **argv) {
+  struct config *c = load_from(argc, argv);
+  if (!c) {
+    return EXIT_USAGE;
+  }
+  struct keyring *keys = NULL;
+  char why[256] = "ENCRYPTION_KEY: is not set; it is the key everything is encrypted with";
+  int code = keyring_new(config_string(c, SETTING_ENCRYPTION_KEY), config_string(c, SETTING_ENCRYPTION_PREVIOUS_KEYS),
+                         config_bool(c, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &keys, why);
+  code = code ? code : keys ? reencrypt_with(c, keys, why) : E_INVALID;
+  keyring_free(keys);
+  config_free(c);
+  return code ? complain(why, code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
+}
+
 static int docs(int argc, char **argv) {
   const char *which = argc > 1 ? argv[1] : "";
   if (strcmp(which, "settings") == 0) {
@@ -269,11 +314,15 @@ static const struct command commands[] = {
   {"run", "run [--config FILE]", run, "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts."},
   {"check", "check [--config FILE] [DIR]", check,
    "Loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving. Says file:line of what is wrong."},
-  {"config", "config [--config FILE]", config, "Prints the settings in force and where each comes from; secrets are hidden."},
+  {"config", "config [--config FILE]", config,
+   "Prints the settings in force and where each comes from; secrets are hidden."},
   {"token", "token --user ID [--name NAME] [--role ROLE]... [--ttl 1h] [--config FILE]", token,
    "Prints a token for development, signed with JWT_SECRET. Your own backend makes them in production (README)."},
   {"reload", "reload [--config FILE]", reload,
    "Asks the running server to reload its scripts and says what came of it."},
+  {"reencrypt", "reencrypt [--config FILE]", reencrypt,
+   "Encrypts every message in the store with ENCRYPTION_KEY; the server has to be stopped. Can be broken off and "
+   "resumed."},
   {"docs", "docs settings|lua|stubs|protocol", docs,
    "Prints a reference page: settings, the Lua functions, editor stubs, the protocol."},
 };

@@ -155,6 +155,19 @@ static const struct lws_protocols protocols[] = {
 /* Pings are our own: the transport's validity timers are a sorted list, O(n) per connection. */
 static const lws_retry_bo_t no_validity = {.secs_since_valid_ping = 0, .secs_since_valid_hangup = 0};
 
+/* The transport's handles close over several turns of the loop, and the loop has handles of the worker's that stay. */
+static void close_context(struct net *n) {
+  lws_context_destroy(n->context);
+  for (int i = 0; i < 1000 && ((n->closing && n->fd >= 0) || n->peers.next != &n->peers); i++) {
+    uv_run(worker_loop(n->worker), UV_RUN_NOWAIT);
+  }
+  for (int i = 0; i < 10; i++) {
+    uv_run(worker_loop(n->worker), UV_RUN_NOWAIT);
+  }
+  lws_context_destroy(n->context);
+  SSL_CTX_free(n->client_tls);
+}
+
 static int open_context(struct net *n, char why[512]) {
   const struct config *c = n->o.config;
   void *loops[1] = {worker_loop(n->worker)};
@@ -179,6 +192,9 @@ static int open_context(struct net *n, char why[512]) {
   };
   if (*cert) {
     info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+    /* The transport would make one itself, for a client that nobody is: 700 KiB of certificate authorities per worker,
+     * and of several workers' only one is ever freed. */
+    info.provided_client_ssl_ctx = n->client_tls = SSL_CTX_new(TLS_client_method());
     info.ssl_cert_filepath = cert;
     info.ssl_private_key_filepath = config_string(c, SETTING_TLS_KEY_FILE);
   }
@@ -214,6 +230,7 @@ int net_open(struct worker *w, const struct net_options *o, struct net **out, ch
   n->tick_ms = shortest / 2 < TICK_MS ? shortest / 2 : TICK_MS;
   int code = open_context(n, why);
   if (code) {
+    close_context(n);
     free(n);
     return code;
   }
@@ -273,16 +290,7 @@ void net_close(struct net *n) {
   if (n->tick) {
     worker_timer_stop(n->worker, n->tick);
   }
-  lws_context_destroy(n->context);
-  /* The transport's handles close over several turns of the loop, and the loop has handles of the worker's that stay.
-   */
-  for (int i = 0; i < 1000 && (n->fd >= 0 || n->peers.next != &n->peers); i++) {
-    uv_run(worker_loop(n->worker), UV_RUN_NOWAIT);
-  }
-  for (int i = 0; i < 10; i++) {
-    uv_run(worker_loop(n->worker), UV_RUN_NOWAIT);
-  }
-  lws_context_destroy(n->context);
+  close_context(n);
   pages_unref(n->pages);
   free(n);
 }

@@ -54,6 +54,7 @@ struct net {
   struct mailbox *here;
   struct lws_context *context;
   struct lws_vhost *vhost;
+  SSL_CTX *client_tls; /* NULL without TLS */
   uv_poll_t poll;
   bool listening, closing;
   int fd;

@@ -46,8 +46,7 @@ static const char *type_of(const char *name) {
 }
 
 static bool name_ok(const char *name) {
-  return name[0] != '.' &&
-         name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")] == 0;
+  return name[0] != '.' && name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")] == 0;
 }
 
 /* FNV-1a: tells versions of a file apart, nothing more. */

@@ -2,6 +2,7 @@
  * of everything. Start and stop go through the parts in mirrored order. */
 #include "server.h"
 
+#include "cipher.h"
 #include "control.h"
 #include "err.h"
 #include "gate.h"
@@ -49,6 +50,7 @@ struct server {
   struct mailbox *home;
   struct gate *gate;
   struct sessions *sessions;
+  struct keyring *keys;
   struct store *store;
   struct shared *shared;
   struct scripts *scripts;
@@ -524,6 +526,12 @@ static int open_limits(struct server *s, char why[512]) {
   return code;
 }
 
+static int open_keys(struct server *s, char why[512]) {
+  const struct config *c = s->config;
+  return keyring_new(config_string(c, SETTING_ENCRYPTION_KEY), config_string(c, SETTING_ENCRYPTION_PREVIOUS_KEYS),
+                     config_bool(c, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &s->keys, why);
+}
+
 static int open_parts(struct server *s, char why[512]) {
   const struct config *c = s->config;
   struct store_options store = {.url = config_string(c, SETTING_STORE_URL),
@@ -537,6 +545,8 @@ static int open_parts(struct server *s, char why[512]) {
   code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
   code =
     code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
+  code = code ? code : open_keys(s, why);
+  store.keys = s->keys;
   code = code ? code : store_open(&store, &s->store, why);
   return code ? code : control_open(&s->loop, path, on_command, s, &s->control, why);
 }
@@ -595,6 +605,9 @@ static int start(struct server *s, char why[512]) {
   uint64_t limits_ms = (uint64_t)config_int(c, SETTING_RATE_LIMIT_CLEANUP_INTERVAL);
   uv_timer_start(&s->sessions_timer, sweep_sessions, sessions_ms, sessions_ms);
   uv_timer_start(&s->limits_timer, sweep_limits, limits_ms, limits_ms);
+  if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
+    LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
+  }
   LOG(LOG_INFO, "server", "listening", LSTR("address", config_string(c, SETTING_SERVER_ADDRESS)), LINT("port", port),
       LSTR("prefix", config_string(c, SETTING_PATH_PREFIX)), LINT("workers", s->count),
       LSTR("scripts", scripts_version(s->scripts)));
@@ -618,6 +631,7 @@ static void take_down(struct server *s) {
   if (s->store) {
     store_close(s->store);
   }
+  keyring_free(s->keys);
   for (size_t i = 0; i < s->count; i++) {
     if (s->sites[i].worker) {
       worker_free(s->sites[i].worker);

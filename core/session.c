@@ -151,7 +151,7 @@ size_t session_member_count(const struct session *s) {
   return s->member_count;
 }
 
-static bool nothing_waits(const struct session *s) {
+bool session_quiet(const struct session *s) {
   return s->holds == 0 && !s->scheduled && s->waiting == 0 && !s->busy;
 }
 
@@ -172,7 +172,7 @@ int session_join(struct session *s, struct conn *c, uint64_t now_ms) {
     }
   }
   if (!code) {
-    if (s->member_count == 0 && nothing_waits(s)) {
+    if (s->member_count == 0 && session_quiet(s)) {
       s->owner = conn_home(c);
     }
     s->members[s->member_count++] = conn_ref(c);

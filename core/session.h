@@ -72,8 +72,8 @@ size_t session_member_count(const struct session *s) REQUIRES_SHARED(*s);
 /* Deep copy; 0 or UV_ENOMEM (nothing is left behind). */
 int session_record_copy(struct session_record *to, const struct session_record *from) NODISCARD;
 
-/* Members; any thread, lock inside. join: 0, UV_ENOMEM, E_DUPLICATE. When nothing of the session is waiting or parked and
- * nobody was in it, the home of the newcomer becomes its owner. */
+/* Members; any thread, lock inside. join: 0, UV_ENOMEM, E_DUPLICATE. When nothing of the session is waiting or parked
+ * and nobody was in it, the home of the newcomer becomes its owner. */
 int session_join(struct session *s, struct conn *c, uint64_t now_ms) NODISCARD;
 void session_leave(struct session *s, struct conn *c, uint64_t now_ms);
 /* All members of one instant, each with a reference; members_free lets them go. Aborts when memory is out: members that
@@ -107,16 +107,16 @@ struct item {
 struct item *item_new(enum item_kind kind, struct conn *c, const char *text, size_t len) NODISCARD;
 void item_free(struct item *i); /* lets conn go; effects must have been taken */
 
-/* Any thread. Takes the item; ITEM_TEXT counts against the bound: E_FULL, the caller keeps it. *wake: the session has to
- * be brought to its owner: by session_post, or directly when the caller is the owner. */
+/* Any thread. Takes the item; ITEM_TEXT counts against the bound: E_FULL, the caller keeps it. *wake: the session has
+ * to be brought to its owner: by session_post, or directly when the caller is the owner. */
 int session_put(struct session *s, struct item *item, struct mailbox **wake) NODISCARD;
 void session_post(struct session *s, struct mailbox *owner);
 struct session *session_of_post(struct post *post);
 
 /* ---- owner only ---- */
 
-/* The next item; ownership moves out. NULL: nothing now, the session is off the ready list. While the session is busy an
- * item may be given back with session_later: it comes again, first, when the session is idle. */
+/* The next item; ownership moves out. NULL: nothing now, the session is off the ready list. While the session is busy
+ * an item may be given back with session_later: it comes again, first, when the session is idle. */
 struct item *session_take(struct session *s) NODISCARD;
 void session_later(struct session *s, struct item *item);
 bool session_busy(const struct session *s);

@@ -45,5 +45,7 @@ struct session {
   void *asker;
 };
 
+/* Nothing of it waits, runs, is held or is on its way: it may change its owner, or be forgotten. */
+bool session_quiet(const struct session *s) REQUIRES_SHARED(*s);
 struct session *session_new(const struct session_record *record, bool stored, struct mailbox *owner, size_t inbox_limit,
                             void (*run)(struct post *)) NODISCARD;

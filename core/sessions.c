@@ -188,7 +188,7 @@ void sessions_ended(struct sessions *t, struct session *s) {
 /* Whether it may be forgotten, judged under its own lock. */
 static bool idle(struct session *s, uint64_t now_ms, uint64_t ttl_ms) {
   session_lock_read(s);
-  bool quiet = s->member_count == 0 && s->holds == 0 && !s->scheduled && s->waiting == 0 && !s->busy;
+  bool quiet = s->member_count == 0 && session_quiet(s);
   bool over = !s->stored || now_ms >= s->touched_ms + ttl_ms; /* a worker may have touched it after now_ms */
   session_unlock_read(s);
   return quiet && over;

@@ -1,7 +1,7 @@
 /* In: keys and small values from every worker's scripts. Out: the same, seen by all at once.
  * Why: VMs keep no state (there are many, and reloads replace them); what has to be known across conversations is here.
- * Any thread; one lock, held for a copy. Bounds: SHARED_KEYS keys, SHARED_BYTES bytes (keys, values, 64 each): E_FULL after
- * what has expired is gone. Time is an argument, ms of a monotonic clock. */
+ * Any thread; one lock, held for a copy. Bounds: SHARED_KEYS keys, SHARED_BYTES bytes (keys, values, 64 each): E_FULL
+ * after what has expired is gone. Time is an argument, ms of a monotonic clock. */
 #pragma once
 #include "attr.h"
 

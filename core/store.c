@@ -322,7 +322,7 @@ static void *reader_run(void *arg) {
 
 /* ---- life ---- */
 
-static const struct store_backend *backend_find(const char *url, const char **location) {
+const struct store_backend *store_backend_find(const char *url, const char **location) {
   for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
     size_t len = strlen(backends[i]->scheme);
     if (strncmp(url, backends[i]->scheme, len) == 0 && url[len] == ':' && url[len + 1] != '\0') {
@@ -380,7 +380,7 @@ static int store_start(struct store *s, const struct store_options *o, const cha
 
 int store_open(const struct store_options *o, struct store **out, char why[256]) {
   const char *location;
-  const struct store_backend *backend = backend_find(o->url, &location);
+  const struct store_backend *backend = store_backend_find(o->url, &location);
   if (backend == NULL || o->readers == 0 || o->queue == 0) {
     snprintf(why, 256,
              backend == NULL ? "not a store: expected sqlite:PATH" : "readers and queue have to be at least 1");

@@ -100,6 +100,16 @@ int store_submit(struct store *s, struct store_op *op) NODISCARD;
 int store_drain(struct store *s, uint64_t timeout_ms) NODISCARD;
 /* After drain (what is still queued is done and answered first): ends the threads, closes the database. */
 void store_close(struct store *s);
+/* How far a walk over the messages of a whole database has come. */
+struct store_progress {
+  uint64_t total, seen, moved, failed;
+};
+typedef void store_progress_fn(void *arg, const struct store_progress *p);
+/* Seals every message that is not with the newest of o->keys, which must not be NULL; of a database nothing else has
+ * open (E_BUSY). Committed batch by batch, tell after each, on this thread: what is broken off goes on when it is
+ * called again. 0; or a negative code with one line in why[]: E_CIPHER when some could not be opened and are as they
+ * were, the log names the first ones; E_UNSUPPORTED. */
+int store_reencrypt(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]) NODISCARD;
 /* Folder in which the database lies, for the control socket; borrowed. */
 const char *store_folder(const struct store *s);
 
@@ -114,5 +124,9 @@ struct store_backend {
    * tried again until timeout_ms, then it has failed (E_STORE) with the rest of its session. */
   void (*write)(void *handle, struct store_op **ops, size_t count);
   void (*read)(void *handle, struct store_op *op);
+  /* Of a writer handle with keys; see store_reencrypt. NULL: not supported. */
+  int (*reencrypt)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
 };
+/* The backend of a url, and what stands behind the scheme; NULL: there is none. */
+const struct store_backend *store_backend_find(const char *url, const char **location);
 extern const struct store_backend store_sqlite;

@@ -1,17 +1,17 @@
 /* In: batches of writes and single reads from the threads of store.c, each with a handle of its own. Out: rows of one
- * SQLite database, or codes. The only file that knows SQLite.
+ * SQLite database, or codes. The content of messages is sealed and opened here, on these threads (cipher.h).
  * Why this shape: WAL lets readers go on while the writer commits, synchronous=FULL makes a commit survive the power
  * plug, one transaction per batch shares the cost of that. A session row carries `top`, so that a message gets its seq
  * in the same transaction. What SQLite says is told apart by its codes; they and its text are logged, content never. */
-#include "store.h"
+#include "store_sqlite_impl.h"
 
+#include "cipher.h"
 #include "err.h"
 #include "log.h"
 #include "metrics.h"
 #include "store_file.h"
 
 #include <limits.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +82,7 @@ static const char *const statement_sql[] = {
 
 struct handle {
   sqlite3 *db;
+  const struct keyring *keys;
   sqlite3_stmt *statements[S_COUNT];
   int lock_fd; /* writer, else -1 */
   bool broken; /* the running transaction cannot be kept */
@@ -89,6 +90,7 @@ struct handle {
 
 /* A conversation as the running transaction sees it. */
 struct place {
+  const char *id; /* of the operation */
   sqlite3_int64 key, top;
 };
 
@@ -162,7 +164,7 @@ static int session_find(struct handle *h, const char *id, struct place *p) {
   int r = next_row(h, s);
   if (r != 1)
     return r;
-  *p = (struct place){sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1)};
+  *p = (struct place){id, sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1)};
   sqlite3_reset(s);
   return 1;
 }
@@ -194,7 +196,7 @@ static int session_insert(struct handle *h, const struct session_record *r, stru
   uint8_t responses[sizeof r->responses];
   session_bind(h->statements[S_INSERT_SESSION], r, responses);
   int code = run_or_fail(h, S_INSERT_SESSION);
-  *p = (struct place){.key = sqlite3_last_insert_rowid(h->db)};
+  p->key = sqlite3_last_insert_rowid(h->db);
   return code;
 }
 
@@ -222,9 +224,23 @@ static int message_find(struct handle *h, sqlite3_int64 session, struct message_
   return 1;
 }
 
+static int content_bind(struct handle *h, const struct place *p, const struct message_record *m) {
+  char *stored;
+  size_t len;
+  int code = cipher_seal(h->keys, p->id, (uint64_t)p->top + 1, m->content_len > 0 ? m->content : "", m->content_len,
+                         &stored, &len);
+  if (code == 0)
+    sqlite3_bind_blob64(h->statements[S_INSERT_MESSAGE], 9, stored, len, free);
+  else
+    LOG(LOG_ERROR, "store", "a message cannot be sealed", LSTR("session", p->id), LSTR("reason", err_text(code)));
+  return code ? E_STORE : 0;
+}
+
 /* Inserts first and asks after: nearly every cid is new, and the unique index is what counts anyway. */
 static int message_insert(struct handle *h, struct place *p, struct message_record *m) {
   sqlite3_stmt *s = h->statements[S_INSERT_MESSAGE];
+  if (content_bind(h, p, m) != 0)
+    return E_STORE;
   sqlite3_bind_int64(s, 1, p->key);
   sqlite3_bind_int64(s, 2, p->top + 1);
   bind_text(s, 3, m->id);
@@ -233,7 +249,6 @@ static int message_insert(struct handle *h, struct place *p, struct message_reco
   bind_text(s, 6, m->type);
   sqlite3_bind_int64(s, 7, m->at_ms);
   bind_text(s, 8, m->extra);
-  sqlite3_bind_blob64(s, 9, m->content_len > 0 ? m->content : "", m->content_len, SQLITE_STATIC);
   int code = run(h, S_INSERT_MESSAGE);
   if (code == SQLITE_OK) {
     m->seq = (uint64_t)++p->top;
@@ -266,7 +281,7 @@ static int op_write_rows(struct handle *h, struct store_op *op, struct place *p,
 }
 
 static int op_write(struct handle *h, struct store_op *op) {
-  struct place p;
+  struct place p = {.id = op->session.id};
   int found = session_find(h, op->session.id, &p);
   if (found < 0)
     return found;
@@ -351,16 +366,24 @@ static bool session_columns(sqlite3_stmt *s, struct session_record *r) {
          column_copy(s, 5, &r->assisting_admin_name, NULL);
 }
 
-static bool message_columns(sqlite3_stmt *s, struct message_record *m) {
-  *m = (struct message_record){.seq = (uint64_t)sqlite3_column_int64(s, 0), .at_ms = sqlite3_column_int64(s, 7)};
-  column_id(s, 1, m->id);
-  return column_copy(s, 2, &m->cid, NULL) && column_copy(s, 3, &m->sender, NULL) && column_copy(s, 4, &m->type, NULL) &&
-         column_copy(s, 5, &m->extra, NULL) && column_copy(s, 6, &m->content, &m->content_len);
-}
-
 static int no_memory(void) {
   LOG(LOG_ERROR, "store", "no memory for what was read");
   return E_STORE;
+}
+
+static int message_columns(struct handle *h, sqlite3_stmt *s, const char *session_id, struct message_record *m) {
+  *m = (struct message_record){.seq = (uint64_t)sqlite3_column_int64(s, 0), .at_ms = sqlite3_column_int64(s, 7)};
+  column_id(s, 1, m->id);
+  if (!column_copy(s, 2, &m->cid, NULL) || !column_copy(s, 3, &m->sender, NULL) || !column_copy(s, 4, &m->type, NULL) ||
+      !column_copy(s, 5, &m->extra, NULL))
+    return no_memory();
+  const void *stored = sqlite3_column_blob(s, 6); /* NULL when there are no bytes */
+  size_t len = (size_t)sqlite3_column_bytes(s, 6);
+  stored = stored != NULL ? stored : "";
+  int code = cipher_open(h->keys, session_id, m->seq, stored, len, &m->content, &m->content_len);
+  if (code)
+    cipher_log_failure(session_id, m->seq, stored, len, code);
+  return code ? E_STORE : 0;
 }
 
 static int read_session(struct handle *h, enum statement which, const char *argument, struct session_record *out) {
@@ -419,10 +442,9 @@ static int read_history(struct handle *h, struct store_op *op) {
   size_t bytes = 0;
   while (bytes < STORE_HISTORY_BYTES && (r = next_row(h, s)) == 1) {
     struct message_record *m = &op->messages[op->message_count++];
-    if (!message_columns(s, m)) {
-      r = no_memory();
+    r = message_columns(h, s, op->session.id, m);
+    if (r < 0)
       break;
-    }
     bytes += m->content_len;
   }
   sqlite3_reset(s);
@@ -555,7 +577,6 @@ static void sqlite_close(void *handle) {
 }
 
 static int sqlite_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
-  (void)o;
   char path[PATH_MAX]; /* "./" keeps SQLite from taking a name such as file:x or :memory: for more than a name */
   snprintf(path, sizeof path, "%s%s", location[0] == '/' ? "" : "./", location);
   struct handle *h = calloc(1, sizeof *h);
@@ -563,6 +584,7 @@ static int sqlite_open(const struct store_options *o, const char *location, bool
     snprintf(why, 256, "out of memory");
     return UV_ENOMEM;
   }
+  h->keys = o->keys;
   h->lock_fd = -1;
   int r = writer ? store_file_claim(path, &h->lock_fd, why) : 0;
   if (r == 0)
@@ -575,10 +597,16 @@ static int sqlite_open(const struct store_options *o, const char *location, bool
   return 0;
 }
 
+static int handle_reencrypt(void *handle, store_progress_fn *tell, void *arg, char why[256]) {
+  struct handle *h = handle;
+  return sqlite_reencrypt(h->db, h->keys, tell, arg, why);
+}
+
 const struct store_backend store_sqlite = {
   .scheme = "sqlite",
   .open = sqlite_open,
   .close = sqlite_close,
   .write = sqlite_write,
   .read = sqlite_read,
+  .reencrypt = handle_reencrypt,
 };

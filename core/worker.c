@@ -260,8 +260,8 @@ static void on_again(uv_idle_t *handle) {
 }
 
 static void loop_turn(struct worker *w) {
-  if (w->stopping) {
-    return; /* the hooks' world is being taken down */
+  if (!w->started || w->stopping) {
+    return; /* the hooks' world is being put up or taken down */
   }
   turn(w);
   set_alarm(w);

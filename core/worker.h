@@ -1,7 +1,8 @@
 /* In: readiness of sockets, posts of other threads, due timers. Out: calls of the hooks, one after the other.
  * Why: one thread, one loop, one of everything (transport, VM): what a worker owns needs no lock. It knows neither the
  * transport nor Lua, only the hooks that main.c fills in. The clock is read here and nowhere else.
- * Thread: the worker's own, but for worker_new/start/stop/free (main) and worker_mailbox, worker_now_ms, worker_wall_ms. */
+ * Thread: the worker's own, but for worker_new/start/stop/free (main) and worker_mailbox, worker_now_ms,
+ * worker_wall_ms. */
 #pragma once
 #include "attr.h"
 #include "effects.h"

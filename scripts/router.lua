@@ -63,10 +63,10 @@ local function stays(request, route, raw)
       return true
     end
     send_error(session, connection, code, code == "NOT_FOUND" and "Session not found: it has ended" or nil)
-  elseif chat.connection.move(session, connection, other) then
-    chat.connection.forward(session, connection, other, raw)
-  else
+  elseif not chat.connection.move(session, connection, other) then
     send_error(session, connection, "SERVICE_ERROR", "Failed to establish session connection")
+  elseif not chat.connection.forward(session, connection, other, raw) then -- too much waits there already
+    send_error(session, connection, "SERVICE_ERROR", "Server busy — please retry")
   end
   return false
 end

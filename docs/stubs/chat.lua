@@ -65,7 +65,7 @@ function session:send(text, options) end
 ---@return true
 function session:commit() end
 
---- Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last flush. Waits.
+--- Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last flush (of very many only the last). Waits.
 ---@return table stored
 function session:flush() end
 

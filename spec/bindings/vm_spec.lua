@@ -158,6 +158,9 @@ describe("a VM", function()
         waited = function() chat.timer.sleep(5) error "after" end,
         bad_tostring = function() error(setmetatable({}, { __tostring = function() error "no" end })) end,
         big = function() error(("x"):rep(100000)) end,
+        coroutines = function() local function co() return coroutine.wrap(co)() end return co() end,
+        gsubs = function() local function sub() return (("a"):gsub("a", sub)) end return sub() end,
+        overflow_twice = function() local function f() pcall(f) error "x" end f() end,
         fine = function() return "fine" end,
       }
     ]]
@@ -188,6 +191,9 @@ describe("a VM", function()
         assert.matches("stack overflow", alice:asks("stack").failed)
         assert.matches("inside", alice:asks("wrapped").failed)
         assert.same({ false }, alice:asks "in_pcall")
+        assert.matches("more than 100 coroutines inside one another", alice:asks("coroutines").failed)
+        assert.matches("string.gsub: more than 100 inside one another", alice:asks("gsubs").failed)
+        assert.matches("x", alice:asks("overflow_twice").failed)
         assert.equal(100000, #alice:asks("big").failed:match "x+$")
         assert.same({ "fine" }, alice:asks "fine")
       end

@@ -225,6 +225,14 @@ describe("the router", function()
       assert.equal(2, #world.messages[other.id])
     end)
 
+    it("and says so when too much waits there already", function()
+      local other = world:new_session("anna", { stored = true })
+      world.forward_fails = true
+      say("x", { session_id = other.id })
+      local refusal = anna:heard()[1].error
+      assert.same({ "SERVICE_ERROR", true }, { refusal.code, refusal.recoverable })
+    end)
+
     it("one that has ended is not found", function()
       local other = world:new_session("anna", { stored = true, end_ms = 5 })
       say("x", { session_id = other.id })

@@ -149,13 +149,16 @@ static int l_world_reload(lua_State *L) {
   }
   lua_pushboolean(L, w->reload_ok);
   lua_pushstring(L, w->reload_text);
+  if (!*first) {
+    return 2;
+  }
   lua_pushstring(L, first);
   return 3;
 }
 
 static int l_world_fault(lua_State *L) {
-  static const char *const names[] = {"writes fail", "reads fail", "writes wait", NULL};
-  bool *const switches[] = {&faults.fail_writes, &faults.fail_reads, &faults.hold_writes};
+  static const char *const names[] = {"writes fail", "reads fail", "writes wait", "reads wait", NULL};
+  bool *const switches[] = {&faults.fail_writes, &faults.fail_reads, &faults.hold_writes, &faults.hold_reads};
   struct world *w = check_world(L);
   faults_set(switches[luaL_checkoption(L, 2, NULL, names)], lua_toboolean(L, 3));
   world_settle(w);
@@ -185,6 +188,14 @@ static int l_world_sweep(lua_State *L) {
 static int l_world_cancel(lua_State *L) {
   struct world *w = check_world(L);
   scripts_cancel(w->scripts, 0);
+  world_settle(w);
+  return 0;
+}
+
+/* The first step of a stop: nobody waits for an answer any more. */
+static int l_world_cancel_askers(lua_State *L) {
+  struct world *w = check_world(L);
+  scripts_cancel_askers(w->scripts, 0);
   world_settle(w);
   return 0;
 }
@@ -429,13 +440,25 @@ static void metatable(lua_State *L, const char *name, const luaL_Reg *methods) {
 
 int luaopen_chatbox_spec(lua_State *L);
 int luaopen_chatbox_spec(lua_State *L) {
-  static const luaL_Reg world[] = {
-    {"connect", l_world_connect}, {"request", l_world_request},   {"advance", l_world_advance},
-    {"settle", l_world_settle},   {"reload", l_world_reload},     {"fault", l_world_fault},
-    {"sweep", l_world_sweep},     {"cancel", l_world_cancel},     {"stop_store", l_world_stop_store},
-    {"tasks", l_world_tasks},     {"version", l_world_version},   {"stopping", l_world_stopping},
-    {"memory", l_world_memory},   {"describe", l_world_describe}, {"script_error", l_world_script_error},
-    {"close", l_world_close},     {"__gc", l_world_gc},           {NULL, NULL}};
+  static const luaL_Reg world[] = {{"connect", l_world_connect},
+                                   {"request", l_world_request},
+                                   {"advance", l_world_advance},
+                                   {"settle", l_world_settle},
+                                   {"reload", l_world_reload},
+                                   {"fault", l_world_fault},
+                                   {"sweep", l_world_sweep},
+                                   {"cancel", l_world_cancel},
+                                   {"stop_store", l_world_stop_store},
+                                   {"tasks", l_world_tasks},
+                                   {"version", l_world_version},
+                                   {"stopping", l_world_stopping},
+                                   {"memory", l_world_memory},
+                                   {"describe", l_world_describe},
+                                   {"script_error", l_world_script_error},
+                                   {"cancel_askers", l_world_cancel_askers},
+                                   {"close", l_world_close},
+                                   {"__gc", l_world_gc},
+                                   {NULL, NULL}};
   static const luaL_Reg client[] = {{"says", l_client_says},
                                     {"hears", l_client_hears},
                                     {"closed", l_client_closed},

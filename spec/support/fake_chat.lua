@@ -391,6 +391,7 @@ local function chat_modules(world)
       return true
     end,
     forward = function(_, client, other, text)
+      if world.forward_fails then return nil, "it is full", "FULL" end
       local s = world.of_handle[other]
       table.insert(s.queue, { client, text })
       return true

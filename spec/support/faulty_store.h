@@ -13,7 +13,7 @@
 static struct {
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  bool fail_writes, fail_reads, hold_writes;
+  bool fail_writes, fail_reads, hold_writes, hold_reads;
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void faults_set(bool *which, bool on) {
@@ -40,6 +40,9 @@ static void faulty_write(void *handle, struct store_op **ops, size_t count) {
 
 static void faulty_read(void *handle, struct store_op *op) {
   pthread_mutex_lock(&faults.lock);
+  while (faults.hold_reads) {
+    pthread_cond_wait(&faults.changed, &faults.lock);
+  }
   bool fail = faults.fail_reads;
   pthread_mutex_unlock(&faults.lock);
   if (fail) {

@@ -10,10 +10,11 @@ for fuzzer in build/fuzz/*_fuzz; do
   name=$(basename "$fuzzer" _fuzz)
   case $only in all | "$name" | "${name}_fuzz") ;; *) continue ;; esac
   mkdir -p "build/fuzz/corpus/$name"
-  inputs=()
+  inputs=() dictionary=spec/fuzz/$name.dict
   for folder in "spec/fuzz/corpus/$name" "spec/fuzz/regression/$name"; do
     [ -d "$folder" ] && inputs+=("$folder")
   done
+  [ -f "$dictionary" ] && inputs+=("-dict=$dictionary")
   if "$fuzzer" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 \
     -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" "${inputs[@]}" >"build/fuzz/$name.log" 2>&1; then
     echo "ok - $name, $(awk '/number_of_executed_units/ { print $2 }' "build/fuzz/$name.log") inputs in $seconds s"

@@ -81,6 +81,7 @@ dialogues() { # PRESET FILE…: one after the other, so that one that hangs is n
   local preset=$1 file code=0 failed=0
   shift
   export CHATBOX_BIN=$root/build/$preset/chatbox E2E_DEADLINE_MS=30000
+  export TSAN_OPTIONS=suppressions=$root/spec/support/tsan.supp
   for file in "$@"; do
     code=0
     timeout -k 10 240 node --test --test-reporter=tap "$file" || code=$?

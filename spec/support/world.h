@@ -94,9 +94,11 @@ static void barrier_ask(struct world *w, enum store_kind kind) {
   }
 }
 
-/* All that was asked so far has been answered (writes that a spec holds back are not waited for). */
+/* All that was asked so far has been answered (what a spec holds back is not waited for). */
 static void barrier_pass(struct world *w) {
-  barrier_ask(w, STORE_PING);
+  if (!faults.hold_reads) {
+    barrier_ask(w, STORE_PING);
+  }
   if (!faults.hold_writes) {
     barrier_ask(w, STORE_WRITE);
   }
@@ -115,7 +117,7 @@ static void world_gc(struct world *w) {
   struct vm *vm = w->aggressive_gc ? scripts_vm(w->scripts, 0) : NULL;
   if (vm) {
     lua_gc(vm->L, LUA_GCSETPAUSE, 0);
-    lua_gc(vm->L, LUA_GCSETSTEPMUL, 10000);
+    lua_gc(vm->L, LUA_GCSETSTEPMUL, 400);
     lua_gc(vm->L, LUA_GCCOLLECT, 0);
   }
 }
@@ -328,7 +330,7 @@ static void note_script_error(void *arg, const char *text) {
 }
 
 /* Writes (text) or removes (NULL) a script. The path is the spec's own. */
-static int world_file(struct world *w, const char *path, const char *text, size_t len) {
+static inline int world_file(struct world *w, const char *path, const char *text, size_t len) {
   char full[512];
   int used = snprintf(full, sizeof full, "%s/scripts/%s", w->folder, path);
   if (used < 0 || (size_t)used >= sizeof full) {
@@ -402,6 +404,7 @@ static int world_open(struct world *w, char **settings, char why[512]) {
 
 static void stop_worker(struct world *w) {
   faults_set(&faults.hold_writes, false);
+  faults_set(&faults.hold_reads, false);
   for (struct client *c = w->clients; c; c = c->next) {
     client_leave(c);
   }

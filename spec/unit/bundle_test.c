@@ -125,6 +125,9 @@ static void any_change_is_another_version(void **state) {
   strcpy(seen[4], version(f));
   assert_int_equal(rename(folder_at(f, "c.lua"), folder_at(f, "b.lua")), 0); /* as it was in the beginning */
   strcpy(seen[5], version(f));
+  folder_write(f, "a.lua", "oneb\0two", 8); /* one file that reads like two */
+  assert_int_equal(unlink(folder_at(f, "b.lua")), 0);
+  assert_string_not_equal(version(f), seen[0]);
   assert_string_equal(seen[5], seen[0]);
   for (int i = 0; i < 5; i++)
     for (int k = i + 1; k < 5; k++)

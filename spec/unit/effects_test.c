@@ -545,7 +545,7 @@ static void a_full_inbox_keeps_no_effects_out(void **state) {
 static void a_mere_answer_needs_no_owner(void **state) {
   struct stage *st = *state;
   struct session *s = stage_draft(st, "ann", 0);
-  struct conn *c = stage_member(st, s, "ann", 1), *owner = stage_member(st, s, "ann", 0);
+  struct conn *owner = stage_member(st, s, "ann", 0), *c = stage_member(st, s, "ann", 1);
   struct effects *e = effects_new(s, c, WALL);
   struct outcome o;
   say_to(e, "busy", conn_id(c), 0);

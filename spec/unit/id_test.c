@@ -32,6 +32,7 @@ static void what_has_not_the_form_is_no_id(void **state) {
   assert_false(id_valid(""));
   assert_false(id_valid("0123456789abcdef0123456789abcde"));
   assert_false(id_valid("0123456789abcdef0123456789abcdef0"));
+  assert_false(id_valid("0123456789abcdef0123456789abcdefg"));
   assert_false(id_valid("0123456789ABCDEF0123456789ABCDEF"));
   assert_false(id_valid("0123456789abcdef0123456789abcdeg"));
   assert_false(id_valid("01234567-89ab-cdef-0123-456789abcdef"));

@@ -5,6 +5,8 @@
 #include "err.h"
 #include "lobby.h"
 
+#include <sqlite3.h>
+
 struct visitor {
   int times, code;
   struct session *session;
@@ -238,6 +240,25 @@ static void a_store_that_does_not_answer_is_told(void **state) {
   assert_int_equal(sessions_count(st->sessions), 1); /* and nobody got a draft instead */
 }
 
+/* Behind the store's back its table is taken away. */
+static void a_store_that_fails_is_told_and_nobody_gets_a_draft_instead(void **state) {
+  struct stage *st = *state;
+  sqlite3 *db;
+  assert_int_equal(sqlite3_open(folder_at(&st->folder, "chat.db"), &db), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(db, "ALTER TABLE sessions RENAME TO gone", NULL, NULL, NULL), SQLITE_OK);
+  assert_int_equal(sqlite3_close(db), SQLITE_OK);
+  const char *const wishes[] = {"", "ffffffffffffffffffffffffffffffff"};
+  for (int i = 0; i < 2; i++) {
+    struct visitor v;
+    opening(&v, st, 0, "ann", wishes[i]);
+    stage_settle(st);
+    assert_int_equal(v.times, 1);
+    assert_null(v.session);
+    assert_int_equal(v.code, E_STORE);
+  }
+  assert_int_equal(sessions_count(st->sessions), 0);
+}
+
 static void without_a_store_there_is_no_conversation(void **state) {
   struct stage *st = *state;
   struct worker *alone = stage_worker(st, 2, NULL);
@@ -300,6 +321,7 @@ int main(void) {
     STAGE(one_that_came_meanwhile_is_the_one),
     STAGE(a_full_table_says_so),
     STAGE(a_store_that_does_not_answer_is_told),
+    STAGE(a_store_that_fails_is_told_and_nobody_gets_a_draft_instead),
     STAGE(without_a_store_there_is_no_conversation),
     STAGE(by_id_it_is_loaded_whoevers_it_is),
     STAGE(what_is_nowhere_is_not_found_and_not_made),

@@ -2,12 +2,14 @@
  * matters the backend is called directly; everything else goes through the store and its threads. */
 #include "../support/store_caller.h"
 
+#include "cipher.h"
 #include "err.h"
 #include "metrics.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -16,6 +18,7 @@
 struct fixture {
   char folder[64], path[96], url[112];
   struct store *store;
+  struct keyring *keys;
   struct caller *caller;
 };
 
@@ -23,7 +26,7 @@ static void reopen(struct fixture *f) {
   if (f->store != NULL)
     store_close(f->store);
   f->store = NULL;
-  struct store_options o = {.url = f->url, .readers = 2, .queue = 10000};
+  struct store_options o = {.url = f->url, .readers = 2, .queue = 10000, .keys = f->keys};
   char why[256] = "";
   if (store_open(&o, &f->store, why) != 0)
     fail_msg("%s", why);
@@ -53,6 +56,7 @@ static int teardown(void **state) {
   char command[128];
   if (f->store != NULL)
     store_close(f->store);
+  keyring_free(f->keys);
   caller_free(f->caller);
   snprintf(command, sizeof command, "rm -r %s", f->folder);
   free(f);
@@ -385,6 +389,131 @@ static void ping_answers(void **state) {
   assert_int_equal(call(*state, read_of(STORE_PING, 0, NULL, 0))->code, 0);
 }
 
+/* ---- with a key ---- */
+
+#define KEY_A "the first key of 32 bytes. 1 2 3"
+#define KEY_B "the second key of 32 bytes 1 2 3"
+
+/* Closes the store and opens it with these keys. */
+static void reopen_with(struct fixture *f, const char *current, const char *previous) {
+  char why[256];
+  store_close(f->store);
+  f->store = NULL;
+  keyring_free(f->keys);
+  assert_int_equal(keyring_new(current, previous, false, &f->keys, why), 0);
+  reopen(f);
+}
+
+static int history_code(struct fixture *f, unsigned session) {
+  return call(f, read_of(STORE_HISTORY, session, NULL, 100))->code;
+}
+
+static bool file_has(struct fixture *f, const char *suffix, const char *text) {
+  char path[128];
+  snprintf(path, sizeof path, "%s%s", f->path, suffix);
+  FILE *file = fopen(path, "r");
+  assert_non_null(file);
+  char *bytes = malloc(1u << 20);
+  size_t len = fread(bytes, 1, 1u << 20, file);
+  assert_true(feof(file) && len > 0);
+  bool found = memmem(bytes, len, text, strlen(text)) != NULL;
+  free(bytes);
+  fclose(file);
+  return found;
+}
+
+static void with_a_key_no_text_is_in_the_files(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  say(f, 1, 1, NULL, "said in the open");
+  assert_true(file_has(f, "-wal", "in the open"));
+  reopen_with(f, KEY_A, "");
+  say(f, 1, 2, NULL, "said in secret");
+  assert_false(file_has(f, "", "in secret"));
+  assert_false(file_has(f, "-wal", "in secret"));
+  assert_history(f, 1, "1 said in the open, 2 said in secret");
+}
+
+static void a_key_may_change_and_old_text_is_read_with_the_one_before(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  reopen_with(f, KEY_A, "");
+  say(f, 1, 1, NULL, "old");
+  reopen_with(f, KEY_B, KEY_A);
+  say(f, 1, 2, NULL, "new");
+  assert_history(f, 1, "1 old, 2 new");
+  reopen_with(f, KEY_B, "");
+  assert_int_equal(history_code(f, 1), E_STORE);
+  assert_int_equal(say(f, 1, 3, NULL, "writing goes on")->seq, 3);
+}
+
+static void without_the_key_reading_is_an_error_for_that_conversation_only(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  make_session(f, 2);
+  say(f, 2, 2, NULL, "plain");
+  reopen_with(f, KEY_A, "");
+  say(f, 1, 1, NULL, "secret");
+  reopen_with(f, "", "");
+  assert_int_equal(history_code(f, 1), E_STORE);
+  assert_history(f, 2, "1 plain");
+  reopen_with(f, KEY_B, "");
+  assert_int_equal(history_code(f, 1), E_STORE);
+  assert_history(f, 2, "1 plain");
+}
+
+static void change_database(struct fixture *f, const char *sql) {
+  sqlite3 *db;
+  assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+  assert_true(sqlite3_total_changes(db) > 0);
+  sqlite3_close(db);
+}
+
+static void what_somebody_moved_or_changed_in_the_database_is_an_error(void **state) {
+  const char *const changes[] = {
+    "UPDATE messages SET content = (SELECT content FROM messages WHERE seq = 2) WHERE seq = 1",
+    "UPDATE messages SET session = session + 1 WHERE session = 1",
+    "UPDATE messages SET content = CAST(substr(content, 1, 30) || iif(substr(content, 31, 1) = CAST('A' AS BLOB), 'B', "
+    "'A')"
+    " || substr(content, 32) AS BLOB) WHERE seq = 1",
+  };
+  struct fixture *f = *state;
+  for (unsigned i = 0; i < sizeof changes / sizeof *changes; i++) {
+    make_session(f, 1);
+    make_session(f, 2);
+    reopen_with(f, KEY_A, "");
+    say(f, 1, 1, NULL, "one");
+    say(f, 1, 2, NULL, "two");
+    assert_history(f, 1, "1 one, 2 two");
+    change_database(f, changes[i]);
+    assert_int_equal(history_code(f, i == 1 ? 2 : 1), E_STORE);
+    change_database(f, "DELETE FROM messages");
+    change_database(f, "DELETE FROM sessions");
+  }
+}
+
+static void a_cid_is_stored_once_whatever_the_key(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  reopen_with(f, KEY_A, "");
+  say(f, 1, 1, "c", "once");
+  reopen_with(f, KEY_B, KEY_A);
+  assert_true(say(f, 1, 2, "c", "once")->duplicate);
+  assert_history(f, 1, "1 once");
+}
+
+static void a_text_that_looks_encrypted_is_a_text(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  say(f, 1, 1, NULL, "cb1:0123abcd:AAAA");
+  say(f, 1, 2, NULL, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+  const char *const said = "1 cb1:0123abcd:AAAA, 2 da39a3ee5e6b4b0d3255bfef95601890afd80709";
+  assert_history(f, 1, said);
+  reopen_with(f, KEY_A, "");
+  assert_history(f, 1, said);
+}
+
 /* ---- one batch, made by hand ---- */
 
 static void *handle_open(struct fixture *f) {
@@ -678,6 +807,12 @@ int main(void) {
     STORE(a_read_sees_every_write_that_was_answered_before_it),
     STORE(an_empty_write_answers_after_all_writes_before_it),
     STORE(ping_answers),
+    STORE(with_a_key_no_text_is_in_the_files),
+    STORE(a_key_may_change_and_old_text_is_read_with_the_one_before),
+    STORE(without_the_key_reading_is_an_error_for_that_conversation_only),
+    STORE(what_somebody_moved_or_changed_in_the_database_is_an_error),
+    STORE(a_cid_is_stored_once_whatever_the_key),
+    STORE(a_text_that_looks_encrypted_is_a_text),
     FOLDER(many_operations_are_one_commit),
     FOLDER(an_operation_that_fails_undoes_only_itself),
     FOLDER(a_full_disk_fails_the_whole_batch_and_nothing_of_it_is_there),

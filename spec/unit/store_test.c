@@ -81,7 +81,7 @@ static void script_read(void *handle, struct store_op *op) {
   pthread_mutex_unlock(&script.lock);
 }
 
-const struct store_backend store_sqlite = {"sqlite", script_open, script_close, script_write, script_read};
+const struct store_backend store_sqlite = {"sqlite", script_open, script_close, script_write, script_read, NULL};
 
 static void hold(bool *which, bool on) {
   pthread_mutex_lock(&script.lock);

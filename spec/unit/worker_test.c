@@ -576,6 +576,30 @@ static void a_start_that_fails_says_why_and_leaves_nothing(void **state) {
   scene_free(sc);
 }
 
+static int start_on_the_loop(struct worker *w, void *ctx, char why[512]) {
+  struct scene *sc = ctx;
+  (void)why;
+  uv_run(worker_loop(w), UV_RUN_NOWAIT); /* as a transport does that opens its handles */
+  return sc->turns == 0 && sc->items == 0 ? 0 : E_INVALID;
+}
+
+static void no_hook_is_called_before_the_start_is_over(void **state) {
+  (void)state;
+  struct worker_hooks eager = hooks;
+  eager.start = start_on_the_loop;
+  struct scene *sc = calloc(1, sizeof *sc);
+  sc->sessions = sessions_new(1, 10, worker_run_session);
+  struct worker_options o = {.hooks = &eager, .ctx = sc, .sessions = sc->sessions};
+  char why[512];
+  sc->worker = worker_new(&o);
+  struct session *s = session_of(sc, "ann");
+  put(sc, s, "waiting");
+  assert_int_equal(worker_start(sc->worker, why), 0);
+  stopped(sc);
+  session_unref(s);
+  scene_free(sc);
+}
+
 static void a_worker_that_was_never_started_can_be_freed(void **state) {
   (void)state;
   struct scene *sc = scene_new(false);
@@ -645,6 +669,7 @@ int main(void) {
     cmocka_unit_test(a_loop_with_items_left_does_not_sleep),
     cmocka_unit_test(a_sleeping_worker_wakes_for_its_timer),
     cmocka_unit_test(a_start_that_fails_says_why_and_leaves_nothing),
+    cmocka_unit_test(no_hook_is_called_before_the_start_is_over),
     cmocka_unit_test(a_worker_that_was_never_started_can_be_freed),
     cmocka_unit_test(a_stop_comes_after_what_was_posted_before_it),
     SCENE(by_hand_start_and_stop_call_the_same_hooks),

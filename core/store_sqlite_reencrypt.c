@@ -1,0 +1,156 @@
+/* In: an open database and a keyring. Out: every message sealed with the newest key. Why: see store_reencrypt.
+ * Each batch is read, sealed in memory and written in one transaction, so a walk that is broken off has lost nothing;
+ * the next one passes over what is done. At the end the file is written anew, because SQLite leaves what was there
+ * before in pages and gaps it does not use any more. */
+#include "store_sqlite_impl.h"
+
+#include "cipher.h"
+#include "err.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <uv.h>
+
+#define BATCH_ROWS 256
+#define BATCH_BYTES (16u << 20) /* of sealed content; one message may reach beyond it */
+#define FAILURES_LOGGED 20
+
+struct change {
+  sqlite3_int64 session, seq;
+  char *content;
+  size_t len;
+};
+
+struct walk {
+  sqlite3 *db;
+  const struct keyring *keys;
+  sqlite3_stmt *next, *update;
+  sqlite3_int64 session, seq; /* of the last message that was looked at */
+  struct store_progress progress;
+  struct change changes[BATCH_ROWS];
+  size_t count, bytes; /* of changes */
+};
+
+static int walk_failed(struct walk *w, const char *what, char why[256]) {
+  snprintf(why, 256, "%s: %.100s (SQLite code %d); what was committed is kept, start it again", what,
+           sqlite3_errmsg(w->db), sqlite3_extended_errcode(w->db));
+  return E_STORE;
+}
+
+static int walk_run(struct walk *w, const char *sql, char why[256]) {
+  return sqlite3_exec(w->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : walk_failed(w, sql, why);
+}
+
+static int walk_open(struct walk *w, char why[256]) {
+  static const char next[] = "SELECT m.session, m.seq, s.id, m.content FROM messages m CROSS JOIN sessions s"
+                             " ON s.key = m.session WHERE (m.session, m.seq) > (?1, ?2)"
+                             " ORDER BY m.session, m.seq LIMIT ?3";
+  static const char update[] = "UPDATE messages SET content = ?3 WHERE session = ?1 AND seq = ?2";
+  sqlite3_stmt *count = NULL;
+  bool ready = sqlite3_prepare_v2(w->db, next, -1, &w->next, NULL) == SQLITE_OK &&
+               sqlite3_prepare_v2(w->db, update, -1, &w->update, NULL) == SQLITE_OK &&
+               sqlite3_prepare_v2(w->db, "SELECT count(*) FROM messages", -1, &count, NULL) == SQLITE_OK &&
+               sqlite3_step(count) == SQLITE_ROW;
+  w->progress.total = ready ? (uint64_t)sqlite3_column_int64(count, 0) : 0;
+  sqlite3_finalize(count);
+  return ready ? 0 : walk_failed(w, "cannot begin", why);
+}
+
+/* 0, or UV_ENOMEM. One that cannot be opened is counted and left as it is. */
+static int message_seal(struct walk *w, const char *id, const void *stored, size_t len) {
+  struct change *c = &w->changes[w->count];
+  uint64_t seq = (uint64_t)w->seq;
+  char *content;
+  size_t content_len;
+  if (cipher_is_newest(w->keys, stored, len))
+    return 0;
+  *c = (struct change){.session = w->session, .seq = w->seq};
+  int code = cipher_open(w->keys, id, seq, stored, len, &content, &content_len);
+  if (code == 0) {
+    code = cipher_seal(w->keys, id, seq, content, content_len, &c->content, &c->len);
+    free(content);
+  }
+  if (code == 0) {
+    w->bytes += c->len;
+    w->count++;
+  } else if (code != UV_ENOMEM && w->progress.failed++ < FAILURES_LOGGED) {
+    cipher_log_failure(id, seq, stored, len, code);
+  }
+  return code == UV_ENOMEM ? code : 0;
+}
+
+/* How many messages were looked at, or a negative code. */
+static int batch_read(struct walk *w, char why[256]) {
+  sqlite3_stmt *s = w->next;
+  int rows = 0, code = 0;
+  w->count = w->bytes = 0;
+  sqlite3_bind_int64(s, 1, w->session);
+  sqlite3_bind_int64(s, 2, w->seq);
+  sqlite3_bind_int(s, 3, BATCH_ROWS);
+  while (code == 0 && w->bytes < BATCH_BYTES && sqlite3_step(s) == SQLITE_ROW) {
+    const void *stored = sqlite3_column_blob(s, 3); /* NULL when there are no bytes */
+    w->session = sqlite3_column_int64(s, 0);
+    w->seq = sqlite3_column_int64(s, 1);
+    code = message_seal(w, (const char *)sqlite3_column_text(s, 2), stored != NULL ? stored : "",
+                        (size_t)sqlite3_column_bytes(s, 3));
+    rows++;
+  }
+  w->progress.seen += (uint64_t)rows;
+  if (sqlite3_reset(s) != SQLITE_OK)
+    return walk_failed(w, "cannot read", why);
+  if (code)
+    snprintf(why, 256, "%s", err_text(code));
+  return code ? code : rows;
+}
+
+static int batch_write(struct walk *w, char why[256]) {
+  int code = w->count > 0 ? walk_run(w, "BEGIN IMMEDIATE", why) : 0;
+  for (size_t i = 0; i < w->count && code == 0; i++) {
+    struct change *c = &w->changes[i];
+    sqlite3_bind_int64(w->update, 1, c->session);
+    sqlite3_bind_int64(w->update, 2, c->seq);
+    sqlite3_bind_blob64(w->update, 3, c->content, c->len, SQLITE_STATIC);
+    sqlite3_step(w->update);
+    code = sqlite3_reset(w->update) == SQLITE_OK ? 0 : walk_failed(w, "cannot write", why);
+  }
+  if (w->count > 0 && code == 0)
+    code = walk_run(w, "COMMIT", why);
+  if (!sqlite3_get_autocommit(w->db))
+    sqlite3_exec(w->db, "ROLLBACK", NULL, NULL, NULL);
+  w->progress.moved += code == 0 ? w->count : 0;
+  return code;
+}
+
+static int walk_all(struct walk *w, store_progress_fn *tell, void *arg, char why[256]) {
+  int rows, code = 0;
+  while (code == 0 && (rows = batch_read(w, why)) != 0) {
+    code = rows < 0 ? rows : batch_write(w, why);
+    while (w->count > 0)
+      free(w->changes[--w->count].content);
+    if (code == 0)
+      tell(arg, &w->progress);
+  }
+  return code;
+}
+
+/* Into a file beside, then back: in memory, as the writer has it, would need room for all of it. The log of it goes
+ * when the database is closed. */
+static int file_renew(struct walk *w, char why[256]) {
+  int code = walk_run(w, "PRAGMA temp_store = FILE", why);
+  return code ? code : walk_run(w, "VACUUM", why);
+}
+
+int sqlite_reencrypt(sqlite3 *db, const struct keyring *keys, store_progress_fn *tell, void *arg, char why[256]) {
+  struct walk w = {.db = db, .keys = keys, .session = INT64_MIN};
+  int code = walk_open(&w, why);
+  code = code ? code : walk_all(&w, tell, arg, why);
+  sqlite3_finalize(w.next);
+  sqlite3_finalize(w.update);
+  code = code ? code : file_renew(&w, why);
+  if (code == 0 && w.progress.failed > 0) {
+    snprintf(why, 256, "%llu of %llu messages cannot be decrypted and are as they were; is one of their keys missing?",
+             (unsigned long long)w.progress.failed, (unsigned long long)w.progress.total);
+    code = E_CIPHER;
+  }
+  return code;
+}

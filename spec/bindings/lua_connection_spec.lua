@@ -1,0 +1,116 @@
+-- chat.connection: who speaks, and where a connection belongs.
+local scene = require "spec.support.scene"
+
+local GONE = { nil, "it is gone", "GONE" }
+
+describe("chat.connection", function()
+  after_each(scene.close)
+
+  it(".user says who it is, with roles", function()
+    local world = scene.case [[ return { who = function(s, c) return chat.connection.user(s, c) end } ]]
+    local alice = world:connect { user = "a1", name = "Alice", roles = { "x", "chat_admin" } }
+    assert.same({ { id = "a1", name = "Alice", roles = { "x", "chat_admin" }, admin = true } }, alice:asks "who")
+    assert.same({ { id = "bob", name = "bob", roles = {}, admin = false } }, world:connect("bob"):asks "who")
+  end)
+
+  it(".wanted gives the id the client asked for, or an empty text", function()
+    local world = scene.case [[ return { what = function(s, c) return chat.connection.wanted(s, c) end } ]]
+    assert.same({ "abc" }, world:connect({ user = "alice", wanted = "abc" }):asks "what")
+    assert.same({ "" }, world:connect("bob"):asks "what")
+  end)
+
+  it("is gone for a conversation it is no member of, and for a client that has left", function()
+    local world = scene.case [[
+      local left
+      return {
+        mine = function(s, c) left = c end,
+        user = function(s, c, id) return chat.connection.user(s, tonumber(id) or left) end,
+        move = function(s, c) return chat.connection.move(s, left, s) end,
+        forward = function(s, c) return chat.connection.forward(s, left, s, "x") end,
+      } ]]
+    local alice, desk, bob = world:connect "alice", world:connect "alice", world:connect "bob"
+    assert.same(GONE, bob:asks("user " .. alice:id()))
+    assert.equal("alice", desk:asks("user " .. alice:id())[1].id)
+    alice:sends "mine"
+    alice:leave()
+    assert.same(GONE, desk:asks "user")
+    assert.same(GONE, desk:asks "move")
+    assert.same(GONE, desk:asks "forward")
+  end)
+
+  it(".move makes it a member of the other conversation, to which its later messages go", function()
+    local world = scene.case [[ local other return {
+      connect = function(s) other = other or s end,
+      where = function(s) return s.user_id, s.members end,
+      go = function(s, c) return chat.connection.move(s, c, other) end,
+      all = function(s) s:send '"all"' end } ]]
+    local alice, bob = world:connect "alice", world:connect "bob"
+    assert.same({ "bob", 1 }, bob:asks "where")
+    assert.same({ true }, bob:asks "go")
+    assert.same({ "alice", 2 }, bob:asks "where")
+    alice:sends "all"
+    assert.same({ "all" }, bob:hears_all())
+    assert.same({ true }, bob:asks "go") -- there already
+    bob:leave()
+    assert.same({ "alice", 1 }, alice:asks "where")
+    assert.equal(1, world:sweep(0)) -- the one bob left
+  end)
+
+  it(".move of one that dies on the way leaves no ghost", function()
+    local world = scene.case [[ local other return {
+      connect = function(s) other = other or s end,
+      where = function(s) return s.members end,
+      go = function(s, c) chat.timer.sleep "1s" return chat.connection.move(s, c, other) end } ]]
+    local alice, bob = world:connect "alice", world:connect "bob"
+    bob:sends "go"
+    bob:leave()
+    world:advance "1s"
+    assert.same({ 1 }, alice:asks "where")
+  end)
+
+  it(".forward puts a text into the other conversation's inbox", function()
+    local world = scene.case([[ local other return {
+      connect = function(s) other = other or s end,
+      where = function(s) return s.user_id end,
+      slow = function(s) chat.timer.sleep "1s" end,
+      give = function(s, c, text) return chat.connection.forward(s, c, other, text) end } ]], { INBOX_LIMIT = "1" })
+    local alice, bob = world:connect "alice", world:connect "bob"
+    bob:sends "give where"
+    assert.same({ { true }, { "alice" } }, bob:hears_all())
+    assert.same({}, alice:hears_all())
+    alice:sends "slow"
+    alice:sends "where"
+    assert.same({ nil, "the queue is full", "FULL" }, bob:asks "give where")
+  end)
+
+  it(".close ends it behind what was sent, with code and reason; not when the handler fails", function()
+    local world = scene.case [[ return {
+      fail = function(s, c) chat.connection.close(s, c, 1008, "no") error "oh" end,
+      bye = function(s, c) s:send '"bye"' return chat.connection.close(s, c, 4001, "enough") end } ]]
+    local alice, desk = world:connect "alice", world:connect "alice"
+    alice:asks "fail"
+    assert.is_nil(alice:closed())
+    alice:sends "bye"
+    assert.equal("bye", alice:hears())
+    assert.same({ 4001, "enough" }, { alice:closed() })
+    assert.is_nil(desk:closed())
+  end)
+
+  it("refuses what is no connection, no code, no reason", function()
+    local function refused(body, why)
+      local values, message = scene.run(body)
+      assert.is_nil(values, body)
+      assert.matches(why, message, 1, true)
+    end
+    refused("chat.connection.user(session)", "bad argument #2 to 'user' (number expected")
+    refused("chat.connection.user(session, -1)", "a connection is expected")
+    refused("chat.connection.user(session, 0/0)", "a connection is expected")
+    refused("chat.connection.user({}, connection)", "bad argument #1 to 'user' (session expected")
+    refused("chat.connection.close(session, 0, 1000, '')", "a connection is expected")
+    refused("chat.connection.close(session, connection, 999, '')", "a WebSocket close code is 1000 to 4999")
+    refused("chat.connection.close(session, connection, 1000, ('x'):rep(65))", "the text is too long")
+    refused("chat.connection.close(session, connection, 1000, 'a\\0b')", "the text contains a NUL")
+    refused("chat.connection.move(session, connection)", "bad argument #3 to 'move' (session expected")
+    refused("chat.connection.forward(session, connection, session)", "bad argument #4 to 'forward' (string expected")
+  end)
+end)

@@ -1,0 +1,121 @@
+-- chat.store: what is stored, for scripts.
+local scene = require "spec.support.scene"
+
+local STORE = [[ return {
+  say = function(s, c, text)
+    for word in text:gmatch "%S+" do s:append { sender = "user", type = "x", content = word } end
+    s:flush()
+    return s.id
+  end,
+  close = function(s) s:close() end,
+  session = function(s, c, id) return chat.store.session(id) end,
+  sessions = function(s, c, limit) return chat.store.sessions { user_id = s.user_id, limit = tonumber(limit) } end,
+  nobody = function() return chat.store.sessions { user_id = "nobody" } end,
+  history = function(s, c, words)
+    local limit, before = words:match "(%d*) ?(%d*)"
+    local list, why, code = chat.store.history { session_id = s.id, limit = tonumber(limit), before_seq = tonumber(before) }
+    if not list then return nil, why, code end
+    local texts = {}
+    for i, m in ipairs(list) do texts[i] = m.seq .. m.content end
+    return table.concat(texts, " ")
+  end,
+  ready = function() return chat.store.ready() end,
+} ]]
+
+local FAILED = { nil, "database operation failed", "STORE" }
+local UNKNOWN = { nil, "not found", "NOT_FOUND" }
+
+describe("chat.store", function()
+  after_each(scene.close)
+
+  it(".session gives the record, or NOT_FOUND", function()
+    local world = scene.case(STORE)
+    local alice = world:connect "alice"
+    local id = alice:asks("say a b")[1]
+    assert.same({ {
+      id = id, user_id = "alice", name = "", model_id = "", assisting_admin_id = "", assisting_admin_name = "",
+      start_ms = 1772463602000, last_activity_ms = 1772463602000, end_ms = 0, total_tokens = 0, max_response_ms = 0,
+      avg_response_ms = 0, top = 2, help_requested = false, admin_assisted = false,
+    } }, world:connect("bob"):asks("session " .. id))
+    assert.same(UNKNOWN, alice:asks("session " .. ("0"):rep(32)))
+    assert.same(UNKNOWN, alice:asks "session what?")
+  end)
+
+  it(".sessions gives a user's conversations, the newest first, at most so many", function()
+    local world = scene.case(STORE)
+    local ids = {}
+    for i = 1, 3 do
+      local alice = world:connect "alice"
+      ids[i] = alice:asks("say x")[1]
+      alice:sends "close"
+      alice:leave()
+      world:advance "1s"
+    end
+    local list = world:connect("alice"):asks("sessions 2")[1]
+    assert.same({ ids[3], ids[2] }, { list[1].id, list[2].id })
+    assert.equal(2, #list)
+    assert.equal(3, #world:connect("alice"):asks("sessions")[1])
+    assert.same({ {} }, world:connect("bob"):asks "nobody")
+  end)
+
+  it(".history gives the last messages, the oldest first, page by page", function()
+    local world = scene.case(STORE)
+    local alice = world:connect "alice"
+    alice:asks "say a b c d e"
+    assert.same({ "1a 2b 3c 4d 5e" }, alice:asks "history")
+    assert.same({ "4d 5e" }, alice:asks "history 2")
+    assert.same({ "2b 3c" }, alice:asks "history 2 4")
+    assert.same({ "1a" }, alice:asks "history 2 2")
+    assert.same({ "" }, alice:asks "history 2 1")
+  end)
+
+  it(".ready says whether the store answers and the server is not stopping", function()
+    local world = scene.case(STORE)
+    local alice = world:connect "alice"
+    assert.same({ true }, alice:asks "ready")
+    world:fault("reads fail", true)
+    assert.same({ false }, alice:asks "ready")
+    world:fault("reads fail", false)
+    assert.same({ true }, alice:asks "ready")
+    world:stopping()
+    assert.same({ false }, alice:asks "ready")
+  end)
+
+  it("gives nil, a reason and STORE when the disk fails", function()
+    local world = scene.case(STORE)
+    local alice = world:connect "alice"
+    alice:asks "say a"
+    world:fault("reads fail", true)
+    assert.same(FAILED, alice:asks("session " .. ("0"):rep(32)))
+    assert.same(FAILED, alice:asks "sessions")
+    assert.same(FAILED, alice:asks "history")
+  end)
+
+  it("does not wait for a store that takes nothing any more", function()
+    local world = scene.case(STORE)
+    local alice = world:connect "alice"
+    world:stop_store()
+    assert.same({ nil, "the server is stopping", "STOPPING" }, alice:asks "sessions")
+    assert.same({ false }, alice:asks "ready")
+  end)
+
+  it("refuses wrong arguments and names the field", function()
+    local function refused(body, why)
+      local values, message = scene.run(body)
+      assert.is_nil(values, body)
+      assert.matches(why, message, 1, true)
+    end
+    refused("chat.store.session()", "bad argument #1 to 'session' (string expected")
+    refused("chat.store.session 'a\\0b'", "the text contains a NUL")
+    refused("chat.store.sessions 'alice'", "bad argument #1 to 'sessions' (table expected")
+    refused("chat.store.sessions {}", "user_id is needed")
+    refused("chat.store.sessions { user_id = 5 }", "field user_id: a string is expected, got number")
+    refused("chat.store.sessions { user_id = 'a', limit = 0 }", "field limit: a number from 1")
+    refused("chat.store.sessions { user_id = 'a', limit = 1001 }", "field limit: a number from 1")
+    refused("chat.store.sessions { user_id = 'a', limit = 0/0 }", "field limit: a number from 1")
+    refused("chat.store.sessions { user_id = 'a', limit = '5' }", "field limit: a number from 1")
+    refused("chat.store.history {}", "session_id is needed")
+    refused("chat.store.history { session_id = 'a', before_seq = -1 }", "field before_seq: a number from 0")
+    refused("chat.store.history { session_id = 'a', before_seq = {} }", "field before_seq: a number from 0")
+  end)
+end)

@@ -1,0 +1,191 @@
+-- scripts.c: a reload is all or nothing, and nobody who is in the middle of something notices.
+local scene = require "spec.support.scene"
+
+local function case(version, more)
+  return { ["case.lua"] = [[ return {
+    version = function() return "]] .. version .. [[", chat.version end,
+    slow = function(s) chat.timer.sleep "10s" return "slow ]] .. version .. [[" end,
+    ask = function(s) local heard = s:ask() return "]] .. version .. [[ heard", heard end,
+    offer = function(s, c, word) return "]] .. version .. [[ offers", s:offer { word = word, deep = { { 1 } }, no = print } end,
+    store = function(s) s:append { sender = "user", type = "x", content = "1" } s:flush() return "stored ]] .. version .. [[" end,
+    ]] .. (more or "") .. [[ } ]] }
+end
+
+local function start(settings)
+  return scene.case(case("1")["case.lua"], settings)
+end
+
+describe("a reload", function()
+  after_each(scene.close)
+
+  it("brings the new version to the next message, on the same connection", function()
+    local world = start()
+    local alice = world:connect "alice"
+    local before = alice:asks "version"
+    local ok, text = world:reload(case "2")
+    assert.is_true(ok)
+    assert.equal("version " .. world:version(), text)
+    local after = alice:asks "version"
+    assert.same({ "1", "2" }, { before[1], after[1] })
+    assert.equal(world:version(), after[2])
+    assert.not_equal(before[2], after[2])
+    assert.is_nil(alice:closed())
+  end)
+
+  it("does nothing when nothing has changed", function()
+    local world = start()
+    assert.same({ true, "nothing has changed" }, { world:reload() })
+    local version = world:version()
+    world:reload(case "2")
+    world:reload(case "1")
+    assert.equal(version, world:version())
+  end)
+
+  describe("that fails leaves the old version answering, and says file and line:", function()
+    local function fails(files, why)
+      local world = start()
+      local alice = world:connect "alice"
+      local version = world:version()
+      local ok, text = world:reload(files)
+      assert.is_false(ok)
+      assert.matches(why, text)
+      assert.equal(version, world:version())
+      assert.equal("1", alice:asks("version")[1])
+      assert.is_true((world:reload { ["init.lua"] = nil, ["case.lua"] = case("3")["case.lua"], ["extra.lua"] = false }))
+      assert.equal("3", alice:asks("version")[1])
+    end
+
+    it("a syntax error", function()
+      fails({ ["extra.lua"] = "x =\n= 1" }, "^scripts/extra.lua:2: ")
+    end)
+
+    it("an error while it loads", function()
+      fails({ ["case.lua"] = "local t\nreturn t.x", ["extra.lua"] = "" }, "^scripts/case.lua:2: ")
+    end)
+
+    it("a missing entry", function()
+      local world = start()
+      local ok, text = world:reload { ["init.lua"] = "return { message = function() end }" }
+      assert.is_false(ok)
+      assert.equal("scripts/init.lua:1: its table needs a function connect", text)
+    end)
+
+    it("no init.lua at all", function()
+      local world = start()
+      assert.is_false((world:reload { ["init.lua"] = false }))
+      assert.equal("1", world:connect("alice"):asks("version")[1])
+    end)
+  end)
+
+  it("does not disturb handlers of the old version: they finish on it", function()
+    local world = start()
+    local alice = world:connect "alice"
+    alice:sends "slow"
+    world:reload(case "2")
+    assert.equal(1, world:tasks())
+    alice:sends "version" -- waits for its turn, and is then answered by the new version
+    assert.is_nil(alice:hears())
+    world:advance "10s"
+    assert.same({ "slow 1" }, alice:hears())
+    assert.equal("2", alice:hears()[1])
+    assert.equal(0, world:tasks())
+    assert.matches("an old version has drained", table.concat(scene.log(), "\n"))
+  end)
+
+  it("gives old handlers SCRIPT_DRAIN_TIMEOUT, then cancels them and tells their users", function()
+    local world = start { SCRIPT_DRAIN_TIMEOUT = "3s" }
+    local alice = world:connect "alice"
+    alice:sends "slow"
+    world:reload(case "2")
+    scene.log()
+    world:advance "2s"
+    assert.is_nil(alice:hears())
+    world:advance "1s"
+    assert.same({ refused = "CANCELLED" }, alice:hears())
+    local log = table.concat(scene.log(), "\n")
+    assert.matches("handlers of an old version are cancelled", log)
+    assert.matches("an old version has drained", log)
+    world:advance "1h"
+    assert.is_nil(alice:hears())
+    assert.equal("2", alice:asks("version")[1])
+  end)
+
+  it("lets the new version answer a question of the old one; plain values cross over", function()
+    local world = start()
+    local alice = world:connect "alice"
+    alice:sends "ask"
+    world:reload(case "2")
+    alice:sends "offer yes"
+    assert.same({ "2 offers", true }, alice:hears())
+    assert.same({ "1 heard", { word = "yes", deep = { { 1 } } } }, alice:hears())
+    assert.equal(0, world:tasks())
+  end)
+
+  it("bounds what crosses over", function()
+    local world = start()
+    local alice = world:connect "alice"
+    alice:sends "ask"
+    world:reload(case("2", [[ wide = function(s)
+      local t = {}
+      for i = 1, 20 do t = { t, t } end
+      t.me = t
+      return s:offer(t)
+    end, ]]))
+    alice:sends "wide"
+    local heard = alice:hears_all()
+    assert.same({ true }, heard[1])
+    assert.is_table(heard[2])
+  end)
+
+  it("after a reload works as well, also while older versions still drain", function()
+    local world = start { SCRIPT_DRAIN_TIMEOUT = "1h" }
+    local alice, bob, carol = world:connect "alice", world:connect "bob", world:connect "carol"
+    alice:sends "slow"
+    assert.is_true((world:reload(case "2")))
+    bob:sends "slow"
+    assert.is_true((world:reload(case "3")))
+    carol:sends "slow"
+    assert.equal(3, world:tasks())
+    world:advance "10s"
+    assert.same({ "slow 1" }, alice:hears())
+    assert.same({ "slow 2" }, bob:hears())
+    assert.same({ "slow 3" }, carol:hears())
+  end)
+
+  it("keeps at most two old versions: the oldest gives way", function()
+    local world = start { SCRIPT_DRAIN_TIMEOUT = "1h" }
+    local clients = {}
+    for i, name in ipairs { "alice", "bob", "carol" } do
+      clients[i] = world:connect(name)
+      clients[i]:sends "slow"
+      assert.is_true((world:reload(case(tostring(i + 1)))))
+    end
+    assert.same({ refused = "CANCELLED" }, clients[1]:hears())
+    world:advance "10s"
+    assert.same({ "slow 2" }, clients[2]:hears())
+    assert.same({ "slow 3" }, clients[3]:hears())
+    for i = 5, 12 do assert.is_true((world:reload(case(tostring(i))))) end
+  end)
+
+  it("frees an old version whose last commit is still on its way only when that has come back", function()
+    local world = start { SCRIPT_DRAIN_TIMEOUT = "0" }
+    local alice = world:connect "alice"
+    scene.log()
+    world:fault("writes wait", true)
+    alice:sends "store"
+    assert.is_true((world:reload(case "2")))
+    world:advance "1s"
+    assert.not_matches("has drained", table.concat(scene.log(), "\n"))
+    world:fault("writes wait", false)
+    assert.matches("has drained", table.concat(scene.log(), "\n"))
+    assert.equal("2", alice:asks("version")[1])
+  end)
+
+  it("one at a time: a second request meanwhile is refused", function()
+    local world = start()
+    local ok, text, second = world:reload(case "2", true)
+    assert.is_true(ok)
+    assert.equal("version " .. world:version(), text)
+    assert.equal("another reload is running", second)
+  end)
+end)
