@@ -22,6 +22,7 @@ local REFUSALS = {
   FULL = { "SERVICE_ERROR", "Server busy — please retry" },
   LIMITED = { "TOO_MANY_REQUESTS" },
   STORE = { "DATABASE_ERROR" },
+  CANCELLED = { "SERVICE_ERROR", "The server was updated — please send that again" },
 }
 
 -- The server could not take a message, or could not store what its handler wanted.

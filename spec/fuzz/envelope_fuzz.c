@@ -134,6 +134,7 @@ static void say(struct dialogue *d, struct client *speaker, const char *bytes, s
   const struct fuzz_word words[] = {{"$own", d->own}, {"$other", d->other}, {"$foreign", d->foreign}, {"", NULL}};
   size_t len;
   char *text = fuzz_text(bytes, size, words, &len);
+  fuzz_utf8(text, len);
   if (d->held) {
     d->texts++;
     put_or_refuse(speaker, text, len);

@@ -7,9 +7,11 @@
  * endpoints are open to everybody who can connect. */
 #include "spec/support/fuzz_world.h"
 
+#include "frame.h"
+
 #include <jansson.h>
 
-static char *settings[] = {"JWT_SECRET=V4l1d-JWT-K3y-F0r-T3st1ng-Purp0ses-1!", "PUBLIC_RATE_LIMIT=3",
+static char *settings[] = {"JWT_SECRET=V4l1d-JWT-K3y-F0r-T3st1ng-Purp0ses-1!", "PUBLIC_RATE_LIMIT=1",
                            "METRICS_ALLOWED_NETWORKS=127.0.0.0/8", NULL};
 
 struct input {
@@ -51,7 +53,7 @@ static void add_header(struct http_request *r, char *line) {
 }
 
 static void set_user(struct http_request *r, const char *user) {
-  if (!r->identity && *user && strlen(user) <= TOKEN_USER_MAX) {
+  if (!r->identity && *user && strlen(user) <= TOKEN_USER_MAX && frame_utf8_valid(user, strlen(user))) {
     const char *roles[] = {"user", "admin"};
     r->identity = identity_new(user, user, roles, user[strlen(user) - 1] == '!' ? 2 : 1, 0);
     r->auth = HTTP_AUTH_OK;
@@ -140,15 +142,7 @@ static void converse(struct world *w, const char *user, char id[STORE_ID_LEN + 1
   world_settle(w);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static unsigned users;
-  struct world *w = fuzz_world(settings);
-  char own[STORE_ID_LEN + 1], foreign[STORE_ID_LEN + 1], user[32], stranger[32];
-  snprintf(user, sizeof user, "user-%u", users);
-  snprintf(stranger, sizeof stranger, "stranger-%u", users++);
-  const struct fuzz_word words[] = {{"$own", own}, {"$foreign", foreign}, {"$user", user}, {"", NULL}};
-  converse(w, user, own);
-  converse(w, stranger, foreign);
+static void ask(struct world *w, const uint8_t *data, size_t size, const struct fuzz_word *words) {
   size_t len;
   struct input in;
   in.at = in.text = fuzz_text((const char *)data, size < FUZZ_INPUT_MAX ? size : FUZZ_INPUT_MAX, words, &len);
@@ -160,6 +154,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   vm_http(scripts_vm(w->scripts, 0), &r->http);
   world_settle(w);
   check_answer(r);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static unsigned users;
+  struct world *w = fuzz_world(settings);
+  char own[STORE_ID_LEN + 1], foreign[STORE_ID_LEN + 1], user[32], stranger[32];
+  snprintf(user, sizeof user, "user-%u", users);
+  snprintf(stranger, sizeof stranger, "stranger-%u", users++);
+  const struct fuzz_word words[] = {{"$own", own}, {"$foreign", foreign}, {"$user", user}, {"", NULL}};
+  converse(w, user, own);
+  converse(w, stranger, foreign);
+  ask(w, data, size, words);
+  ask(w, data, size, words); /* what is limited is refused now; what was ended stays ended */
   fuzz_world_check(w);
   return 0;
 }

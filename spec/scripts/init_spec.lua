@@ -32,7 +32,7 @@ describe("init", function()
     FULL = { "SERVICE_ERROR", "Server busy — please retry" },
     STORE = { "DATABASE_ERROR", "Database operation failed" },
     LIMITED = { "TOO_MANY_REQUESTS", "Too many requests, please slow down" },
-    CANCELLED = { "SERVICE_ERROR", "An unexpected error occurred" },
+    CANCELLED = { "SERVICE_ERROR", "The server was updated — please send that again" },
   } do
     it("says what became of a message the server refused: " .. code, function()
       start {}

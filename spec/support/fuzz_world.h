@@ -106,6 +106,7 @@ static void fuzz_world_check(struct world *w) {
   sessions_sweep(w->sessions, worker_now_ms(w->worker), 0);
   worker_advance(w->worker, 60000);
   ratelimit_sweep(w->vm.messages, worker_now_ms(w->worker));
+  ratelimit_sweep(w->vm.public_requests, worker_now_ms(w->worker));
   check(metrics_value(METRIC_SCRIPT_ERRORS) == fuzz.script_errors, "a handler failed: %s", w->script_error);
   check(scripts_tasks(w->scripts, 0) == 0, "a handler still waits");
   check(sessions_count(w->sessions) == 0, "a conversation stayed in memory");
@@ -125,17 +126,15 @@ struct fuzz_word {
   const char *text;
 };
 
-static size_t utf8_copy(char *to, const char *from, size_t len) {
+/* What frame.c would not have let pass becomes a question mark. */
+static void fuzz_utf8(char *text, size_t len) {
   for (size_t i = 0, n; i < len; i += n) {
-    n = utf8_sequence(from + i, len - i);
-    if (n) {
-      memcpy(to + i, from + i, n);
-    } else {
-      to[i] = '?'; /* frame.c would not have let it pass */
+    n = utf8_sequence(text + i, len - i);
+    if (!n) {
+      text[i] = '?';
       n = 1;
     }
   }
-  return len;
 }
 
 static const char *wide(void) {
@@ -146,31 +145,28 @@ static const char *wide(void) {
   return text;
 }
 
-/* A heap block: the bytes as UTF-8, with the words (ending in one of text NULL) replaced; $wide is one of them always.
- */
-static char *fuzz_text(const char *bytes, size_t len, const struct fuzz_word *words, size_t *out_len) {
-  const struct fuzz_word all = {"$wide", wide()};
-  char *text = NULL, *clean = malloc(len + 1);
-  FILE *out = open_memstream(&text, out_len);
-  utf8_copy(clean, bytes, len);
-  bool widened = false; /* one is enough */
-  for (size_t i = 0; i < len;) {
-    const struct fuzz_word *w = words;
-    while (w->text && (len - i < strlen(w->word) || memcmp(clean + i, w->word, strlen(w->word)) != 0)) {
-      w++;
-    }
-    if (!w->text && !widened && len - i >= 5 && memcmp(clean + i, all.word, 5) == 0) {
-      w = &all;
-      widened = true;
-    }
-    if (w->text) {
-      fputs(w->text, out);
-      i += strlen(w->word);
-    } else {
-      fputc(clean[i++], out);
+static const struct fuzz_word *word_at(const char *bytes, size_t len, const struct fuzz_word *words) {
+  for (; words->text; words++) {
+    if (len >= strlen(words->word) && memcmp(bytes, words->word, strlen(words->word)) == 0) {
+      return words;
     }
   }
+  return NULL;
+}
+
+/* A heap block: the bytes with the words (the last one's text is NULL) replaced; $wide, the first time, is one more. */
+static char *fuzz_text(const char *bytes, size_t len, const struct fuzz_word *words, size_t *out_len) {
+  const struct fuzz_word more[] = {{"$wide", wide()}, {"", NULL}}, *rest = more;
+  char *text = NULL;
+  FILE *out = open_memstream(&text, out_len);
+  for (size_t i = 0; i < len;) {
+    const struct fuzz_word *w = word_at(bytes + i, len - i, words);
+    if (!w && (w = word_at(bytes + i, len - i, rest))) {
+      rest = more + 1;
+    }
+    fwrite(w ? w->text : bytes + i, 1, w ? strlen(w->text) : 1, out);
+    i += w ? strlen(w->word) : 1;
+  }
   fclose(out);
-  free(clean);
   return text;
 }
