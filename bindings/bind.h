@@ -10,7 +10,7 @@
 
 /* One row a bound function; the reference page and the editor's stubs are made from these. */
 struct bind_function {
-  const char *name;      /* "append", or "session:append" for a method */
+  const char *name; /* "append", or "session:append" for a method */
   lua_CFunction fn;
   const char *arguments; /* "record table" … as LuaCATS writes them: "name type, name? type" */
   const char *returns;   /* "string id" */
@@ -41,8 +41,8 @@ int bind_result(lua_State *L, int code);
 uint64_t bind_duration(lua_State *L, int index);
 /* A string that C may treat as terminated; raises when it holds a NUL or is longer than max. */
 const char *bind_text(lua_State *L, int index, size_t max);
-/* The field of the table at index (a positive one; metatables are not asked), or NULL when it is nil; raises when it is not
- * a string or longer than max. Borrowed from the table. */
+/* The field of the table at index (a positive one; metatables are not asked), or NULL when it is nil; raises when it is
+ * not a string or longer than max. Borrowed from the table. */
 const char *bind_field(lua_State *L, int index, const char *name, size_t max, size_t *len);
 /* The same for a number; `otherwise` when it is nil. Raises when it is none from least to most. */
 double bind_number(lua_State *L, int index, const char *name, double otherwise, double least, double most);

@@ -18,11 +18,12 @@ static void full_name(FILE *out, const struct bind_module *m, const struct bind_
 }
 
 void docs_lua(FILE *out) {
-  fputs("# What a script may call\n\nMade from the tables of the bindings by `chatbox docs lua`.\n\n"
-        "What can happen returns `nil, message, code`; misuse raises. *Waits*: the handler is parked and goes on when the\n"
-        "answer is there; what it did before takes effect first. A duration is a number of milliseconds or like `250ms`,\n"
-        "`5s`, `10m`, `1h30m`. `chat.version` is the version of the running scripts.\n",
-        out);
+  fputs(
+    "# What a script may call\n\nMade from the tables of the bindings by `chatbox docs lua`.\n\n"
+    "What can happen returns `nil, message, code`; misuse raises. *Waits*: the handler is parked and goes on when the\n"
+    "answer is there; what it did before takes effect first. A duration is a number of milliseconds or like `250ms`,\n"
+    "`5s`, `10m`, `1h30m`. `chat.version` is the version of the running scripts.\n",
+    out);
   for (const struct bind_module *const *m = bind_modules; *m; m++) {
     fprintf(out, "\n## chat.%s\n\n%s\n\n", (*m)->name, (*m)->doc);
     for (const struct bind_function *f = (*m)->functions; f->name; f++) {

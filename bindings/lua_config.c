@@ -1,5 +1,5 @@
-/* In: chat.config calls. Out: settings in force. Why: scripts are configured like the rest of the server; secrets are not
- * theirs to see. */
+/* In: chat.config calls. Out: settings in force. Why: scripts are configured like the rest of the server; secrets are
+ * not theirs to see. */
 #include "bind.h"
 
 #include "address.h"

@@ -157,7 +157,8 @@ static int l_connection_close(lua_State *L) {
 }
 
 static const struct bind_function functions[] = {
-  {"user", l_connection_user, "session, connection number", "table user", false, "Who it is: {id, name, roles, admin}."},
+  {"user", l_connection_user, "session, connection number", "table user", false,
+   "Who it is: {id, name, roles, admin}."},
   {"wanted", l_connection_wanted, "session, connection number", "string id", false,
    "The session id of the URL, or an empty text."},
   {"move", l_connection_move, "session, connection number, other session", "true", false,

@@ -1,5 +1,6 @@
-/* In: chat.session calls. Out: what one conversation is, and effects on it. Why: the handle is 8 bytes and finds nothing
- * when the conversation is gone; every look goes through bind_with_session, every change into the slice's effects. */
+/* In: chat.session calls. Out: what one conversation is, and effects on it. Why: the handle is 8 bytes and finds
+ * nothing when the conversation is gone; every look goes through bind_with_session, every change into the slice's
+ * effects. */
 #include "bind.h"
 
 #include "effects.h"
@@ -89,18 +90,41 @@ session_handle bind_check_session(lua_State *L, int index) {
 /* ---- reading ---- */
 
 enum field {
-  FIELD_ID = 1, FIELD_USER, FIELD_NAME, FIELD_MODEL, FIELD_ADMIN_ID, FIELD_ADMIN_NAME, FIELD_START, FIELD_LAST,
-  FIELD_END, FIELD_TOKENS, FIELD_TOP, FIELD_MEMBERS, FIELD_HELP, FIELD_ASSISTED, FIELD_STORED
+  FIELD_ID = 1,
+  FIELD_USER,
+  FIELD_NAME,
+  FIELD_MODEL,
+  FIELD_ADMIN_ID,
+  FIELD_ADMIN_NAME,
+  FIELD_START,
+  FIELD_LAST,
+  FIELD_END,
+  FIELD_TOKENS,
+  FIELD_TOP,
+  FIELD_MEMBERS,
+  FIELD_HELP,
+  FIELD_ASSISTED,
+  FIELD_STORED
 };
 
 static const struct {
   const char *name;
   enum field field;
-} fields[] = {{"id", FIELD_ID}, {"user_id", FIELD_USER}, {"name", FIELD_NAME}, {"model_id", FIELD_MODEL},
-              {"assisting_admin_id", FIELD_ADMIN_ID}, {"assisting_admin_name", FIELD_ADMIN_NAME},
-              {"start_ms", FIELD_START}, {"last_activity_ms", FIELD_LAST}, {"end_ms", FIELD_END},
-              {"total_tokens", FIELD_TOKENS}, {"top", FIELD_TOP}, {"members", FIELD_MEMBERS},
-              {"help_requested", FIELD_HELP}, {"admin_assisted", FIELD_ASSISTED}, {"stored", FIELD_STORED}};
+} fields[] = {{"id", FIELD_ID},
+              {"user_id", FIELD_USER},
+              {"name", FIELD_NAME},
+              {"model_id", FIELD_MODEL},
+              {"assisting_admin_id", FIELD_ADMIN_ID},
+              {"assisting_admin_name", FIELD_ADMIN_NAME},
+              {"start_ms", FIELD_START},
+              {"last_activity_ms", FIELD_LAST},
+              {"end_ms", FIELD_END},
+              {"total_tokens", FIELD_TOKENS},
+              {"top", FIELD_TOP},
+              {"members", FIELD_MEMBERS},
+              {"help_requested", FIELD_HELP},
+              {"admin_assisted", FIELD_ASSISTED},
+              {"stored", FIELD_STORED}};
 
 struct reading {
   enum field field;
@@ -169,7 +193,8 @@ static void read_field(struct session *s, void *arg) REQUIRES_SHARED(*s) {
 
 /* A slice sees its own changes before anybody else does. */
 static void overlay(struct reading *r, const struct effects *e) {
-  static const enum effects_text texts[] = {[FIELD_NAME] = EFFECTS_NAME, [FIELD_MODEL] = EFFECTS_MODEL,
+  static const enum effects_text texts[] = {[FIELD_NAME] = EFFECTS_NAME,
+                                            [FIELD_MODEL] = EFFECTS_MODEL,
                                             [FIELD_ADMIN_ID] = EFFECTS_ADMIN_ID,
                                             [FIELD_ADMIN_NAME] = EFFECTS_ADMIN_NAME};
   if (r->field >= FIELD_NAME && r->field <= FIELD_ADMIN_NAME && e->texts[texts[r->field]]) {
@@ -297,8 +322,7 @@ static struct effects *effects_here(lua_State *L, int *code) {
   return e;
 }
 
-static const char *const text_names[EFFECTS_TEXTS] = {"name", "model_id", "assisting_admin_id",
-                                                      "assisting_admin_name"};
+static const char *const text_names[EFFECTS_TEXTS] = {"name", "model_id", "assisting_admin_id", "assisting_admin_name"};
 static const char *const flag_names[EFFECTS_FLAGS] = {"help_requested", "admin_assisted"};
 
 static int name_index(const char *const *names, int count, const char *name) {
@@ -392,9 +416,13 @@ static int l_session_append(lua_State *L) {
   if (!e) {
     return bind_result(L, code);
   }
-  struct message_record m = {.sender = strdup(sender), .type = strdup(type), .content_len = content_len,
-                             .content = copy_bytes(content, content_len), .cid = cid ? strdup(cid) : NULL,
-                             .extra = extra ? strdup(extra) : NULL, .at_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker)};
+  struct message_record m = {.sender = strdup(sender),
+                             .type = strdup(type),
+                             .content_len = content_len,
+                             .content = copy_bytes(content, content_len),
+                             .cid = cid ? strdup(cid) : NULL,
+                             .extra = extra ? strdup(extra) : NULL,
+                             .at_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker)};
   id_new(m.id);
   char id[STORE_ID_LEN + 1];
   memcpy(id, m.id, sizeof id);
@@ -666,12 +694,16 @@ static const struct bind_function functions[] = {
    "Sends one JSON document to every member, or {to = connection}, or {except = connection}."},
   {"session:commit", l_session_commit, "", "true", false, "What was done so far takes effect now; nobody waits."},
   {"session:flush", l_session_flush, "", "table stored", true,
-   "Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last flush (of very many only the last)."},
+   "Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last "
+   "flush (of very many only the last)."},
   {"session:ask", l_session_ask, "options? table", "any", true,
    "Waits for the user's next message, at most {within = duration} (5m); other messages run meanwhile."},
-  {"session:offer", l_session_offer, "value any", "boolean", false, "Gives a value to the handler that asked, if one did."},
-  {"open", l_session_open, "id string", "session", true, "A conversation by id, from memory or the store. Checks no owner."},
-  {"method", l_session_method, "name string, fn function", "true", false, "Adds a method to all sessions, while loading."},
+  {"session:offer", l_session_offer, "value any", "boolean", false,
+   "Gives a value to the handler that asked, if one did."},
+  {"open", l_session_open, "id string", "session", true,
+   "A conversation by id, from memory or the store. Checks no owner."},
+  {"method", l_session_method, "name string, fn function", "true", false,
+   "Adds a method to all sessions, while loading."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_session = {"session", "One conversation.", functions};
@@ -697,17 +729,17 @@ static void push_fields(lua_State *L) {
 
 void bind_open_session(struct vm *vm) {
   lua_State *L = vm->L;
-  luaL_newmetatable(L, METATABLE);  // [meta]
+  luaL_newmetatable(L, METATABLE); // [meta]
   lua_pushvalue(L, -1);
   vm->metatable_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  push_methods(vm, L);              // [meta, methods]
+  push_methods(vm, L); // [meta, methods]
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, METHODS);
-  lua_pushlightuserdata(L, vm);     // [meta, methods, vm]
-  lua_insert(L, -2);                // [meta, vm, methods]
-  push_fields(L);                   // [meta, vm, methods, fields]
+  lua_pushlightuserdata(L, vm); // [meta, methods, vm]
+  lua_insert(L, -2);            // [meta, vm, methods]
+  push_fields(L);               // [meta, vm, methods, fields]
   lua_pushcclosure(L, l_session_index, 3);
-  lua_setfield(L, -2, "__index");   // [meta]
+  lua_setfield(L, -2, "__index"); // [meta]
   bind_push_function(vm, L, l_session_eq);
   lua_setfield(L, -2, "__eq");
   bind_push_function(vm, L, l_session_tostring);

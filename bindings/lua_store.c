@@ -1,5 +1,5 @@
-/* In: chat.store calls. Out: what is stored, as tables. Why: every call waits in Lua and nowhere else: the operation goes
- * to the store's threads, its answer comes back through the worker's mailbox and resumes the handler. */
+/* In: chat.store calls. Out: what is stored, as tables. Why: every call waits in Lua and nowhere else: the operation
+ * goes to the store's threads, its answer comes back through the worker's mailbox and resumes the handler. */
 #include "bind.h"
 
 #include "err.h"

@@ -139,7 +139,8 @@ static const struct bind_function functions[] = {
   {"now", l_timer_now, "", "number ms", false, "Milliseconds since 1970."},
   {"iso", l_timer_iso, "ms number", "string", false, "RFC 3339 with milliseconds, in UTC."},
   {"parse_iso", l_timer_parse_iso, "text string", "number? ms", false, "Of an RFC 3339 time; nil when it is none."},
-  {"duration", l_timer_duration, "duration string|number", "number ms", false, "Of 250ms, 5s, 10m, 1h30m, or a number."},
+  {"duration", l_timer_duration, "duration string|number", "number ms", false,
+   "Of 250ms, 5s, 10m, 1h30m, or a number."},
   {"sleep", l_timer_sleep, "duration string|number", "true", true, "Waits so long."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };

@@ -19,7 +19,8 @@ void scripts_free(struct scripts *s);
 const char *scripts_version(const struct scripts *s);
 
 /* done: once, on the main thread; ok also when nothing had changed. text is one line. cause: for the log. */
-void scripts_reload(struct scripts *s, const char *cause, void (*done)(void *arg, bool ok, const char *text), void *arg);
+void scripts_reload(struct scripts *s, const char *cause, void (*done)(void *arg, bool ok, const char *text),
+                    void *arg);
 
 /* ---- on worker `index` ---- */
 

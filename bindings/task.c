@@ -281,8 +281,13 @@ static void task_end(struct task *t, bool reusable) {
   }
   conn_unref(t->conn);
   free(t->text);
-  struct task fresh = {.vm = vm, .co = t->co, .co_ref = t->co_ref, .generation = t->generation + 1,
-                       .counts = t->counts, .count_room = t->count_room, .stored = t->stored,
+  struct task fresh = {.vm = vm,
+                       .co = t->co,
+                       .co_ref = t->co_ref,
+                       .generation = t->generation + 1,
+                       .counts = t->counts,
+                       .count_room = t->count_room,
+                       .stored = t->stored,
                        .stored_room = t->stored_room};
   *t = fresh;
   t->next = vm->free;

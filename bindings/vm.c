@@ -13,8 +13,8 @@
 #include <string.h>
 #include <uv.h>
 
-/* A collection begins when memory is at four times of what the last one left: the scripts themselves are most of that, and
- * marking them again and again was a tenth of the work of a message. */
+/* A collection begins when memory is at four times of what the last one left: the scripts themselves are most of that,
+ * and marking them again and again was a tenth of the work of a message. */
 #define GC_PAUSE 400
 
 int luaopen_cjson_safe(lua_State *L); /* of lua-cjson, whose header wants another Lua's path */
@@ -353,7 +353,8 @@ static void push_pairs(lua_State *L, const struct http_request *req) {
 }
 
 void vm_http(struct vm *vm, struct http_request *req) {
-  static const char *const auth[] = {[HTTP_AUTH_MISSING] = "missing", [HTTP_AUTH_INVALID] = "invalid", [HTTP_AUTH_OK] = "ok"};
+  static const char *const auth[] = {
+    [HTTP_AUTH_MISSING] = "missing", [HTTP_AUTH_INVALID] = "invalid", [HTTP_AUTH_OK] = "ok"};
   struct task *t = task_new(vm, TASK_HTTP, NULL, NULL);
   if (!t) {
     struct http_response res = {.status = 503, .body = "{}", .body_len = 2};

@@ -32,8 +32,8 @@ struct vm_world {
 
 /* Loads every script of the bundle and checks that init.lua gives what the server needs. 0; E_SCRIPT with
  * "scripts/bots/echo.lua:3: …" in why[]; UV_ENOMEM. References the bundle. */
-int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle, struct vm **out, char why[512])
-  NODISCARD;
+int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle, struct vm **out,
+           char why[512]) NODISCARD;
 /* Only when vm_idle. */
 void vm_free(struct vm *vm);
 

@@ -29,7 +29,7 @@ struct task {
   bool has_turn;  /* a queued handler: while it waits, the session is busy */
   bool turn_held; /* … and session_set_busy(true) has been said */
   bool parked, in_begin, asking;
-  int completed;  /* results on co when the wait ended inside its own begin; -1: not yet */
+  int completed; /* results on co when the wait ended inside its own begin; -1: not yet */
   const char *waits_for;
   /* the slice */
   struct effects *effects; /* of each session touched, linked by next */
@@ -37,7 +37,7 @@ struct task {
     char *name, *labels; /* name NULL: a core metric */
     int metric;
     double n;
-  } *counts;
+  } * counts;
   size_t count_used, count_room;
   /* what it waits for */
   void (*begin)(struct task *t); /* called once the slice has taken effect */
@@ -55,7 +55,7 @@ struct task {
     char *cid;
     uint64_t seq;
     bool duplicate;
-  } *stored;
+  } * stored;
   size_t stored_used, stored_room;
 };
 
@@ -82,7 +82,7 @@ struct vm {
   struct task *free;
   struct task flight; /* list head: tasks that are parked */
   size_t parked, max_parked;
-  size_t outstanding; /* completions on their way that know this VM */
+  size_t outstanding;     /* completions on their way that know this VM */
   struct task *to_resume; /* an asker that was offered something, resumed when the offering task has ended */
   int message_ref, connect_ref, http_ref, failed_ref, refused_ref, describe_ref;
   int require_ref;
@@ -97,8 +97,8 @@ struct task *task_new(struct vm *vm, enum task_kind kind, struct session *s, str
 void task_run(struct task *t, int arguments);
 /* The wait of t is over: the results lie on t->co. */
 void task_resume(struct task *t, int results);
-/* What a completion from elsewhere carries, so that it finds its task only while that still waits. Redeemed exactly once;
- * NULL: it waits no longer. The VM lives until then. Dies when memory is out. */
+/* What a completion from elsewhere carries, so that it finds its task only while that still waits. Redeemed exactly
+ * once; NULL: it waits no longer. The VM lives until then. Dies when memory is out. */
 struct task_ticket;
 struct task_ticket *task_ticket(struct task *t);
 struct task *task_redeem(struct task_ticket *ticket);

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +96,7 @@ static uint64_t bucket_newest_ms(const struct bucket *b) {
 }
 
 static bool bucket_grow(struct bucket *b, uint32_t limit) {
+  assert(b->room > 0);
   uint32_t room = b->room > limit / 2 ? limit : b->room * 2;
   uint64_t *events = malloc(room * sizeof *events);
   if (events == NULL)
@@ -110,6 +112,7 @@ static bool bucket_grow(struct bucket *b, uint32_t limit) {
 }
 
 static int bucket_take(struct bucket *b, const struct ratelimit *r, const struct attempt *a, uint64_t now_ms) {
+  assert(r->limit > 0);
   while (b->count > 0 && b->events[b->first] + r->window_ms <= now_ms) {
     b->first = (b->first + 1) % b->room;
     b->count--;

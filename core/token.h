@@ -42,8 +42,8 @@ struct token_options {
 int token_verifier_new(const struct token_options *o, struct token_verifier **out, char why[256]) NODISCARD;
 void token_verifier_free(struct token_verifier *v);
 /* 0 and *out (one reference); E_EXPIRED, E_INVALID, E_TOO_BIG, UV_ENOMEM. now_s: seconds since 1970. No leeway. */
-int token_verify(const struct token_verifier *v, const char *token, size_t len, int64_t now_s, struct identity **out)
-  NODISCARD;
+int token_verify(const struct token_verifier *v, const char *token, size_t len, int64_t now_s,
+                 struct identity **out) NODISCARD;
 
 /* 0 when the secret may be used; E_INVALID and why. */
 int token_secret_check(const char *secret, char why[256]) NODISCARD;
