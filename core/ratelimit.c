@@ -7,9 +7,9 @@
 #include "hash.h"
 #include "lock.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 

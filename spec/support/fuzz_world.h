@@ -127,7 +127,7 @@ struct fuzz_word {
 };
 
 /* What frame.c would not have let pass becomes a question mark. */
-static void fuzz_utf8(char *text, size_t len) {
+static inline void fuzz_utf8(char *text, size_t len) {
   for (size_t i = 0, n; i < len; i += n) {
     n = utf8_sequence(text + i, len - i);
     if (!n) {
