@@ -109,6 +109,7 @@ static int l_metrics_add(lua_State *L) {
   char *name_copy = strdup(name), *labels_copy = labels && *labels ? strdup(labels) : NULL;
   if (!name_copy || (labels && *labels && !labels_copy)) {
     free(name_copy);
+    free(labels_copy);
     return bind_result(L, UV_ENOMEM);
   }
   return bind_result(L, defer(t, name_copy, labels_copy, 0, n));

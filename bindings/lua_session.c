@@ -446,7 +446,9 @@ static void send_options(lua_State *L, uint64_t *to, uint64_t *except) {
     uint64_t *which = strcmp(name, "to") == 0 ? to : strcmp(name, "except") == 0 ? except : NULL;
     if (!which) {
       luaL_error(L, "session:send: there is no option %s", name);
-    } else if (lua_type(L, -1) != LUA_TNUMBER) {
+      return;
+    }
+    if (lua_type(L, -1) != LUA_TNUMBER) {
       luaL_error(L, "session:send: %s is a connection", name);
     }
     *which = bind_check_connection(L, lua_gettop(L));

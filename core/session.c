@@ -128,6 +128,7 @@ void session_add_response(struct session *s, uint32_t ms) {
     r->response_count--;
   }
   r->responses[r->response_count++] = ms;
+  assert(r->response_count > 0 && r->response_count <= most);
   uint64_t sum = 0;
   r->max_response_ms = 0;
   for (uint32_t i = 0; i < r->response_count; i++) {
