@@ -15,7 +15,7 @@
 
 static const char *text_copy(char **at, const char *text) {
   char *copy = *at;
-  *at = stpcpy(copy, text) + 1; /* NOLINT(clang-analyzer-core.CallAndMessage): roles[i] is the caller's, i < count */
+  *at = stpcpy(copy, text) + 1;
   return copy;
 }
 
@@ -23,7 +23,8 @@ struct identity *identity_new(const char *user_id, const char *name, const char 
                               int64_t expires_s) {
   size_t size = sizeof(struct identity) + role_count * sizeof *roles + strlen(user_id) + 1 + strlen(name) + 1;
   for (size_t i = 0; i < role_count; i++)
-    size += strlen(roles[i]) + 1;
+    size +=
+      strlen(roles[i]) + 1; /* NOLINT(clang-analyzer-core.CallAndMessage): the caller has set role_count of them */
   struct identity *identity = malloc(size);
   if (!identity)
     return NULL;
