@@ -13,10 +13,6 @@
 #include <string.h>
 #include <uv.h>
 
-/* A collection begins when memory is at four times of what the last one left: the scripts themselves are most of that,
- * and marking them again and again was a tenth of the work of a message. */
-#define GC_PAUSE 400
-
 int luaopen_cjson_safe(lua_State *L); /* of lua-cjson, whose header wants another Lua's path */
 
 /* ---- the world of a script ---- */
@@ -168,7 +164,6 @@ int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle
     snprintf(why, 512, "out of memory");
     return UV_ENOMEM;
   }
-  lua_gc(L, LUA_GCSETPAUSE, GC_PAUSE);
   vm->L = L;
   vm->worker = w;
   vm->world = world;
