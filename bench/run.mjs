@@ -7,11 +7,17 @@ import { availableParallelism } from 'node:os';
 import { workspace } from './servers.mjs';
 import { ratio, table, TARGETS } from './table.mjs';
 
+const WHAT = ['one', 'sixteen', 'fixed', 'stored', 'acked', 'idle'];
+const STORES = ['stored', 'acked']; // what the peers do not do
+
 const help = `Usage: bench/run [options] [WHAT…]
-WHAT is any of: one sixteen fixed idle; all of them when none is named.
+WHAT is any of: one sixteen fixed stored acked idle; all of them when none is named.
   one      200 connections, 1 message in flight each      messages per second
   sixteen  200 connections, 16 messages in flight each    messages per second
   fixed    200 connections, 20,000 messages per second    processor time per message, 99th percentile of latency
+  stored   200 connections, 1 message in flight each, which are stored, acknowledged and answered by the echo bot;
+           chatbox only                                   acknowledged messages per second
+  acked    the same, 2,000 messages per second            latency from sending to the ack
   idle     15,000 connections that say nothing            resident memory of each
 Options:
   --quick           one short round
@@ -47,11 +53,11 @@ function options() {
     warmup: values.quick ? 0.5 : 1,
     connections: Number(values.connections),
     names: values.only.split(','),
-    what: positionals.length ? positionals : ['one', 'sixteen', 'fixed', 'idle'],
+    what: positionals.length ? positionals : WHAT,
     strict: values.strict,
     json: values.json,
   };
-  const unknown = o.what.filter((w) => !['one', 'sixteen', 'fixed', 'idle'].includes(w));
+  const unknown = o.what.filter((w) => !WHAT.includes(w));
   if (unknown.length) throw new Error(`no such measurement: ${unknown.join(', ')}; see --help`);
   if (!(o.rounds >= 1 && o.rounds <= 20)) throw new Error('--rounds has to be 1 to 20');
   return o;
@@ -61,16 +67,19 @@ const flags = (o) => ({
   one: ['--inflight', '1'],
   sixteen: ['--inflight', '16'],
   fixed: ['--mode', 'open', '--rate', '20000'],
+  stored: ['--inflight', '1'],
+  acked: ['--mode', 'open', '--rate', '2000'],
   idle: ['--mode', 'idle', '--connections', String(o.connections), '--seconds', '1'],
 });
 
 // One server's turn of one round: started, put through what was asked for, stopped.
 async function turn(space, name, round, o, results) {
-  const loads = o.what.filter((w) => w !== 'idle');
+  const loads = o.what.filter((w) => w !== 'idle' && (name === 'chatbox' || !STORES.includes(w)));
   const timing = ['--connections', '200', '--seconds', String(o.seconds), '--warmup', String(o.warmup)];
   const measure = async (server, what, more) => {
     process.stderr.write(`bench: round ${round + 1} of ${o.rounds}, ${name}, ${what}\n`);
-    results.push({ name, round, what, ...await server.load([...flags(o)[what], ...more]) });
+    const kind = STORES.includes(what) ? 'acked' : 'measured';
+    results.push({ name, round, what, ...await server.load([...flags(o)[what], ...more], kind) });
   };
   if (loads.length) {
     await space.serve(name, async (server) => {

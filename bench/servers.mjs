@@ -23,6 +23,17 @@ const LOAD_MS = 60_000;
 const CONTENT = 'Hello, this is message {i} of an ordinary conversation, as people write them.';
 const ANSWER = 'this is message {i} of';
 
+// What is sent and what its answer contains. A message that is to be acknowledged needs a cid nobody used before.
+function dialogue(kind, name) {
+  if (kind === 'acked') {
+    const run = randomBytes(6).toString('hex');
+    const message = { type: 'user_message', session_id: '{session}', cid: `${run}-{i}`, content: CONTENT };
+    return { message, answer: `"cid":"${run}-{i}"` };
+  }
+  const session = name === 'raw' ? '0'.repeat(32) : '{session}'; // an echo has no session to name
+  return { message: { type: 'measure', session_id: session, content: CONTENT }, answer: ANSWER };
+}
+
 const pinned = (core, command) => (availableParallelism() > 1 ? ['taskset', '-c', String(core), ...command] : command);
 
 function build(source, program, command, environment = {}) {
@@ -183,11 +194,12 @@ export async function workspace({ names, connections }) {
     const log = { said: '' };
     try {
       const port = await listening(child, log);
-      const session = name === 'raw' ? '0'.repeat(32) : '{session}'; // an echo has no session to name
-      const message = JSON.stringify({ type: 'measure', session_id: session, content: CONTENT });
       await use({
-        load: (flags) => load([LOAD, '--json', '--port', String(port), '--pid', String(child.pid), '--tokens-file', tokens,
-          '--message', message, '--answer', ANSWER, ...flags]),
+        load: (flags, kind) => {
+          const { message, answer } = dialogue(kind, name);
+          return load([LOAD, '--json', '--port', String(port), '--pid', String(child.pid), '--tokens-file', tokens,
+            '--message', JSON.stringify(message), '--answer', answer, ...flags]);
+        },
       });
     } catch (error) {
       throw new Error(`${name}: ${error.message}${log.said && `\nit said:\n  ${tail(log.said)}`}`);

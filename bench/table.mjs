@@ -9,6 +9,9 @@ const ROWS = [
   { what: 'sixteen', key: 'server_us_per_message', title: '16 in flight, CPU us/message', digits: 2 },
   { what: 'fixed', key: 'server_us_per_message', title: '20,000/s, CPU us/message', digits: 2 },
   { what: 'fixed', key: 'p99_us', title: '20,000/s, p99 us' },
+  { what: 'stored', key: 'per_second', title: 'stored and acked, 1 in flight, messages/s' },
+  { what: 'acked', key: 'p50_us', title: 'stored and acked, 2,000/s, p50 us' },
+  { what: 'acked', key: 'p99_us', title: 'stored and acked, 2,000/s, p99 us' },
   { what: 'idle', key: 'resident_per_connection', title: 'idle, bytes/connection' },
 ];
 
