@@ -47,82 +47,6 @@ struct store {
 
 static const struct store_backend *const backends[] = {&store_sqlite};
 
-/* ---- records and operations ---- */
-
-void session_record_deinit(struct session_record *r) {
-  free(r->user_id);
-  free(r->name);
-  free(r->model_id);
-  free(r->assisting_admin_id);
-  free(r->assisting_admin_name);
-  r->user_id = r->name = r->model_id = r->assisting_admin_id = r->assisting_admin_name = NULL;
-}
-
-void message_record_deinit(struct message_record *r) {
-  free(r->cid);
-  free(r->sender);
-  free(r->type);
-  free(r->content);
-  free(r->extra);
-  r->cid = r->sender = r->type = r->content = r->extra = NULL;
-}
-
-struct store_op *store_op_new(enum store_kind kind) {
-  struct store_op *op = calloc(1, sizeof *op);
-  if (op != NULL)
-    op->kind = kind;
-  return op;
-}
-
-void store_op_free(struct store_op *op) {
-  if (op == NULL)
-    return;
-  session_record_deinit(&op->session);
-  for (size_t i = 0; i < op->session_count; i++)
-    session_record_deinit(&op->sessions[i]);
-  for (size_t i = 0; i < op->message_count; i++)
-    message_record_deinit(&op->messages[i]);
-  free(op->sessions);
-  free(op->messages);
-  free(op);
-}
-
-static bool id_ok(const char id[STORE_ID_LEN + 1]) {
-  return strnlen(id, STORE_ID_LEN + 1) == STORE_ID_LEN;
-}
-
-static bool message_ok(const struct message_record *m) {
-  size_t cid_len = m->cid == NULL ? 1 : strnlen(m->cid, STORE_CID_MAX + 1);
-  return id_ok(m->id) && cid_len >= 1 && cid_len <= STORE_CID_MAX && (m->content != NULL || m->content_len == 0);
-}
-
-/* What a backend may rely on, checked where the mistake was made. */
-static bool op_ok(const struct store_op *op) {
-  switch (op->kind) {
-  case STORE_WRITE:
-    if (op->has_session || op->message_count > 0) {
-      if (!id_ok(op->session.id) || op->session.response_count > sizeof op->session.responses / sizeof(uint32_t))
-        return false;
-    }
-    for (size_t i = 0; i < op->message_count; i++) {
-      if (!message_ok(&op->messages[i]))
-        return false;
-    }
-    return true;
-  case STORE_SESSION:
-    return id_ok(op->session.id);
-  case STORE_ACTIVE:
-    return op->session.user_id != NULL;
-  case STORE_SESSIONS:
-    return op->session.user_id != NULL && op->limit >= 1 && op->limit <= STORE_LIMIT_MAX;
-  case STORE_HISTORY:
-    return id_ok(op->session.id) && op->limit >= 1 && op->limit <= STORE_LIMIT_MAX;
-  case STORE_PING:
-    return true;
-  }
-  return false;
-}
-
 static size_t op_bytes(const struct store_op *op) {
   size_t bytes = sizeof *op;
   if (op->kind == STORE_WRITE) {
@@ -172,9 +96,9 @@ static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
 }
 
 int store_submit(struct store *s, struct store_op *op) {
-  if (!op_ok(op))
+  if (!store_op_ok(op))
     return E_INVALID;
-  struct queue *q = op->kind == STORE_WRITE ? &s->writes : &s->reads;
+  struct queue *q = store_op_writes(op) ? &s->writes : &s->reads;
   size_t bytes = op_bytes(op);
   op->code = 0;
   op->submitted_ns = uv_hrtime();
@@ -200,7 +124,8 @@ int store_submit(struct store *s, struct store_op *op) {
 static const char *kind_label(enum store_kind kind) {
   static const char *const labels[] = {
     [STORE_WRITE] = "kind=\"write\"",       [STORE_SESSION] = "kind=\"session\"", [STORE_ACTIVE] = "kind=\"active\"",
-    [STORE_SESSIONS] = "kind=\"sessions\"", [STORE_HISTORY] = "kind=\"history\"", [STORE_PING] = "kind=\"ping\""};
+    [STORE_SESSIONS] = "kind=\"sessions\"", [STORE_HISTORY] = "kind=\"history\"", [STORE_PING] = "kind=\"ping\"",
+    [STORE_ERASE] = "kind=\"erase\"",       [STORE_EXPIRE] = "kind=\"expire\"",   [STORE_AUDIT] = "kind=\"audit\""};
   return labels[kind];
 }
 
@@ -253,9 +178,10 @@ static bool away_wait(struct store *s) {
   return !closing;
 }
 
-/* Whether an operation among the first n gave up on this session: what came after it must not overtake it. */
+/* Whether an operation among the first n gave up on this session: what came after it must not overtake it. An erasure
+ * is of no single session. */
 static bool session_gave_up(struct store_op *const *given_up, size_t n, const struct store_op *op) {
-  for (size_t i = 0; i < n; i++)
+  for (size_t i = 0; op->session.id[0] != '\0' && i < n; i++)
     if (strcmp(given_up[i]->session.id, op->session.id) == 0)
       return true;
   return false;

@@ -2,7 +2,7 @@
  * mailbox it names. Why: no loop ever waits for a disk. Writes of all conversations that are queued go into one
  * transaction (what is queued goes into the next commit; no timer); reads have threads and handles of their own.
  * An operation is one heap object: made by store_*_new, handed over by store_submit, freed by store_op_free when the
- * reply has been looked at. Backends: store_sqlite.c; they implement struct store_backend and nothing else. */
+ * reply has been looked at. Backends: store_sqlite*.c; they implement struct store_backend and nothing else. */
 #pragma once
 #include "attr.h"
 #include "mailbox.h"
@@ -48,15 +48,40 @@ struct message_record {
 };
 void message_record_deinit(struct message_record *r);
 
+/* Who did what to whose data, and when. */
+struct audit_record {
+  int64_t at_ms;
+  char *actor;   /* "command line", "server" */
+  char *action;  /* export, erase, retention */
+  char *subject; /* of whom: "user ID", "session ID" */
+  char *detail;  /* what came of it; an erasure's is given by the store: "N conversations, N messages" */
+};
+#define STORE_AUDIT_MAX 256 /* bytes of each */
+void audit_record_deinit(struct audit_record *r);
+
+/* A place in the list of a user's conversations, which goes by start, then id, both downwards. */
+struct store_place {
+  int64_t start_ms;
+  char id[STORE_ID_LEN + 1]; /* "": before the newest */
+};
+
+struct store_erased {
+  uint64_t sessions, messages;
+};
+
 enum store_kind {
   STORE_WRITE,    /* session (inserted, or replaced but for id, user_id and top) when has_session, then messages[], one
                    * transaction. Without has_session messages move last_activity_ms on */
   STORE_SESSION,  /* by session.id -> session */
   STORE_ACTIVE,   /* by session.user_id: the newest one without an end -> session */
-  STORE_SESSIONS, /* of session.user_id, newest start first, at most limit -> sessions[] */
+  STORE_SESSIONS, /* of session.user_id, newest start first, those behind `after`, at most limit -> sessions[] */
   STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq;
                    * the first one's seq says whether there are more, see STORE_HISTORY_BYTES */
-  STORE_PING      /* does it answer -> code */
+  STORE_PING,     /* does it answer -> code */
+  STORE_ERASE,  /* all conversations of session.user_id with their messages, and audit is written, together -> erased */
+  STORE_EXPIRE, /* conversations with last_activity_ms < before_ms that are not in_use, oldest first, at most limit;
+                 * audit is written when there was one -> erased, sessions[] (id and user_id only) */
+  STORE_AUDIT   /* writes audit */
 };
 
 struct store_op {
@@ -73,11 +98,21 @@ struct store_op {
   size_t message_count;
   uint64_t before_seq;
   uint32_t limit; /* 1..STORE_LIMIT_MAX */
+  struct store_place after;
+  int64_t before_ms;
+  bool (*in_use)(void *arg, const char *id); /* expire: asked on a store thread, with arg. NULL: none is */
+  struct store_erased erased;                /* reply */
+  struct audit_record audit;                 /* erase, expire, audit */
   uint64_t submitted_ns;
 };
 
 struct store_op *store_op_new(enum store_kind kind) NODISCARD;
 void store_op_free(struct store_op *op);
+/* For backends: audit.detail says what is in erased. 0 or UV_ENOMEM. */
+int store_op_account(struct store_op *op) NODISCARD;
+/* Whether its kind is one of writing; whether every field it needs is there and in its bounds. */
+bool store_op_writes(const struct store_op *op);
+bool store_op_ok(const struct store_op *op);
 
 struct store_options {
   const char *url;            /* sqlite:PATH */
@@ -92,9 +127,10 @@ struct store_options {
 int store_open(const struct store_options *o, struct store **out, char why[256]) NODISCARD;
 /* Any thread. 0: takes op, answers through op->reply_to exactly once. E_FULL, E_STOPPING, E_INVALID (a field out of its
  * bounds): the caller keeps op. Writes are committed in the order of submission; a write that fails fails alone (its
- * transaction is undone, others of the batch are kept), except that a full or broken disk fails the whole batch. An
- * empty STORE_WRITE (no session, no messages) is a barrier: it answers when all writes submitted before it are settled.
- * A message whose cid is already in its conversation is not stored again: duplicate is set. */
+ * transaction is undone, others of the batch are kept), except that a full or broken disk fails the whole batch. Writes
+ * are STORE_WRITE, ERASE, EXPIRE and AUDIT. An empty STORE_WRITE (no session, no messages) is a barrier: it answers
+ * when all writes submitted before it are settled. A message whose cid is already in its conversation is not stored
+ * again: duplicate is set. */
 int store_submit(struct store *s, struct store_op *op) NODISCARD;
 /* Waits until all that was submitted is settled and answered, then refuses; at most timeout_ms. 0 or UV_ETIMEDOUT. */
 int store_drain(struct store *s, uint64_t timeout_ms) NODISCARD;
@@ -110,6 +146,9 @@ typedef void store_progress_fn(void *arg, const struct store_progress *p);
  * called again. 0; or a negative code with one line in why[]: E_CIPHER when some could not be opened and are as they
  * were, the log names the first ones; E_UNSUPPORTED. */
 int store_reencrypt(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]) NODISCARD;
+/* A copy, as of one instant, of a database that a server may be using meanwhile, in a new file (0600; E_CONFLICT when
+ * there is one) that is there whole or not at all. 0; or a negative code with one line in why[]; E_UNSUPPORTED. */
+int store_backup(const struct store_options *o, const char *file, char why[256]) NODISCARD;
 /* Folder in which the database lies, for the control socket; borrowed. */
 const char *store_folder(const struct store *s);
 
@@ -119,13 +158,17 @@ struct store_backend {
   /* The first writer handle creates and upgrades the schema and takes the lock against other processes. */
   int (*open)(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]);
   void (*close)(void *handle);
-  /* A batch of STORE_WRITE, committed together; sets code of each. E_AWAY: the database could not be reached, nothing
-   * of the operation is stored (or storing it again does no harm), and so for all later ones of the same session; it is
-   * tried again until timeout_ms, then it has failed (E_STORE) with the rest of its session. */
+  /* A batch of writes, committed together; sets code of each. E_AWAY: the database could not be reached, nothing of the
+   * operation is stored (or storing it again does no harm), and so for all later ones of the same session and all later
+   * erasures; it is tried again until timeout_ms, then it has failed (E_STORE) with the rest of its session. */
   void (*write)(void *handle, struct store_op **ops, size_t count);
   void (*read)(void *handle, struct store_op *op);
   /* Of a writer handle with keys; see store_reencrypt. NULL: not supported. */
   int (*reencrypt)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
+  /* Of a reader handle: a copy of the whole database as of now in a new file. See store_backup. NULL: not supported. */
+  int (*backup)(void *handle, const char *file, char why[256]);
+  /* Of a writer handle: makes the database whole for the program it was taken over from. NULL: not supported. */
+  int (*handback)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
 };
 /* The backend of a url, and what stands behind the scheme; NULL: there is none. */
 const struct store_backend *store_backend_find(const char *url, const char **location);

@@ -1,10 +1,103 @@
 /* In: nothing. Out: the inside of the SQLite backend, for store_sqlite*.c only, which are the only files that know
- * SQLite. Why: serving (store_sqlite.c) and the walk over everything (store_sqlite_reencrypt.c) are read at different
- * times. */
+ * SQLite. Why: opening (store_sqlite.c), statements, writing, reading, erasing and the walks over everything are read
+ * at different times. */
 #pragma once
+#include "attr.h"
 #include "store.h"
 
 #include <sqlite3.h>
 
-/* store_backend.reencrypt on an open database; the calling thread is the only one that uses db. */
+#define SESSION_COLUMNS                                                                                                \
+  "id, uid, nm, modelId, assistingAdminId, assistingAdminName, ts, endTs, lastActivity, helpRequested, adminAssisted," \
+  " totalTokens, maxRespTime, avgRespTime, respTimes"
+#define SESSIONS "SELECT " SESSION_COLUMNS ", top FROM sessions "
+
+#define STATEMENTS(X)                                                                                                  \
+  X(BEGIN, "BEGIN IMMEDIATE")                                                                                          \
+  X(COMMIT, "COMMIT")                                                                                                  \
+  X(ROLLBACK, "ROLLBACK")                                                                                              \
+  X(FENCE, "SAVEPOINT op")                                                                                             \
+  X(FENCE_UNDO, "ROLLBACK TO op")                                                                                      \
+  X(FENCE_END, "RELEASE op")                                                                                           \
+  X(FIND, "SELECT key, top FROM sessions WHERE id = ?1")                                                               \
+  X(INSERT_SESSION,                                                                                                    \
+    "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?1, ifnull(?2, ''), ?3, ?4, ?5, ?6, ?7, nullif(?8, 0), ?9,"      \
+    " ?10, ?11, ?12, ?13, ?14, ?15)")                                                                                  \
+  X(UPDATE_SESSION,                                                                                                    \
+    "UPDATE sessions SET nm = ?3, modelId = ?4, assistingAdminId = ?5, assistingAdminName = ?6, ts = ?7,"              \
+    " endTs = nullif(?8, 0), lastActivity = ?9, helpRequested = ?10, adminAssisted = ?11,"                             \
+    " totalTokens = ?12, maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, top = ?16 WHERE key = ?17")            \
+  X(UPDATE_TOP, "UPDATE sessions SET top = ?1, lastActivity = max(lastActivity, ?2) WHERE key = ?3")                   \
+  X(INSERT_MESSAGE, "INSERT INTO messages(session, seq, id, cid, sender, type, ts, extra, content)"                    \
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
+  X(FIND_CID, "SELECT seq, id FROM messages WHERE session = ?1 AND cid = ?2")                                          \
+  X(SESSION, SESSIONS "WHERE id = ?1")                                                                                 \
+  X(ACTIVE, SESSIONS "WHERE uid = ?1 AND endTs IS NULL ORDER BY ts DESC, id DESC LIMIT 1")                             \
+  X(OF_USER, SESSIONS "WHERE uid = ?1 AND (ts, id) < (?3, ?4) ORDER BY ts DESC, id DESC LIMIT ?2")                     \
+  X(HISTORY, "SELECT seq, id, cid, sender, type, extra, content, ts FROM messages"                                     \
+             " WHERE session = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")                                            \
+  X(PING, "SELECT key FROM sessions LIMIT 1")                                                                          \
+  X(OWNED, "SELECT key FROM sessions WHERE uid = ?1 LIMIT 1")                                                          \
+  X(IDLE, "SELECT key, id, uid, lastActivity FROM sessions WHERE (lastActivity, key) > (?1, ?2)"                       \
+          " AND lastActivity < ?3 ORDER BY lastActivity, key LIMIT 1")                                                 \
+  X(DELETE_MESSAGES, "DELETE FROM messages WHERE session = ?1")                                                        \
+  X(DELETE_SESSION, "DELETE FROM sessions WHERE key = ?1")                                                             \
+  X(INSERT_AUDIT, "INSERT INTO audit(ts, actor, action, subject, detail) VALUES(?1, ?2, ?3, ?4, ?5)")
+
+enum statement {
+#define STATEMENT_ENUM(name, sql) S_##name,
+  STATEMENTS(STATEMENT_ENUM)
+#undef STATEMENT_ENUM
+    S_COUNT
+};
+
+struct handle {
+  sqlite3 *db;
+  const struct keyring *keys;
+  sqlite3_stmt *statements[S_COUNT];
+  int lock_fd; /* writer, else -1 */
+  bool broken; /* the running transaction cannot be kept */
+};
+
+/* ---- store_sqlite_statement.c ---- */
+
+extern const char *const statement_sql[S_COUNT];
+/* Logs why and answers E_STORE. A value that breaks a rule, or is too large, is its operation's own fault. Everything
+ * else (no room, no memory, a broken disk) is no fault of the operation and ends the batch (broken), as does a
+ * transaction SQLite has already given up. */
+int statement_failed(struct handle *h, int code);
+int statement_no_memory(void);
+/* Runs what gives no rows; SQLite's code. */
+int statement_run(struct handle *h, enum statement which) NODISCARD;
+/* The same; 0 or what statement_failed makes of it. */
+int statement_do(struct handle *h, enum statement which);
+/* 1: there is a row. 0: no more; negative: failed; both leave the statement ready for its next use. */
+int statement_next(struct handle *h, sqlite3_stmt *s) NODISCARD;
+/* Bound bytes are borrowed until the statement is reset. A bind fails only on what is over SQLite's limit (1 GB) and
+ * leaves NULL, which the columns that matter refuse. */
+void statement_bind(sqlite3_stmt *s, int at, const char *text);
+/* malloc'ed, with a NUL behind it; NULL for NULL. False: no memory. */
+bool column_copy(sqlite3_stmt *s, int at, char **out, size_t *len) NODISCARD;
+void column_id(sqlite3_stmt *s, int at, char out[STORE_ID_LEN + 1]);
+
+/* A conversation as the running transaction sees it. */
+struct place {
+  const char *id; /* of the operation */
+  sqlite3_int64 key, top;
+};
+/* 1 found, 0 not, or negative. */
+int place_find(struct handle *h, const char *id, struct place *p) NODISCARD;
+
+/* ---- the operations ---- */
+
+void sqlite_write(void *handle, struct store_op **ops, size_t count); /* store_sqlite_write.c */
+void sqlite_read(void *handle, struct store_op *op);                  /* store_sqlite_read.c */
+/* store_sqlite_erase.c; within a transaction of the caller. 0 or negative. */
+int sqlite_erase(struct handle *h, struct store_op *op) NODISCARD;
+int sqlite_expire(struct handle *h, struct store_op *op) NODISCARD;
+int sqlite_audit(struct handle *h, const struct audit_record *a) NODISCARD;
+
+/* ---- walks over everything; the calling thread is the only one that uses db ---- */
+
 int sqlite_reencrypt(sqlite3 *db, const struct keyring *keys, store_progress_fn *tell, void *arg, char why[256]);
+int sqlite_backup(sqlite3 *db, const char *file, char why[256]);

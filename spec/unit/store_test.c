@@ -81,7 +81,8 @@ static void script_read(void *handle, struct store_op *op) {
   pthread_mutex_unlock(&script.lock);
 }
 
-const struct store_backend store_sqlite = {"sqlite", script_open, script_close, script_write, script_read, NULL};
+const struct store_backend store_sqlite = {
+  .scheme = "sqlite", .open = script_open, .close = script_close, .write = script_write, .read = script_read};
 
 static void hold(bool *which, bool on) {
   pthread_mutex_lock(&script.lock);

@@ -1,0 +1,23 @@
+/* In: a database, also one that a server is using, and a file that is not there yet. Out: a copy as of now.
+ * Why without the store: a reader handle takes no lock against the server and changes nothing. */
+#include "store.h"
+
+#include "err.h"
+
+#include <stdio.h>
+
+int store_backup(const struct store_options *o, const char *file, char why[256]) {
+  const char *location;
+  const struct store_backend *backend = store_backend_find(o->url, &location);
+  void *handle;
+  if (backend == NULL || backend->backup == NULL) {
+    snprintf(why, 256, "not a store that can do this: use the tools of its database");
+    return backend == NULL ? E_INVALID : E_UNSUPPORTED;
+  }
+  int code = backend->open(o, location, false, &handle, why);
+  if (code)
+    return code;
+  code = backend->backup(handle, file, why);
+  backend->close(handle);
+  return code;
+}

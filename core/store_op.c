@@ -1,0 +1,124 @@
+/* In: the parts of an operation. Out: it, and whether a backend may rely on it. Why apart: who makes operations and who
+ * carries them out (store.c, the backends) look at the same records. */
+#include "store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+void session_record_deinit(struct session_record *r) {
+  free(r->user_id);
+  free(r->name);
+  free(r->model_id);
+  free(r->assisting_admin_id);
+  free(r->assisting_admin_name);
+  r->user_id = r->name = r->model_id = r->assisting_admin_id = r->assisting_admin_name = NULL;
+}
+
+void message_record_deinit(struct message_record *r) {
+  free(r->cid);
+  free(r->sender);
+  free(r->type);
+  free(r->content);
+  free(r->extra);
+  r->cid = r->sender = r->type = r->content = r->extra = NULL;
+}
+
+void audit_record_deinit(struct audit_record *r) {
+  free(r->actor);
+  free(r->action);
+  free(r->subject);
+  free(r->detail);
+  r->actor = r->action = r->subject = r->detail = NULL;
+}
+
+struct store_op *store_op_new(enum store_kind kind) {
+  struct store_op *op = calloc(1, sizeof *op);
+  if (op != NULL)
+    op->kind = kind;
+  return op;
+}
+
+void store_op_free(struct store_op *op) {
+  if (op == NULL)
+    return;
+  session_record_deinit(&op->session);
+  audit_record_deinit(&op->audit);
+  for (size_t i = 0; i < op->session_count; i++)
+    session_record_deinit(&op->sessions[i]);
+  for (size_t i = 0; i < op->message_count; i++)
+    message_record_deinit(&op->messages[i]);
+  free(op->sessions);
+  free(op->messages);
+  free(op);
+}
+
+int store_op_account(struct store_op *op) {
+  char text[STORE_AUDIT_MAX];
+  snprintf(text, sizeof text, "%" PRIu64 " conversations, %" PRIu64 " messages", op->erased.sessions,
+           op->erased.messages);
+  free(op->audit.detail);
+  op->audit.detail = strdup(text);
+  return op->audit.detail != NULL ? 0 : UV_ENOMEM;
+}
+
+static bool id_ok(const char id[STORE_ID_LEN + 1]) {
+  return strnlen(id, STORE_ID_LEN + 1) == STORE_ID_LEN;
+}
+
+static bool message_ok(const struct message_record *m) {
+  size_t cid_len = m->cid == NULL ? 1 : strnlen(m->cid, STORE_CID_MAX + 1);
+  return id_ok(m->id) && cid_len >= 1 && cid_len <= STORE_CID_MAX && (m->content != NULL || m->content_len == 0);
+}
+
+static bool audit_ok(const struct audit_record *a) {
+  const char *const texts[] = {a->actor, a->action, a->subject, a->detail};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    if (texts[i] != NULL && strnlen(texts[i], STORE_AUDIT_MAX + 1) > STORE_AUDIT_MAX)
+      return false;
+  }
+  return a->actor != NULL && a->action != NULL;
+}
+
+static bool limit_ok(const struct store_op *op) {
+  return op->limit >= 1 && op->limit <= STORE_LIMIT_MAX;
+}
+
+/* What a backend may rely on, checked where the mistake was made. */
+bool store_op_ok(const struct store_op *op) {
+  switch (op->kind) {
+  case STORE_WRITE:
+    if (op->has_session || op->message_count > 0) {
+      if (!id_ok(op->session.id) || op->session.response_count > sizeof op->session.responses / sizeof(uint32_t))
+        return false;
+    }
+    for (size_t i = 0; i < op->message_count; i++) {
+      if (!message_ok(&op->messages[i]))
+        return false;
+    }
+    return true;
+  case STORE_SESSION:
+    return id_ok(op->session.id);
+  case STORE_ACTIVE:
+    return op->session.user_id != NULL;
+  case STORE_SESSIONS:
+    return op->session.user_id != NULL && limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
+  case STORE_HISTORY:
+    return id_ok(op->session.id) && limit_ok(op);
+  case STORE_PING:
+    return true;
+  case STORE_ERASE:
+    return op->session.user_id != NULL && audit_ok(&op->audit);
+  case STORE_EXPIRE:
+    return limit_ok(op) && audit_ok(&op->audit);
+  case STORE_AUDIT:
+    return audit_ok(&op->audit);
+  }
+  return false;
+}
+
+bool store_op_writes(const struct store_op *op) {
+  return op->kind == STORE_WRITE || op->kind == STORE_ERASE || op->kind == STORE_EXPIRE || op->kind == STORE_AUDIT;
+}

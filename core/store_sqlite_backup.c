@@ -1,0 +1,83 @@
+/* In: an open database. Out: a copy of it, as of one instant, in a new file. Why VACUUM INTO: one read transaction, so
+ * a server that writes meanwhile neither waits nor tears the copy, and no page of it holds what was erased before. It
+ * is written beside its place and gets its name when it is whole and on the disk. */
+#include "store_sqlite_impl.h"
+
+#include "err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+static int backup_failed(const char *what, const char *file, int code, char why[256]) {
+  snprintf(why, 256, "cannot %s %.160s: %s", what, file, err_text(code));
+  return code;
+}
+
+/* Owned by its maker before there is a byte in it: SQLite would make it with the umask's mode. */
+static int part_make(const char *part, char why[256]) {
+  int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0)
+    return backup_failed("make", part, uv_translate_sys_error(errno), why);
+  close(fd);
+  return 0;
+}
+
+static int part_fill(sqlite3 *db, const char *part, char why[256]) {
+  sqlite3_stmt *s = NULL;
+  int code = sqlite3_prepare_v2(db, "VACUUM INTO ?1", -1, &s, NULL);
+  if (code == SQLITE_OK) {
+    sqlite3_bind_text(s, 1, part, -1, SQLITE_STATIC);
+    sqlite3_step(s);
+    code = sqlite3_reset(s);
+  }
+  if (code != SQLITE_OK)
+    snprintf(why, 256, "cannot copy to %.120s: %.80s (SQLite code %d)", part, sqlite3_errmsg(db),
+             sqlite3_extended_errcode(db));
+  sqlite3_finalize(s);
+  return code == SQLITE_OK ? 0 : E_STORE;
+}
+
+static int path_sync(const char *path, int flags) {
+  int fd = open(path, flags | O_CLOEXEC);
+  int code = fd < 0 || fsync(fd) < 0 ? uv_translate_sys_error(errno) : 0;
+  if (fd >= 0)
+    close(fd);
+  return code;
+}
+
+/* link, because unlike rename it fails when the name is taken. */
+static int part_name(const char *part, const char *file, char why[256]) {
+  char folder[PATH_MAX];
+  const char *slash = strrchr(file, '/');
+  snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - file) + 1, slash == NULL ? "." : file);
+  int code = path_sync(part, O_RDWR);
+  if (code == 0 && link(part, file) < 0)
+    code = errno == EEXIST ? E_CONFLICT : uv_translate_sys_error(errno);
+  if (code == 0)
+    code = path_sync(folder, O_RDONLY | O_DIRECTORY);
+  return code ? backup_failed("finish", file, code, why) : 0;
+}
+
+int sqlite_backup(sqlite3 *db, const char *file, char why[256]) {
+  char part[PATH_MAX];
+  struct stat st;
+  if ((size_t)snprintf(part, sizeof part, "%s.part", file) >= sizeof part)
+    return backup_failed("make", file, UV_ENAMETOOLONG, why);
+  if (lstat(file, &st) == 0) {
+    snprintf(why, 256, "%.200s is already there", file);
+    return E_CONFLICT;
+  }
+  int code = part_make(part, why);
+  if (code)
+    return code;
+  code = part_fill(db, part, why);
+  code = code ? code : part_name(part, file, why);
+  unlink(part);
+  return code;
+}

@@ -1,0 +1,146 @@
+/* In: one question. Out: the rows that answer it, or a code. The content of messages is opened here, on the readers'
+ * threads (cipher.h). Why apart: lists and ownership look at session rows only and never at a message. */
+#include "store_sqlite_impl.h"
+
+#include "cipher.h"
+#include "err.h"
+
+#include <stdlib.h>
+
+#define BEHIND_ALL_IDS "~"
+
+static bool session_columns(sqlite3_stmt *s, struct session_record *r) {
+  *r = (struct session_record){
+    .start_ms = sqlite3_column_int64(s, 6),
+    .end_ms = sqlite3_column_int64(s, 7),
+    .last_activity_ms = sqlite3_column_int64(s, 8),
+    .help_requested = sqlite3_column_int(s, 9) != 0,
+    .admin_assisted = sqlite3_column_int(s, 10) != 0,
+    .total_tokens = sqlite3_column_int64(s, 11),
+    .max_response_ms = sqlite3_column_int64(s, 12),
+    .avg_response_ms = sqlite3_column_int64(s, 13),
+    .top = (uint64_t)sqlite3_column_int64(s, 15),
+  };
+  column_id(s, 0, r->id);
+  const uint8_t *bytes = sqlite3_column_blob(s, 14);
+  size_t len = (size_t)sqlite3_column_bytes(s, 14);
+  for (size_t at = 0; at + 4 <= len && r->response_count < sizeof r->responses / 4; at += 4)
+    r->responses[r->response_count++] =
+      bytes[at] | (uint32_t)bytes[at + 1] << 8 | (uint32_t)bytes[at + 2] << 16 | (uint32_t)bytes[at + 3] << 24;
+  return column_copy(s, 1, &r->user_id, NULL) && column_copy(s, 2, &r->name, NULL) &&
+         column_copy(s, 3, &r->model_id, NULL) && column_copy(s, 4, &r->assisting_admin_id, NULL) &&
+         column_copy(s, 5, &r->assisting_admin_name, NULL);
+}
+
+static int message_columns(struct handle *h, sqlite3_stmt *s, const char *session_id, struct message_record *m) {
+  *m = (struct message_record){.seq = (uint64_t)sqlite3_column_int64(s, 0), .at_ms = sqlite3_column_int64(s, 7)};
+  column_id(s, 1, m->id);
+  if (!column_copy(s, 2, &m->cid, NULL) || !column_copy(s, 3, &m->sender, NULL) || !column_copy(s, 4, &m->type, NULL) ||
+      !column_copy(s, 5, &m->extra, NULL))
+    return statement_no_memory();
+  const void *stored = sqlite3_column_blob(s, 6); /* NULL when there are no bytes */
+  size_t len = (size_t)sqlite3_column_bytes(s, 6);
+  stored = stored != NULL ? stored : "";
+  int code = cipher_open(h->keys, session_id, m->seq, stored, len, &m->content, &m->content_len);
+  if (code)
+    cipher_log_failure(session_id, m->seq, stored, len, code);
+  return code ? E_STORE : 0;
+}
+
+static int read_session(struct handle *h, enum statement which, const char *argument, struct session_record *out) {
+  sqlite3_stmt *s = h->statements[which];
+  statement_bind(s, 1, argument);
+  int r = statement_next(h, s);
+  if (r != 1)
+    return r < 0 ? r : E_NOT_FOUND;
+  struct session_record found;
+  bool whole = session_columns(s, &found);
+  sqlite3_reset(s);
+  session_record_deinit(out); /* what was asked with */
+  *out = found;
+  return whole ? 0 : statement_no_memory();
+}
+
+static int read_sessions(struct handle *h, struct store_op *op) {
+  sqlite3_stmt *s = h->statements[S_OF_USER];
+  op->sessions = calloc(op->limit, sizeof *op->sessions);
+  if (op->sessions == NULL)
+    return statement_no_memory();
+  statement_bind(s, 1, op->session.user_id);
+  sqlite3_bind_int64(s, 2, op->limit);
+  bool from_the_newest = op->after.id[0] == '\0';
+  sqlite3_bind_int64(s, 3, from_the_newest ? INT64_MAX : op->after.start_ms);
+  statement_bind(s, 4, from_the_newest ? BEHIND_ALL_IDS : op->after.id);
+  int r;
+  while ((r = statement_next(h, s)) == 1) {
+    if (!session_columns(s, &op->sessions[op->session_count++])) {
+      r = statement_no_memory();
+      break;
+    }
+  }
+  sqlite3_reset(s);
+  return r;
+}
+
+static void messages_reverse(struct message_record *m, size_t count) {
+  for (size_t i = 0; i < count / 2; i++) {
+    struct message_record swap = m[i];
+    m[i] = m[count - 1 - i];
+    m[count - 1 - i] = swap;
+  }
+}
+
+static int read_history(struct handle *h, struct store_op *op) {
+  struct place p;
+  int r = place_find(h, op->session.id, &p);
+  if (r != 1)
+    return r < 0 ? r : E_NOT_FOUND;
+  sqlite3_stmt *s = h->statements[S_HISTORY];
+  op->messages = calloc(op->limit, sizeof *op->messages);
+  if (op->messages == NULL)
+    return statement_no_memory();
+  bool to_the_end = op->before_seq == 0 || op->before_seq > INT64_MAX;
+  sqlite3_bind_int64(s, 1, p.key);
+  sqlite3_bind_int64(s, 2, to_the_end ? INT64_MAX : (sqlite3_int64)op->before_seq);
+  sqlite3_bind_int64(s, 3, op->limit);
+  size_t bytes = 0;
+  while (bytes < STORE_HISTORY_BYTES && (r = statement_next(h, s)) == 1) {
+    struct message_record *m = &op->messages[op->message_count++];
+    r = message_columns(h, s, op->session.id, m);
+    if (r < 0)
+      break;
+    bytes += m->content_len;
+  }
+  sqlite3_reset(s);
+  messages_reverse(op->messages, op->message_count);
+  return r < 0 ? r : 0;
+}
+
+static int ping(struct handle *h) {
+  int r = statement_next(h, h->statements[S_PING]);
+  sqlite3_reset(h->statements[S_PING]);
+  return r < 0 ? r : 0;
+}
+
+void sqlite_read(void *handle, struct store_op *op) {
+  struct handle *h = handle;
+  switch (op->kind) {
+  case STORE_SESSION:
+    op->code = read_session(h, S_SESSION, op->session.id, &op->session);
+    return;
+  case STORE_ACTIVE:
+    op->code = read_session(h, S_ACTIVE, op->session.user_id, &op->session);
+    return;
+  case STORE_SESSIONS:
+    op->code = read_sessions(h, op);
+    return;
+  case STORE_HISTORY:
+    op->code = read_history(h, op);
+    return;
+  case STORE_PING:
+    op->code = ping(h);
+    return;
+  default:
+    op->code = E_INVALID;
+  }
+}

@@ -1,0 +1,208 @@
+/* In: a batch of writes. Out: one transaction with all of them, and a code for each. The content of messages is sealed
+ * here, on the writer's thread (cipher.h). Why this shape: one transaction per batch shares the cost of a commit; a
+ * savepoint lets an operation fail alone; a session row carries `top`, so that a message gets its seq in the same
+ * transaction. */
+#include "store_sqlite_impl.h"
+
+#include "cipher.h"
+#include "err.h"
+#include "log.h"
+#include "metrics.h"
+
+#include <stdlib.h>
+
+/* Numbered as SESSION_COLUMNS, for the insert and the update. */
+static void session_bind(sqlite3_stmt *s, const struct session_record *r, uint8_t *responses) {
+  for (uint32_t i = 0; i < r->response_count; i++) {
+    for (int byte = 0; byte < 4; byte++)
+      responses[4 * i + (uint32_t)byte] = (uint8_t)(r->responses[i] >> (8 * byte));
+  }
+  statement_bind(s, 1, r->id);
+  statement_bind(s, 2, r->user_id);
+  statement_bind(s, 3, r->name);
+  statement_bind(s, 4, r->model_id);
+  statement_bind(s, 5, r->assisting_admin_id);
+  statement_bind(s, 6, r->assisting_admin_name);
+  sqlite3_bind_int64(s, 7, r->start_ms);
+  sqlite3_bind_int64(s, 8, r->end_ms);
+  sqlite3_bind_int64(s, 9, r->last_activity_ms);
+  sqlite3_bind_int(s, 10, r->help_requested);
+  sqlite3_bind_int(s, 11, r->admin_assisted);
+  sqlite3_bind_int64(s, 12, r->total_tokens);
+  sqlite3_bind_int64(s, 13, r->max_response_ms);
+  sqlite3_bind_int64(s, 14, r->avg_response_ms);
+  sqlite3_bind_blob(s, 15, responses, 4 * (int)r->response_count, SQLITE_STATIC);
+}
+
+static int session_insert(struct handle *h, const struct session_record *r, struct place *p) {
+  uint8_t responses[sizeof r->responses];
+  session_bind(h->statements[S_INSERT_SESSION], r, responses);
+  int code = statement_do(h, S_INSERT_SESSION);
+  p->key = sqlite3_last_insert_rowid(h->db);
+  return code;
+}
+
+static int session_update(struct handle *h, const struct session_record *r, const struct place *p) {
+  sqlite3_stmt *s = h->statements[S_UPDATE_SESSION];
+  uint8_t responses[sizeof r->responses];
+  session_bind(s, r, responses);
+  sqlite3_bind_int64(s, 16, p->top);
+  sqlite3_bind_int64(s, 17, p->key);
+  return statement_do(h, S_UPDATE_SESSION);
+}
+
+/* 1: the cid is there, m has seq and id of the first. */
+static int message_find(struct handle *h, sqlite3_int64 session, struct message_record *m) {
+  sqlite3_stmt *s = h->statements[S_FIND_CID];
+  sqlite3_bind_int64(s, 1, session);
+  statement_bind(s, 2, m->cid);
+  int r = statement_next(h, s);
+  if (r != 1)
+    return r;
+  m->duplicate = true;
+  m->seq = (uint64_t)sqlite3_column_int64(s, 0);
+  column_id(s, 1, m->id);
+  sqlite3_reset(s);
+  return 1;
+}
+
+static int content_bind(struct handle *h, const struct place *p, const struct message_record *m) {
+  char *stored;
+  size_t len;
+  int code = cipher_seal(h->keys, p->id, (uint64_t)p->top + 1, m->content_len > 0 ? m->content : "", m->content_len,
+                         &stored, &len);
+  if (code == 0)
+    sqlite3_bind_blob64(h->statements[S_INSERT_MESSAGE], 9, stored, len, free);
+  else
+    LOG(LOG_ERROR, "store", "a message cannot be sealed", LSTR("session", p->id), LSTR("reason", err_text(code)));
+  return code ? E_STORE : 0;
+}
+
+/* Inserts first and asks after: nearly every cid is new, and the unique index is what counts anyway. */
+static int message_insert(struct handle *h, struct place *p, struct message_record *m) {
+  sqlite3_stmt *s = h->statements[S_INSERT_MESSAGE];
+  if (content_bind(h, p, m) != 0)
+    return E_STORE;
+  sqlite3_bind_int64(s, 1, p->key);
+  sqlite3_bind_int64(s, 2, p->top + 1);
+  statement_bind(s, 3, m->id);
+  statement_bind(s, 4, m->cid);
+  statement_bind(s, 5, m->sender);
+  statement_bind(s, 6, m->type);
+  sqlite3_bind_int64(s, 7, m->at_ms);
+  statement_bind(s, 8, m->extra);
+  int code = statement_run(h, S_INSERT_MESSAGE);
+  if (code == SQLITE_OK) {
+    m->seq = (uint64_t)++p->top;
+    return 0;
+  }
+  if (code == SQLITE_CONSTRAINT_UNIQUE && m->cid != NULL) {
+    int r = message_find(h, p->key, m);
+    if (r != 0)
+      return r < 0 ? r : 0;
+  }
+  return statement_failed(h, code);
+}
+
+static int op_write_rows(struct handle *h, struct store_op *op, struct place *p, bool fresh) {
+  int r = fresh ? session_insert(h, &op->session, p) : 0;
+  sqlite3_int64 top = p->top;
+  for (size_t i = 0; i < op->message_count && r == 0; i++)
+    r = message_insert(h, p, &op->messages[i]);
+  if (r < 0)
+    return r;
+  if (op->has_session && !fresh)
+    return session_update(h, &op->session, p);
+  if (p->top == top)
+    return 0;
+  sqlite3_stmt *s = h->statements[S_UPDATE_TOP];
+  sqlite3_bind_int64(s, 1, p->top);
+  sqlite3_bind_int64(s, 2, op->messages[op->message_count - 1].at_ms);
+  sqlite3_bind_int64(s, 3, p->key);
+  return statement_do(h, S_UPDATE_TOP);
+}
+
+static int op_write(struct handle *h, struct store_op *op, struct place *p, bool found) {
+  return !found && !op->has_session ? E_NOT_FOUND : op_write_rows(h, op, p, !found);
+}
+
+static int op_run(struct handle *h, struct store_op *op, struct place *p, bool found) {
+  switch (op->kind) {
+  case STORE_WRITE:
+    return op_write(h, op, p, found);
+  case STORE_ERASE:
+    return sqlite_erase(h, op);
+  case STORE_EXPIRE:
+    return sqlite_expire(h, op);
+  case STORE_AUDIT:
+    return sqlite_audit(h, &op->audit);
+  default:
+    return E_INVALID;
+  }
+}
+
+/* Where only the first row can break a rule there is nothing to undo, and a savepoint costs copies of pages. */
+static bool op_needs_fence(const struct store_op *op, bool found) {
+  return op->kind == STORE_WRITE ? (size_t)!found + op->message_count > 1 : op->kind != STORE_AUDIT;
+}
+
+static int op_fenced(struct handle *h, struct store_op *op) {
+  struct place p = {.id = op->session.id};
+  int found = op->kind == STORE_WRITE ? place_find(h, op->session.id, &p) : 0;
+  if (found < 0)
+    return found;
+  bool fenced = op_needs_fence(op, found);
+  int r = fenced ? statement_do(h, S_FENCE) : 0;
+  if (r < 0)
+    return r;
+  r = op_run(h, op, &p, found);
+  if (!fenced || h->broken)
+    return r;
+  if (r < 0)
+    (void)statement_do(h, S_FENCE_UNDO);
+  int ended = statement_do(h, S_FENCE_END);
+  return r < 0 ? r : ended;
+}
+
+static bool op_empty(const struct store_op *op) {
+  return op->kind == STORE_WRITE && !op->has_session && op->message_count == 0;
+}
+
+/* A seq that is not committed does not exist; what is not erased for good is not erased. */
+static void op_failed(struct store_op *op, int code) {
+  op->code = code;
+  op->erased = (struct store_erased){0};
+  while (op->session_count > 0)
+    session_record_deinit(&op->sessions[--op->session_count]);
+  for (size_t i = 0; i < op->message_count; i++) {
+    op->messages[i].seq = 0;
+    op->messages[i].duplicate = false;
+  }
+}
+
+void sqlite_write(void *handle, struct store_op **ops, size_t count) {
+  struct handle *h = handle;
+  bool begun = false;
+  h->broken = false;
+  for (size_t i = 0; i < count; i++)
+    ops[i]->code = 0;
+  for (size_t i = 0; i < count && !h->broken; i++) {
+    if (op_empty(ops[i]))
+      continue;
+    if (!begun)
+      begun = statement_do(h, S_BEGIN) == 0;
+    int r = begun ? op_fenced(h, ops[i]) : E_STORE;
+    if (r < 0)
+      op_failed(ops[i], r);
+  }
+  if (begun && !h->broken && statement_do(h, S_COMMIT) == 0)
+    metrics_add(METRIC_STORE_COMMITS, 1);
+  if (!h->broken)
+    return;
+  if (!sqlite3_get_autocommit(h->db))
+    (void)statement_do(h, S_ROLLBACK);
+  for (size_t i = 0; i < count; i++) {
+    if (!op_empty(ops[i]))
+      op_failed(ops[i], E_STORE);
+  }
+}
