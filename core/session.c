@@ -9,22 +9,6 @@
 #include <string.h>
 #include <uv.h>
 
-int session_record_copy(struct session_record *to, const struct session_record *from) {
-  *to = *from;
-  char **strings[] = {&to->user_id, &to->name, &to->model_id, &to->assisting_admin_id, &to->assisting_admin_name};
-  bool failed = false;
-  for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
-    if (*strings[i] && !(*strings[i] = strdup(*strings[i]))) {
-      failed = true;
-    }
-  }
-  if (failed) {
-    session_record_deinit(to);
-    return UV_ENOMEM;
-  }
-  return 0;
-}
-
 struct session *session_new(const struct session_record *record, bool stored, struct mailbox *owner, size_t inbox_limit,
                             void (*run)(struct post *)) {
   struct session *s = calloc(1, sizeof *s);

@@ -69,8 +69,6 @@ void session_add_response(struct session *s, uint32_t ms) REQUIRES(*s);
 bool session_stored(const struct session *s) REQUIRES_SHARED(*s);
 void session_set_stored(struct session *s, bool stored) REQUIRES(*s);
 size_t session_member_count(const struct session *s) REQUIRES_SHARED(*s);
-/* Deep copy; 0 or UV_ENOMEM (nothing is left behind). */
-int session_record_copy(struct session_record *to, const struct session_record *from) NODISCARD;
 
 /* Members; any thread, lock inside. join: 0, UV_ENOMEM, E_DUPLICATE. When nothing of the session is waiting or parked
  * and nobody was in it, the home of the newcomer becomes its owner. */

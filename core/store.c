@@ -45,7 +45,7 @@ struct store {
   struct store_thread threads[]; /* the writer, then the readers */
 };
 
-static const struct store_backend *const backends[] = {&store_sqlite};
+static const struct store_backend *const backends[] = {&store_sqlite, &store_memory};
 
 static size_t op_bytes(const struct store_op *op) {
   size_t bytes = sizeof *op;

@@ -33,6 +33,8 @@ struct session_record {
   uint32_t response_count;
 };
 void session_record_deinit(struct session_record *r); /* frees the strings */
+/* Deep copy; 0 or UV_ENOMEM (nothing is left behind). */
+int session_record_copy(struct session_record *to, const struct session_record *from) NODISCARD;
 
 struct message_record {
   uint64_t seq;              /* given by the store at commit */
@@ -115,7 +117,7 @@ bool store_op_writes(const struct store_op *op);
 bool store_op_ok(const struct store_op *op);
 
 struct store_options {
-  const char *url;            /* sqlite:PATH */
+  const char *url;            /* sqlite:PATH; memory:NAME is gone with the process */
   uint32_t readers;           /* threads */
   uint32_t queue;             /* operations waiting, reads and writes each */
   const struct keyring *keys; /* encrypts the content of messages (cipher.h); NULL: stored as it is; borrowed */
@@ -172,4 +174,4 @@ struct store_backend {
 };
 /* The backend of a url, and what stands behind the scheme; NULL: there is none. */
 const struct store_backend *store_backend_find(const char *url, const char **location);
-extern const struct store_backend store_sqlite;
+extern const struct store_backend store_sqlite, store_memory;

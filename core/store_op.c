@@ -17,6 +17,22 @@ void session_record_deinit(struct session_record *r) {
   r->user_id = r->name = r->model_id = r->assisting_admin_id = r->assisting_admin_name = NULL;
 }
 
+int session_record_copy(struct session_record *to, const struct session_record *from) {
+  *to = *from;
+  char **strings[] = {&to->user_id, &to->name, &to->model_id, &to->assisting_admin_id, &to->assisting_admin_name};
+  bool failed = false;
+  for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
+    if (*strings[i] && !(*strings[i] = strdup(*strings[i]))) {
+      failed = true;
+    }
+  }
+  if (failed) {
+    session_record_deinit(to);
+    return UV_ENOMEM;
+  }
+  return 0;
+}
+
 void message_record_deinit(struct message_record *r) {
   free(r->cid);
   free(r->sender);

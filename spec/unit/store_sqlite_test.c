@@ -1,9 +1,7 @@
 /* What core/store_sqlite.c promises, on real files in a folder of each test's own. Where the make-up of one batch
  * matters the backend is called directly; everything else goes through the store and its threads. */
-#include "../support/store_caller.h"
+#include "../support/store_fixture.h"
 
-#include "cipher.h"
-#include "err.h"
 #include "metrics.h"
 
 #include <fcntl.h>
@@ -14,23 +12,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-struct fixture {
-  char folder[64], path[96], url[112];
-  struct store *store;
-  struct keyring *keys;
-  struct caller *caller;
-};
-
-static void reopen(struct fixture *f) {
-  if (f->store != NULL)
-    store_close(f->store);
-  f->store = NULL;
-  struct store_options o = {.url = f->url, .readers = 2, .queue = 10000, .keys = f->keys};
-  char why[256] = "";
-  if (store_open(&o, &f->store, why) != 0)
-    fail_msg("%s", why);
-}
 
 static int setup_folder(void **state) {
   struct fixture *f = calloc(1, sizeof *f);
@@ -63,350 +44,7 @@ static int teardown(void **state) {
   return system(command);
 }
 
-static struct store_op *call(struct fixture *f, struct store_op *op) {
-  return caller_call(f->caller, f->store, op);
-}
-
-/* A conversation of that number, of user "u1", started at that time. */
-static struct store_op *write_session(unsigned session, int64_t start_ms) {
-  struct store_op *op = caller_write(session);
-  op->has_session = true;
-  op->session.user_id = strdup("u1");
-  op->session.start_ms = start_ms;
-  return op;
-}
-
-static struct store_op *read_of(enum store_kind kind, unsigned session, const char *user, uint32_t limit) {
-  struct store_op *op = store_op_new(kind);
-  caller_id(op->session.id, 0x5e55, session);
-  op->session.user_id = user != NULL ? strdup(user) : NULL;
-  op->limit = limit;
-  return op;
-}
-
-static void make_session(struct fixture *f, unsigned session) {
-  assert_int_equal(call(f, write_session(session, 1))->code, 0);
-}
-
-/* One message of its own operation; the reply's record. */
-static struct message_record *say(struct fixture *f, unsigned session, unsigned long long id, const char *cid,
-                                  const char *content) {
-  struct store_op *op = caller_write(session);
-  caller_add(op, id, cid, content, strlen(content));
-  op = call(f, op);
-  assert_int_equal(op->code, 0);
-  return &op->messages[0];
-}
-
-static struct store_op *history(struct fixture *f, unsigned session, uint64_t before_seq, uint32_t limit) {
-  struct store_op *op = read_of(STORE_HISTORY, session, NULL, limit);
-  op->before_seq = before_seq;
-  op = call(f, op);
-  assert_int_equal(op->code, 0);
-  return op;
-}
-
-static void assert_history(struct fixture *f, unsigned session, const char *expected) {
-  struct store_op *op = history(f, session, 0, 100);
-  char text[256] = "";
-  for (size_t i = 0; i < op->message_count; i++) {
-    size_t len = strlen(text);
-    snprintf(text + len, sizeof text - len, "%s%d %s", i > 0 ? ", " : "", (int)op->messages[i].seq,
-             op->messages[i].content);
-  }
-  assert_string_equal(text, expected);
-}
-
-/* ---- conversations ---- */
-
-static void a_conversation_comes_back_as_it_was_written(void **state) {
-  struct fixture *f = *state;
-  struct store_op *op = write_session(1, 1000);
-  struct session_record *r = &op->session;
-  r->name = strdup("Grüße");
-  r->model_id = strdup("echo");
-  r->assisting_admin_id = strdup("a1");
-  r->assisting_admin_name = strdup("Jane");
-  r->last_activity_ms = 2000;
-  r->end_ms = 3000;
-  r->help_requested = r->admin_assisted = true;
-  r->total_tokens = INT64_MAX;
-  r->max_response_ms = 77;
-  r->avg_response_ms = 33;
-  r->top = 99; /* not for the caller to say */
-  r->response_count = 100;
-  for (uint32_t i = 0; i < 100; i++)
-    r->responses[i] = UINT32_MAX - i * 0x01020304u;
-  assert_int_equal(call(f, op)->code, 0);
-  reopen(f);
-  struct store_op *got = call(f, read_of(STORE_SESSION, 1, NULL, 0));
-  assert_int_equal(got->code, 0);
-  assert_string_equal(got->session.id, r->id);
-  assert_string_equal(got->session.user_id, "u1");
-  assert_string_equal(got->session.name, "Grüße");
-  assert_string_equal(got->session.model_id, "echo");
-  assert_string_equal(got->session.assisting_admin_id, "a1");
-  assert_string_equal(got->session.assisting_admin_name, "Jane");
-  assert_int_equal(got->session.start_ms, 1000);
-  assert_int_equal(got->session.last_activity_ms, 2000);
-  assert_int_equal(got->session.end_ms, 3000);
-  assert_true(got->session.help_requested && got->session.admin_assisted);
-  assert_true(got->session.total_tokens == INT64_MAX);
-  assert_int_equal(got->session.max_response_ms, 77);
-  assert_int_equal(got->session.avg_response_ms, 33);
-  assert_int_equal(got->session.top, 0);
-  assert_int_equal(got->session.response_count, 100);
-  assert_memory_equal(got->session.responses, r->responses, sizeof r->responses);
-}
-
-static void a_second_write_replaces_all_but_owner_and_top(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  say(f, 1, 1, NULL, "one");
-  struct store_op *op = write_session(1, 5);
-  free(op->session.user_id);
-  op->session.user_id = strdup("somebody else");
-  op->session.name = strdup("named");
-  op->session.top = 0;
-  caller_add(op, 2, NULL, "two", 3);
-  assert_int_equal(call(f, op)->code, 0);
-  struct session_record *r = &call(f, read_of(STORE_SESSION, 1, NULL, 0))->session;
-  assert_string_equal(r->user_id, "u1");
-  assert_string_equal(r->name, "named");
-  assert_int_equal(r->start_ms, 5);
-  assert_int_equal(r->top, 2);
-  assert_int_equal(say(f, 1, 3, NULL, "three")->seq, 3);
-}
-
-static void a_message_alone_moves_the_last_activity_on(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  const int64_t times[] = {5000, 4000};
-  for (int i = 0; i < 2; i++) {
-    struct store_op *op = caller_write(1);
-    caller_add(op, (unsigned)i, NULL, "x", 1)->at_ms = times[i];
-    assert_int_equal(call(f, op)->code, 0);
-    assert_int_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.last_activity_ms, 5000);
-  }
-}
-
-static void the_active_conversation_is_the_newest_without_an_end(void **state) {
-  struct fixture *f = *state;
-  assert_int_equal(call(f, read_of(STORE_ACTIVE, 0, "u1", 0))->code, E_NOT_FOUND);
-  for (unsigned i = 1; i <= 4; i++) {
-    struct store_op *op = write_session(i, 100 * (int64_t)(i == 4 ? 1 : i));
-    op->session.end_ms = i == 3 ? 999 : 0;
-    assert_int_equal(call(f, op)->code, 0);
-  }
-  struct store_op *got = call(f, read_of(STORE_ACTIVE, 0, "u1", 0));
-  assert_int_equal(got->code, 0);
-  assert_int_equal(got->session.start_ms, 200);
-  assert_int_equal(call(f, read_of(STORE_ACTIVE, 0, "u2", 0))->code, E_NOT_FOUND);
-  for (unsigned i = 1; i <= 4; i++) {
-    struct store_op *op = write_session(i, 100);
-    op->session.end_ms = 1;
-    assert_int_equal(call(f, op)->code, 0);
-  }
-  assert_int_equal(call(f, read_of(STORE_ACTIVE, 0, "u1", 0))->code, E_NOT_FOUND);
-}
-
-static void the_list_of_a_user_is_newest_first_and_limited(void **state) {
-  struct fixture *f = *state;
-  const int64_t starts[] = {300, 100, 500, 200};
-  for (unsigned i = 0; i < 4; i++)
-    assert_int_equal(call(f, write_session(i, starts[i]))->code, 0);
-  struct store_op *other = write_session(9, 900);
-  strcpy(other->session.user_id, "u2");
-  assert_int_equal(call(f, other)->code, 0);
-  struct store_op *got = call(f, read_of(STORE_SESSIONS, 0, "u1", 3));
-  assert_int_equal(got->code, 0);
-  assert_int_equal(got->session_count, 3);
-  assert_int_equal(got->sessions[0].start_ms, 500);
-  assert_int_equal(got->sessions[1].start_ms, 300);
-  assert_int_equal(got->sessions[2].start_ms, 200);
-  got = call(f, read_of(STORE_SESSIONS, 0, "nobody", 3));
-  assert_int_equal(got->code, 0);
-  assert_int_equal(got->session_count, 0);
-}
-
-static void what_is_not_there_is_not_found(void **state) {
-  struct fixture *f = *state;
-  assert_int_equal(call(f, read_of(STORE_SESSION, 7, NULL, 0))->code, E_NOT_FOUND);
-  assert_int_equal(call(f, read_of(STORE_HISTORY, 7, NULL, 5))->code, E_NOT_FOUND);
-  struct store_op *op = caller_write(7);
-  caller_add(op, 1, NULL, "x", 1);
-  assert_int_equal(call(f, op)->code, E_NOT_FOUND);
-}
-
-/* ---- messages ---- */
-
-static void a_message_comes_back_as_it_was_written(void **state) {
-  static const char bytes[] = "a\0b\xff\xc3"; /* NULs and broken UTF-8 are bytes like any other */
-  struct fixture *f = *state;
-  struct store_op *op = write_session(1, 1);
-  struct message_record *m = caller_add(op, 1, "c1", bytes, sizeof bytes);
-  m->extra = strdup("{\"file_id\":\"f\"}");
-  m->at_ms = 1700000000123;
-  caller_add(op, 2, NULL, "", 0);
-  assert_int_equal(call(f, op)->code, 0);
-  assert_int_equal(op->messages[1].seq, 2);
-  reopen(f);
-  struct message_record *got = history(f, 1, 0, 10)->messages;
-  assert_int_equal(got[0].seq, 1);
-  assert_string_equal(got[0].id, op->messages[0].id);
-  assert_string_equal(got[0].cid, "c1");
-  assert_string_equal(got[0].sender, "user");
-  assert_string_equal(got[0].type, "user_message");
-  assert_string_equal(got[0].extra, "{\"file_id\":\"f\"}");
-  assert_true(got[0].at_ms == 1700000000123);
-  assert_int_equal(got[0].content_len, sizeof bytes);
-  assert_memory_equal(got[0].content, bytes, sizeof bytes);
-  assert_null(got[1].cid);
-  assert_null(got[1].extra);
-  assert_int_equal(got[1].content_len, 0);
-  assert_string_equal(got[1].content, "");
-}
-
-static void numbers_go_up_by_one_in_each_conversation_and_go_on_after_a_restart(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  make_session(f, 2);
-  for (unsigned i = 0; i < 300; i++) {
-    struct store_op *op = caller_write(1 + i % 2);
-    caller_add(op, i, NULL, "x", 1);
-    assert_int_equal(caller_submit(f->caller, f->store, op), 0);
-  }
-  caller_wait(f->caller, 302);
-  for (unsigned i = 0; i < 300; i++)
-    assert_int_equal(f->caller->replies[2 + i]->messages[0].seq, i / 2 + 1);
-  reopen(f);
-  assert_int_equal(say(f, 1, 1000, NULL, "next")->seq, 151);
-  assert_int_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.top, 151);
-}
-
-static void a_cid_is_stored_once_and_answers_with_the_first(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  make_session(f, 2);
-  struct message_record *first = say(f, 1, 1, "c", "first");
-  assert_false(first->duplicate);
-  say(f, 1, 2, NULL, "between");
-  for (unsigned long long again = 3; again <= 4; again++) {
-    struct message_record *m = say(f, 1, again, "c", "again");
-    assert_true(m->duplicate);
-    assert_int_equal(m->seq, 1);
-    assert_string_equal(m->id, first->id);
-    reopen(f); /* it is the database that remembers */
-  }
-  assert_false(say(f, 2, 5, "c", "elsewhere")->duplicate);
-  assert_int_equal(say(f, 1, 6, "d", "last")->seq, 3);
-  assert_history(f, 1, "1 first, 2 between, 3 last");
-}
-
-static void a_cid_twice_in_one_operation_is_stored_once(void **state) {
-  struct fixture *f = *state;
-  struct store_op *op = write_session(1, 1);
-  caller_add(op, 1, "c", "first", 5);
-  caller_add(op, 2, "c", "again", 5);
-  caller_add(op, 3, "d", "other", 5);
-  op = call(f, op);
-  assert_int_equal(op->code, 0);
-  assert_true(op->messages[1].duplicate);
-  assert_int_equal(op->messages[1].seq, 1);
-  assert_string_equal(op->messages[1].id, op->messages[0].id);
-  assert_history(f, 1, "1 first, 2 other");
-}
-
-static void history_is_read_in_pages_from_the_end(void **state) {
-  struct fixture *f = *state;
-  struct store_op *op = write_session(1, 1);
-  for (unsigned i = 1; i <= 10; i++)
-    caller_add(op, i, NULL, "x", 1);
-  assert_int_equal(call(f, op)->code, 0);
-  const struct {
-    uint64_t before_seq;
-    uint32_t limit;
-    size_t count;
-    uint64_t first;
-  } pages[] = {{0, 3, 3, 8}, {8, 3, 3, 5}, {3, 5, 2, 1}, {1, 5, 0, 0}, {0, 1000, 10, 1}, {UINT64_MAX, 1, 1, 10}};
-  for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
-    struct store_op *page = history(f, 1, pages[i].before_seq, pages[i].limit);
-    assert_int_equal(page->message_count, pages[i].count);
-    for (size_t k = 0; k < page->message_count; k++)
-      assert_int_equal(page->messages[k].seq, pages[i].first + k);
-  }
-}
-
-static void a_page_of_history_is_bounded_in_bytes(void **state) {
-  struct fixture *f = *state;
-  const size_t len = 1u << 20, in_a_page = STORE_HISTORY_BYTES / len;
-  char *content = calloc(1, len);
-  make_session(f, 1);
-  for (unsigned i = 1; i <= in_a_page + 4; i++) {
-    struct store_op *op = caller_write(1);
-    caller_add(op, i, NULL, content, len);
-    assert_int_equal(call(f, op)->code, 0);
-    caller_forget(f->caller);
-  }
-  free(content);
-  struct store_op *page = history(f, 1, 0, 1000);
-  assert_int_equal(page->message_count, in_a_page);
-  assert_int_equal(page->messages[0].seq, 5);
-  page = history(f, 1, page->messages[0].seq, 1000);
-  assert_int_equal(page->message_count, 4);
-  assert_int_equal(page->messages[3].seq, 4);
-}
-
-static void a_read_sees_every_write_that_was_answered_before_it(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  for (unsigned i = 1; i <= 200; i++) {
-    say(f, 1, i, NULL, "x");
-    for (int reader = 0; reader < 2; reader++)
-      assert_int_equal(caller_submit(f->caller, f->store, read_of(STORE_SESSION, 1, NULL, 0)), 0);
-    caller_wait(f->caller, f->caller->count + 2);
-    for (size_t back = 1; back <= 2; back++)
-      assert_int_equal(f->caller->replies[f->caller->count - back]->session.top, i);
-  }
-}
-
-static void an_empty_write_answers_after_all_writes_before_it(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  for (unsigned i = 1; i <= 50; i++) {
-    struct store_op *op = caller_write(1);
-    caller_add(op, i, NULL, "x", 1);
-    assert_int_equal(caller_submit(f->caller, f->store, op), 0);
-  }
-  struct store_op *barrier = store_op_new(STORE_WRITE);
-  assert_int_equal(caller_submit(f->caller, f->store, barrier), 0);
-  caller_wait(f->caller, 52);
-  assert_ptr_equal(f->caller->replies[51], barrier);
-  assert_int_equal(barrier->code, 0);
-}
-
-static void ping_answers(void **state) {
-  assert_int_equal(call(*state, read_of(STORE_PING, 0, NULL, 0))->code, 0);
-}
-
 /* ---- with a key ---- */
-
-#define KEY_A "the first key of 32 bytes. 1 2 3"
-#define KEY_B "the second key of 32 bytes 1 2 3"
-
-/* Closes the store and opens it with these keys. */
-static void reopen_with(struct fixture *f, const char *current, const char *previous) {
-  char why[256];
-  store_close(f->store);
-  f->store = NULL;
-  keyring_free(f->keys);
-  assert_int_equal(keyring_new(current, previous, false, &f->keys, why), 0);
-  reopen(f);
-}
-
-static int history_code(struct fixture *f, unsigned session) {
-  return call(f, read_of(STORE_HISTORY, session, NULL, 100))->code;
-}
 
 static bool file_has(struct fixture *f, const char *suffix, const char *text) {
   char path[128];
@@ -432,34 +70,6 @@ static void with_a_key_no_text_is_in_the_files(void **state) {
   assert_false(file_has(f, "", "in secret"));
   assert_false(file_has(f, "-wal", "in secret"));
   assert_history(f, 1, "1 said in the open, 2 said in secret");
-}
-
-static void a_key_may_change_and_old_text_is_read_with_the_one_before(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  reopen_with(f, KEY_A, "");
-  say(f, 1, 1, NULL, "old");
-  reopen_with(f, KEY_B, KEY_A);
-  say(f, 1, 2, NULL, "new");
-  assert_history(f, 1, "1 old, 2 new");
-  reopen_with(f, KEY_B, "");
-  assert_int_equal(history_code(f, 1), E_STORE);
-  assert_int_equal(say(f, 1, 3, NULL, "writing goes on")->seq, 3);
-}
-
-static void without_the_key_reading_is_an_error_for_that_conversation_only(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  make_session(f, 2);
-  say(f, 2, 2, NULL, "plain");
-  reopen_with(f, KEY_A, "");
-  say(f, 1, 1, NULL, "secret");
-  reopen_with(f, "", "");
-  assert_int_equal(history_code(f, 1), E_STORE);
-  assert_history(f, 2, "1 plain");
-  reopen_with(f, KEY_B, "");
-  assert_int_equal(history_code(f, 1), E_STORE);
-  assert_history(f, 2, "1 plain");
 }
 
 static void change_database(struct fixture *f, const char *sql) {
@@ -493,27 +103,6 @@ static void what_somebody_moved_or_changed_in_the_database_is_an_error(void **st
   }
 }
 
-static void a_cid_is_stored_once_whatever_the_key(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  reopen_with(f, KEY_A, "");
-  say(f, 1, 1, "c", "once");
-  reopen_with(f, KEY_B, KEY_A);
-  assert_true(say(f, 1, 2, "c", "once")->duplicate);
-  assert_history(f, 1, "1 once");
-}
-
-static void a_text_that_looks_encrypted_is_a_text(void **state) {
-  struct fixture *f = *state;
-  make_session(f, 1);
-  say(f, 1, 1, NULL, "cb1:0123abcd:AAAA");
-  say(f, 1, 2, NULL, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
-  const char *const said = "1 cb1:0123abcd:AAAA, 2 da39a3ee5e6b4b0d3255bfef95601890afd80709";
-  assert_history(f, 1, said);
-  reopen_with(f, KEY_A, "");
-  assert_history(f, 1, said);
-}
-
 /* ---- one batch, made by hand ---- */
 
 static void *handle_open(struct fixture *f) {
@@ -543,36 +132,6 @@ static void many_operations_are_one_commit(void **state) {
   assert_int_equal(metrics_value(METRIC_STORE_COMMITS) - commits, 1);
   store_op_free(barrier);
   store_sqlite.close(handle);
-}
-
-static void an_operation_that_fails_undoes_only_itself(void **state) {
-  struct fixture *f = *state;
-  void *handle = handle_open(f);
-  struct store_op *ops[6];
-  ops[0] = write_session(1, 1);
-  caller_add(ops[0], 1, NULL, "one", 3);
-  ops[1] = caller_write(1);
-  caller_add(ops[1], 2, "c2", "lost", 4);
-  caller_add(ops[1], 1, NULL, "its id is taken", 15);
-  ops[2] = write_session(2, 1); /* a new conversation, too, is taken back */
-  caller_add(ops[2], 1, "c3", "its id is taken", 15);
-  ops[3] = caller_write(3);
-  caller_add(ops[3], 4, NULL, "nowhere", 7);
-  ops[4] = caller_write(1);
-  caller_add(ops[4], 1, NULL, "its id is taken", 15);
-  ops[5] = caller_write(1);
-  caller_add(ops[5], 5, NULL, "two", 3);
-  store_sqlite.write(handle, ops, 6);
-  store_sqlite.close(handle);
-  const int codes[] = {0, E_STORE, E_STORE, E_NOT_FOUND, E_STORE, 0};
-  for (int i = 0; i < 6; i++) {
-    assert_int_equal(ops[i]->code, codes[i]);
-    assert_true(codes[i] == 0 || ops[i]->messages[0].seq == 0);
-    store_op_free(ops[i]);
-  }
-  reopen(f);
-  assert_history(f, 1, "1 one, 2 two");
-  assert_int_equal(call(f, read_of(STORE_SESSION, 2, NULL, 0))->code, E_NOT_FOUND);
 }
 
 /* ---- a disk without room ---- */
@@ -792,29 +351,9 @@ static void a_file_that_is_no_database_is_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    STORE(a_conversation_comes_back_as_it_was_written),
-    STORE(a_second_write_replaces_all_but_owner_and_top),
-    STORE(a_message_alone_moves_the_last_activity_on),
-    STORE(the_active_conversation_is_the_newest_without_an_end),
-    STORE(the_list_of_a_user_is_newest_first_and_limited),
-    STORE(what_is_not_there_is_not_found),
-    STORE(a_message_comes_back_as_it_was_written),
-    STORE(numbers_go_up_by_one_in_each_conversation_and_go_on_after_a_restart),
-    STORE(a_cid_is_stored_once_and_answers_with_the_first),
-    STORE(a_cid_twice_in_one_operation_is_stored_once),
-    STORE(history_is_read_in_pages_from_the_end),
-    STORE(a_page_of_history_is_bounded_in_bytes),
-    STORE(a_read_sees_every_write_that_was_answered_before_it),
-    STORE(an_empty_write_answers_after_all_writes_before_it),
-    STORE(ping_answers),
     STORE(with_a_key_no_text_is_in_the_files),
-    STORE(a_key_may_change_and_old_text_is_read_with_the_one_before),
-    STORE(without_the_key_reading_is_an_error_for_that_conversation_only),
     STORE(what_somebody_moved_or_changed_in_the_database_is_an_error),
-    STORE(a_cid_is_stored_once_whatever_the_key),
-    STORE(a_text_that_looks_encrypted_is_a_text),
     FOLDER(many_operations_are_one_commit),
-    FOLDER(an_operation_that_fails_undoes_only_itself),
     FOLDER(a_full_disk_fails_the_whole_batch_and_nothing_of_it_is_there),
     STORE(the_store_goes_on_when_there_is_room_again),
     STORE(a_broken_page_fails_its_batch_and_no_later_one),

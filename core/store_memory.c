@@ -1,0 +1,249 @@
+/* In: operations. Out: the same answers as of any backend, without a disk. Why: tests and trials need a database that
+ * leaves nothing behind, and the interface is only one when two very different things keep it. Databases go by name and
+ * live as long as the process, so that one can be closed and opened again. Content is sealed as everywhere (cipher.h).
+ */
+#include "store_memory_impl.h"
+
+#include "cipher.h"
+#include "err.h"
+#include "store_memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+static struct {
+  struct lock lock;
+  struct memory *first;
+} all = {.lock = {PTHREAD_MUTEX_INITIALIZER}};
+
+static struct memory *memory_new(const char *name) {
+  struct memory *m = calloc(1, sizeof *m);
+  if (m == NULL || (m->name = strdup(name)) == NULL)
+    abort();
+  lock_init(&m->lock);
+  return m;
+}
+
+static struct memory *memory_named(const char *name) {
+  lock_acquire(&all.lock);
+  struct memory *m = all.first;
+  while (m != NULL && strcmp(m->name, name) != 0)
+    m = m->next;
+  if (m == NULL) {
+    m = memory_new(name);
+    m->next = all.first;
+    all.first = m;
+  }
+  lock_release(&all.lock);
+  return m;
+}
+
+struct kept *kept_find(struct memory *m, const char *id) {
+  struct kept *k;
+  HASH_FIND_STR(m->sessions, id, k);
+  return k;
+}
+
+char *kept_copy(const char *text) {
+  char *out = text != NULL ? strdup(text) : NULL;
+  if (text != NULL && out == NULL)
+    abort();
+  return out;
+}
+
+/* ---- reading, under the lock ---- */
+
+static int record_reply(struct store_op *op, const struct kept *k) {
+  struct session_record found;
+  if (k == NULL)
+    return E_NOT_FOUND;
+  if (session_record_copy(&found, &k->record))
+    return E_STORE;
+  found.top = k->count;
+  session_record_deinit(&op->session); /* what was asked with */
+  op->session = found;
+  return 0;
+}
+
+/* Negative: a comes before b in lists. */
+static int place_order(const struct session_record *a, int64_t start_ms, const char *id) {
+  if (a->start_ms != start_ms)
+    return a->start_ms > start_ms ? -1 : 1;
+  return strcmp(id, a->id);
+}
+
+/* The first one of the user's list behind a place (NULL: at all). */
+static struct kept *list_next(struct memory *m, const char *user, const struct store_place *after, bool active) {
+  struct kept *k, *next, *first = NULL;
+  HASH_ITER(hh, m->sessions, k, next) {
+    const struct session_record *r = &k->record;
+    bool behind = after->id[0] == '\0' || place_order(r, after->start_ms, after->id) > 0;
+    if (behind && strcmp(r->user_id, user) == 0 && (!active || r->end_ms == 0) &&
+        (first == NULL || place_order(r, first->record.start_ms, first->record.id) < 0))
+      first = k;
+  }
+  return first;
+}
+
+static int read_sessions(struct memory *m, struct store_op *op) {
+  struct store_place after = op->after;
+  struct kept *k;
+  op->sessions = calloc(op->limit, sizeof *op->sessions);
+  if (op->sessions == NULL)
+    return E_STORE;
+  while (op->session_count < op->limit && (k = list_next(m, op->session.user_id, &after, false)) != NULL) {
+    struct session_record *r = &op->sessions[op->session_count];
+    if (session_record_copy(r, &k->record))
+      return E_STORE;
+    r->top = k->count;
+    op->session_count++;
+    after.start_ms = r->start_ms;
+    memcpy(after.id, r->id, sizeof after.id);
+  }
+  return 0;
+}
+
+static void message_reply(const struct message_record *from, struct message_record *to) {
+  *to = *from;
+  to->cid = kept_copy(from->cid);
+  to->sender = kept_copy(from->sender);
+  to->type = kept_copy(from->type);
+  to->extra = kept_copy(from->extra);
+  to->content = malloc(from->content_len + 1);
+  if (to->content == NULL)
+    abort();
+  memcpy(to->content, from->content, from->content_len);
+}
+
+/* With the content as it is kept; see messages_open. */
+static int read_history(struct memory *m, struct store_op *op) {
+  struct kept *k = kept_find(m, op->session.id);
+  if (k == NULL)
+    return E_NOT_FOUND;
+  size_t end = op->before_seq == 0 || op->before_seq > k->count ? k->count : op->before_seq - 1, first = end, bytes = 0;
+  while (first > 0 && end - first < op->limit && bytes < STORE_HISTORY_BYTES)
+    bytes += k->messages[--first]->said;
+  op->messages = calloc(end - first + 1, sizeof *op->messages);
+  if (op->messages == NULL)
+    return E_STORE;
+  for (; first < end; first++)
+    message_reply(&k->messages[first]->record, &op->messages[op->message_count++]);
+  return 0;
+}
+
+/* Without the lock: it takes its time, and may have to say something in the log. */
+static int messages_open(const struct keyring *keys, struct store_op *op) {
+  for (size_t i = 0; i < op->message_count; i++) {
+    struct message_record *m = &op->messages[i];
+    char *sealed = m->content;
+    size_t len = m->content_len;
+    int code = cipher_open(keys, op->session.id, m->seq, sealed, len, &m->content, &m->content_len);
+    if (code)
+      cipher_log_failure(op->session.id, m->seq, sealed, len, code);
+    free(sealed);
+    if (code)
+      return E_STORE;
+  }
+  return 0;
+}
+
+static int read_locked(struct memory *m, struct store_op *op) {
+  static const struct store_place newest;
+  if (m->away)
+    return E_STORE;
+  switch (op->kind) {
+  case STORE_SESSION:
+    return record_reply(op, kept_find(m, op->session.id));
+  case STORE_ACTIVE:
+    return record_reply(op, list_next(m, op->session.user_id, &newest, true));
+  case STORE_SESSIONS:
+    return read_sessions(m, op);
+  case STORE_HISTORY:
+    return read_history(m, op);
+  case STORE_PING:
+    return 0;
+  default:
+    return E_INVALID;
+  }
+}
+
+static void memory_read(void *handle, struct store_op *op) {
+  struct handle *h = handle;
+  lock_acquire(&h->m->lock);
+  op->code = read_locked(h->m, op);
+  lock_release(&h->m->lock);
+  if (op->code == 0)
+    op->code = messages_open(h->keys, op);
+}
+
+/* ---- life ---- */
+
+static int memory_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
+  struct memory *m = memory_named(location);
+  struct handle *h = calloc(1, sizeof *h);
+  if (h == NULL)
+    return UV_ENOMEM;
+  *h = (struct handle){.m = m, .keys = o->keys, .writer = writer};
+  lock_acquire(&m->lock);
+  bool taken = writer && m->written;
+  m->written |= writer;
+  lock_release(&m->lock);
+  if (taken) {
+    snprintf(why, 256, "memory:%.200s is open already", location);
+    free(h);
+    return E_BUSY;
+  }
+  *handle = h;
+  return 0;
+}
+
+static void memory_close(void *handle) {
+  struct handle *h = handle;
+  lock_acquire(&h->m->lock);
+  h->m->written &= !h->writer;
+  lock_release(&h->m->lock);
+  free(h);
+}
+
+void store_memory_away(const char *name, bool away) {
+  struct memory *m = memory_named(name);
+  lock_acquire(&m->lock);
+  m->away = away;
+  lock_release(&m->lock);
+}
+
+int store_memory_audit(const char *name, size_t at, char *out, size_t room) {
+  struct memory *m = memory_named(name);
+  lock_acquire(&m->lock);
+  bool there = at < m->audit_count;
+  if (there) {
+    const struct audit_record *a = &m->audits[at];
+    snprintf(out, room, "%s %s %s: %s", a->actor, a->action, a->subject ? a->subject : "", a->detail ? a->detail : "");
+  }
+  lock_release(&m->lock);
+  return there ? 0 : E_NOT_FOUND;
+}
+
+void store_memory_drop(const char *name) {
+  struct memory *m = memory_named(name), **link = &all.first;
+  lock_acquire(&all.lock);
+  while (*link != m)
+    link = &(*link)->next;
+  *link = m->next;
+  lock_release(&all.lock);
+  struct kept *k, *next;
+  HASH_ITER(hh, m->sessions, k, next) {
+    kept_drop(m, k);
+  }
+  for (size_t i = 0; i < m->audit_count; i++)
+    audit_record_deinit(&m->audits[i]);
+  free(m->audits);
+  free(m->name);
+  lock_deinit(&m->lock);
+  free(m);
+}
+
+const struct store_backend store_memory = {
+  .scheme = "memory", .open = memory_open, .close = memory_close, .write = memory_write, .read = memory_read};

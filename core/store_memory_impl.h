@@ -1,0 +1,47 @@
+/* In: nothing. Out: the inside of the backend in memory, for store_memory*.c only.
+ * Bound: MEMORY_BYTES of content, then writes fail as on a full disk. */
+#pragma once
+#include "attr.h"
+#include "lock.h"
+#include "store.h"
+
+#include <uthash.h>
+
+#define MEMORY_BYTES (64u << 20)
+
+struct kept_message {
+  struct message_record record; /* its content sealed */
+  size_t said;                  /* bytes of content before that */
+  UT_hash_handle hh;            /* by id, of the whole database */
+};
+
+struct kept {
+  struct session_record record;
+  struct kept_message **messages; /* [seq - 1] */
+  size_t count, room;
+  UT_hash_handle hh; /* by id */
+};
+
+struct memory {
+  struct memory *next;
+  char *name;
+  struct lock lock; /* guards what follows; see above */
+  struct kept *sessions;
+  struct kept_message *ids;
+  struct audit_record *audits;
+  size_t audit_count, bytes;
+  bool away, written; /* a writer has it open */
+};
+
+struct handle {
+  struct memory *m;
+  const struct keyring *keys;
+  bool writer;
+};
+
+/* Under the lock, or on the writer's thread. */
+struct kept *kept_find(struct memory *m, const char *id);
+void kept_drop(struct memory *m, struct kept *k);
+/* NULL for NULL. Aborts when memory is out, as all small allocations here do. */
+char *kept_copy(const char *text);
+void memory_write(void *handle, struct store_op **ops, size_t count);

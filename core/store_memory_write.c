@@ -1,0 +1,234 @@
+/* In: a batch of writes. Out: what they change in a database in memory, each whole or not at all. Why the lock is held
+ * so briefly: only the writer's thread changes anything, so it alone may look without it, and call out. */
+#include "store_memory_impl.h"
+
+#include "cipher.h"
+#include "err.h"
+#include "metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct kept_message *kept_cid(const struct kept *k, const char *cid) {
+  for (size_t i = 0; cid != NULL && i < k->count; i++) {
+    if (k->messages[i]->record.cid != NULL && strcmp(k->messages[i]->record.cid, cid) == 0)
+      return k->messages[i];
+  }
+  return NULL;
+}
+
+static void message_drop(struct memory *m, struct kept_message *gone) {
+  HASH_DEL(m->ids, gone);
+  m->bytes -= gone->record.content_len;
+  message_record_deinit(&gone->record);
+  free(gone);
+}
+
+static void messages_drop(struct memory *m, struct kept *k, size_t down_to) {
+  while (k->count > down_to)
+    message_drop(m, k->messages[--k->count]);
+}
+
+void kept_drop(struct memory *m, struct kept *k) {
+  messages_drop(m, k, 0);
+  HASH_DEL(m->sessions, k);
+  session_record_deinit(&k->record);
+  free(k->messages);
+  free(k);
+}
+
+static void message_keep(struct memory *m, struct kept *k, struct kept_message *new) {
+  if (k->count == k->room) {
+    k->room = k->room ? 2 * k->room : 8;
+    k->messages = realloc(k->messages, k->room * sizeof *k->messages);
+    if (k->messages == NULL)
+      abort();
+  }
+  k->messages[k->count++] = new;
+  HASH_ADD_KEYPTR(hh, m->ids, new->record.id, STORE_ID_LEN, new);
+  m->bytes += new->record.content_len;
+}
+
+static int message_add(struct handle *h, struct kept *k, struct message_record *r) {
+  struct kept_message *there = kept_cid(k, r->cid);
+  if (there != NULL) {
+    r->duplicate = true;
+    r->seq = there->record.seq;
+    memcpy(r->id, there->record.id, sizeof r->id);
+    return 0;
+  }
+  HASH_FIND_STR(h->m->ids, r->id, there);
+  struct kept_message *new = there == NULL ? calloc(1, sizeof *new) : NULL;
+  if (new == NULL)
+    return E_STORE;
+  struct message_record *to = &new->record;
+  *to = (struct message_record){.seq = k->count + 1, .at_ms = r->at_ms};
+  new->said = r->content_len;
+  int code = cipher_seal(h->keys, k->record.id, to->seq, r->content_len > 0 ? r->content : "", r->content_len,
+                         &to->content, &to->content_len);
+  if (code || h->m->bytes + to->content_len > MEMORY_BYTES) {
+    message_record_deinit(to);
+    free(new);
+    return E_STORE;
+  }
+  memcpy(to->id, r->id, sizeof to->id);
+  to->cid = kept_copy(r->cid);
+  to->sender = kept_copy(r->sender);
+  to->type = kept_copy(r->type);
+  to->extra = kept_copy(r->extra);
+  message_keep(h->m, k, new);
+  r->seq = to->seq;
+  return 0;
+}
+
+static struct kept *kept_put(struct memory *m, struct kept *k, const struct session_record *r) {
+  struct session_record fresh;
+  bool first = k == NULL;
+  if (first && (k = calloc(1, sizeof *k)) == NULL)
+    return NULL;
+  if (session_record_copy(&fresh, r)) {
+    if (first)
+      free(k);
+    return NULL;
+  }
+  if (first) {
+    fresh.user_id = fresh.user_id != NULL ? fresh.user_id : kept_copy("");
+  } else { /* all but the owner */
+    free(fresh.user_id);
+    fresh.user_id = k->record.user_id;
+    k->record.user_id = NULL;
+    session_record_deinit(&k->record);
+  }
+  k->record = fresh;
+  if (first)
+    HASH_ADD_KEYPTR(hh, m->sessions, k->record.id, STORE_ID_LEN, k);
+  return k;
+}
+
+static int op_write(struct handle *h, struct store_op *op) {
+  struct memory *m = h->m;
+  struct kept *k = kept_find(m, op->session.id);
+  bool first = k == NULL;
+  if (first && !op->has_session)
+    return E_NOT_FOUND;
+  if (first && (k = kept_put(m, NULL, &op->session)) == NULL)
+    return E_STORE;
+  size_t before = k->count;
+  int code = 0;
+  for (size_t i = 0; i < op->message_count && code == 0; i++)
+    code = message_add(h, k, &op->messages[i]);
+  if (code == 0 && op->has_session && !first)
+    code = kept_put(m, k, &op->session) != NULL ? 0 : E_STORE;
+  if (code && first)
+    kept_drop(m, k);
+  else if (code)
+    messages_drop(m, k, before);
+  else if (!op->has_session && k->count > before &&
+           op->messages[op->message_count - 1].at_ms > k->record.last_activity_ms)
+    k->record.last_activity_ms = op->messages[op->message_count - 1].at_ms;
+  return code;
+}
+
+static void audit_keep(struct memory *m, const struct audit_record *a) {
+  m->audits = realloc(m->audits, (m->audit_count + 1) * sizeof *m->audits);
+  if (m->audits == NULL)
+    abort();
+  m->audits[m->audit_count++] = (struct audit_record){a->at_ms, kept_copy(a->actor), kept_copy(a->action),
+                                                      kept_copy(a->subject), kept_copy(a->detail)};
+}
+
+/* ---- erasing ---- */
+
+static void kept_erase(struct memory *m, struct kept *k, struct store_op *op) {
+  op->erased.sessions++;
+  op->erased.messages += k->count;
+  lock_acquire(&m->lock);
+  kept_drop(m, k);
+  lock_release(&m->lock);
+}
+
+static int erased_audit(struct memory *m, struct store_op *op) {
+  if (store_op_account(op))
+    return E_STORE;
+  lock_acquire(&m->lock);
+  audit_keep(m, &op->audit);
+  lock_release(&m->lock);
+  return 0;
+}
+
+static int op_erase(struct memory *m, struct store_op *op) {
+  struct kept *k, *next;
+  HASH_ITER(hh, m->sessions, k, next) {
+    if (strcmp(k->record.user_id, op->session.user_id) == 0)
+      kept_erase(m, k, op);
+  }
+  return erased_audit(m, op);
+}
+
+static struct kept *oldest_idle(struct memory *m, const struct store_op *op) {
+  struct kept *k, *next, *oldest = NULL;
+  HASH_ITER(hh, m->sessions, k, next) {
+    if (k->record.last_activity_ms < op->before_ms && (op->in_use == NULL || !op->in_use(op->arg, k->record.id)) &&
+        (oldest == NULL || k->record.last_activity_ms < oldest->record.last_activity_ms))
+      oldest = k;
+  }
+  return oldest;
+}
+
+static int op_expire(struct memory *m, struct store_op *op) {
+  op->sessions = calloc(op->limit, sizeof *op->sessions);
+  if (op->sessions == NULL)
+    return E_STORE;
+  struct kept *k;
+  while (op->session_count < op->limit && (k = oldest_idle(m, op)) != NULL) {
+    struct session_record *gone = &op->sessions[op->session_count++];
+    memcpy(gone->id, k->record.id, sizeof gone->id);
+    gone->user_id = kept_copy(k->record.user_id);
+    kept_erase(m, k, op);
+  }
+  return op->session_count > 0 ? erased_audit(m, op) : 0;
+}
+
+static int op_run(struct handle *h, struct store_op *op) {
+  int code = 0;
+  switch (op->kind) {
+  case STORE_ERASE:
+    return op_erase(h->m, op);
+  case STORE_EXPIRE:
+    return op_expire(h->m, op);
+  case STORE_AUDIT:
+    lock_acquire(&h->m->lock);
+    audit_keep(h->m, &op->audit);
+    lock_release(&h->m->lock);
+    return 0;
+  case STORE_WRITE:
+    if (op->has_session || op->message_count > 0) {
+      lock_acquire(&h->m->lock);
+      code = op_write(h, op);
+      lock_release(&h->m->lock);
+    }
+    return code;
+  default:
+    return E_INVALID;
+  }
+}
+
+static bool memory_is_away(struct memory *m) {
+  lock_acquire(&m->lock);
+  bool away = m->away;
+  lock_release(&m->lock);
+  return away;
+}
+
+void memory_write(void *handle, struct store_op **ops, size_t count) {
+  struct handle *h = handle;
+  bool away = memory_is_away(h->m);
+  for (size_t i = 0; i < count; i++) {
+    ops[i]->code = away ? E_AWAY : op_run(h, ops[i]);
+    for (size_t k = 0; ops[i]->code && k < ops[i]->message_count; k++) {
+      ops[i]->messages[k].seq = 0;
+      ops[i]->messages[k].duplicate = false;
+    }
+  }
+  metrics_add(METRIC_STORE_COMMITS, away ? 0 : 1);
+}
