@@ -9,6 +9,8 @@
 #include <string.h>
 #include <uv.h>
 
+#define READY_LIMIT_MS 1500 /* a store that takes longer to say that it is there is not */
+
 static void set_text(lua_State *L, const char *name, const char *text) {
   lua_pushstring(L, text ? text : "");
   lua_setfield(L, -2, name);
@@ -86,13 +88,17 @@ static int push_answer(lua_State *L, const struct store_op *op) {
 static void on_answer(struct post *post) {
   struct store_op *op = (struct store_op *)post;
   struct task *t = task_redeem(op->arg);
+  if (t && t->timer) {
+    worker_timer_stop(t->vm->worker, t->timer);
+    t->timer = NULL;
+  }
   if (t) {
     task_resume(t, push_answer(t->co, op));
   }
   store_op_free(op);
 }
 
-static void begin(struct task *t) {
+static void begin_ask(struct task *t) {
   struct store_op *op = t->op;
   t->op = NULL;
   op->post.run = on_answer;
@@ -106,7 +112,7 @@ static void begin(struct task *t) {
 }
 
 /* Takes op; NULL: memory was out. */
-static int wait_for(lua_State *L, struct store_op *op, const char *what) {
+static int wait_for(lua_State *L, struct store_op *op, const char *what, void (*begin)(struct task *)) {
   struct task *t = bind_task(L);
   if (!op) {
     return bind_result(L, UV_ENOMEM);
@@ -137,7 +143,7 @@ static int l_store_session(lua_State *L) {
   if (op) {
     memcpy(op->session.id, id, STORE_ID_LEN + 1);
   }
-  return wait_for(L, op, "chat.store.session");
+  return wait_for(L, op, "chat.store.session", begin_ask);
 }
 
 static int l_store_sessions(lua_State *L) {
@@ -151,7 +157,7 @@ static int l_store_sessions(lua_State *L) {
     op->limit = limit;
     op->session.user_id = strdup(user);
   }
-  return wait_for(L, op, "chat.store.sessions");
+  return wait_for(L, op, "chat.store.sessions", begin_ask);
 }
 
 static int l_store_history(lua_State *L) {
@@ -170,7 +176,19 @@ static int l_store_history(lua_State *L) {
     op->limit = limit;
     op->before_seq = (uint64_t)before;
   }
-  return wait_for(L, op, "chat.store.history");
+  return wait_for(L, op, "chat.store.history", begin_ask);
+}
+
+static void on_ready_timeout(void *arg) {
+  struct task *t = arg;
+  t->timer = NULL;
+  lua_pushboolean(t->co, 0);
+  task_resume(t, 1);
+}
+
+static void begin_ready(struct task *t) {
+  t->timer = worker_timer(t->vm->worker, READY_LIMIT_MS, on_ready_timeout, t);
+  begin_ask(t);
 }
 
 static int l_store_ready(lua_State *L) {
@@ -179,7 +197,7 @@ static int l_store_ready(lua_State *L) {
     lua_pushboolean(L, 0);
     return 1;
   }
-  return wait_for(L, store_op_new(STORE_PING), "chat.store.ready");
+  return wait_for(L, store_op_new(STORE_PING), "chat.store.ready", begin_ready);
 }
 
 static const struct bind_function functions[] = {
@@ -188,7 +206,8 @@ static const struct bind_function functions[] = {
    "Conversations of {user_id, limit? = 100}, newest first."},
   {"history", l_store_history, "query table", "table messages", true,
    "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first."},
-  {"ready", l_store_ready, "", "boolean", true, "Whether the store answers and the server is not stopping."},
+  {"ready", l_store_ready, "", "boolean", true,
+   "Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_store = {"store", "What is stored.", functions};

@@ -365,6 +365,7 @@ static int begin_wait(struct task *t) {
   t->completed = -1;
   t->in_begin = true;
   uint32_t generation = t->generation;
+  t->waits++;
   begin(t);
   if (t->generation != generation) {
     return -1;
@@ -419,7 +420,7 @@ void task_resume(struct task *t, int results) {
 
 struct task_ticket {
   struct task *task;
-  uint32_t generation;
+  uint32_t generation, waits;
 };
 
 struct task_ticket *task_ticket(struct task *t) {
@@ -427,7 +428,7 @@ struct task_ticket *task_ticket(struct task *t) {
   if (!ticket) {
     abort(); /* without it the wait would have no end */
   }
-  *ticket = (struct task_ticket){t, t->generation};
+  *ticket = (struct task_ticket){t, t->generation, t->waits};
   t->vm->outstanding++;
   return ticket;
 }
@@ -435,7 +436,7 @@ struct task_ticket *task_ticket(struct task *t) {
 struct task *task_redeem(struct task_ticket *ticket) {
   struct task *t = ticket->task;
   struct vm *vm = t->vm;
-  bool waits = t->generation == ticket->generation;
+  bool waits = t->generation == ticket->generation && t->waits == ticket->waits;
   free(ticket);
   vm->outstanding--;
   if (!waits) {

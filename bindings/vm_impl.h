@@ -20,6 +20,7 @@ struct task {
   lua_State *co;
   int co_ref;
   uint32_t generation;
+  uint32_t waits; /* how often it has waited: what a wait was begun for may come when it is over */
   enum task_kind kind;
   struct session *session; /* a reference, or NULL */
   struct conn *conn;       /* a reference, or NULL */

@@ -38,8 +38,8 @@ struct store {
   uint64_t timeout_ns; /* 0: none */
   struct lock lock;    /* guards what follows, up to idle */
   struct queue writes, reads;
-  size_t unanswered; /* submitted, reply not yet posted */
-  bool refusing, closing;
+  size_t unanswered;             /* submitted, reply not yet posted */
+  bool refusing, closing, away;  /* away: writes wait for the database */
   pthread_cond_t idle;           /* unanswered is 0 */
   size_t handles, running;       /* of threads[] */
   struct store_thread threads[]; /* the writer, then the readers */
@@ -208,6 +208,15 @@ static size_t keep_waiting(struct store *s, struct store_op **ops, size_t n, boo
   return kept;
 }
 
+static void away_note(struct store *s, bool away) {
+  lock_acquire(&s->lock);
+  bool news = s->away != away;
+  s->away = away;
+  lock_release(&s->lock);
+  if (news)
+    LOG(away ? LOG_ERROR : LOG_INFO, "store", away ? "the database is away: writes wait" : "the database is back");
+}
+
 /* What came meanwhile joins those that wait. */
 static size_t take_more(struct store_thread *t, struct store_op **ops, size_t max) {
   lock_acquire(&t->store->lock);
@@ -220,15 +229,11 @@ static void *writer_run(void *arg) {
   struct store_thread *t = arg;
   struct store *s = t->store;
   struct store_op *ops[BATCH_MAX];
-  bool away = false;
   for (size_t n; (n = thread_take(t, ops, BATCH_MAX)) > 0;) {
     for (bool more = true; n > 0;) {
       s->backend->write(t->handle, ops, n);
       n = keep_waiting(s, ops, n, !more);
-      if ((n > 0) != away) {
-        away = !away;
-        LOG(away ? LOG_ERROR : LOG_INFO, "store", away ? "the database is away: writes wait" : "the database is back");
-      }
+      away_note(s, n > 0);
       more = n == 0 || away_wait(s);
       n += take_more(t, ops + n, n > 0 ? BATCH_MAX - n : 0);
     }
@@ -236,11 +241,20 @@ static void *writer_run(void *arg) {
   return NULL;
 }
 
+static bool away_now(struct store *s) {
+  lock_acquire(&s->lock);
+  bool away = s->away;
+  lock_release(&s->lock);
+  return away;
+}
+
 static void *reader_run(void *arg) {
   struct store_thread *t = arg;
   struct store_op *op;
   while (thread_take(t, &op, 1) > 0) {
     t->store->backend->read(t->handle, op);
+    if (op->kind == STORE_PING && op->code == 0 && away_now(t->store))
+      op->code = E_STORE; /* it can be read, and that is not enough */
     ops_answer(t->store, &op, 1);
   }
   return NULL;

@@ -79,7 +79,7 @@ enum store_kind {
   STORE_SESSIONS, /* of session.user_id, newest start first, those behind `after`, at most limit -> sessions[] */
   STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq;
                    * the first one's seq says whether there are more, see STORE_HISTORY_BYTES */
-  STORE_PING,     /* does it answer -> code */
+  STORE_PING,     /* does it answer, and do no writes wait for it -> code */
   STORE_ERASE,  /* all conversations of session.user_id with their messages, and audit is written, together -> erased */
   STORE_EXPIRE, /* conversations with last_activity_ms < before_ms that are not in_use, oldest first, at most limit;
                  * audit is written when there was one -> erased, sessions[] (id and user_id only) */

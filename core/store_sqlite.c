@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define BUSY_TIMEOUT_MS 5000
+#define BUSY_TIMEOUT_MS 500
 
 /* upgrades[n] makes a database of version n one of version n + 1. Times in ms since 1970; respTimes: u32, little
  * endian. Without a rowid the messages of a conversation lie side by side, as history reads them. */

@@ -168,6 +168,17 @@ static bool op_empty(const struct store_op *op) {
   return op->kind == STORE_WRITE && !op->has_session && op->message_count == 0;
 }
 
+/* Somebody else has the write lock, an operator's shell perhaps: that passes, so the writes wait. False: begun, or it
+ * has failed. */
+static bool begin_busy(struct handle *h, bool *begun) {
+  int code = statement_run(h, S_BEGIN);
+  *begun = code == SQLITE_OK;
+  if (*begun || (code & 0xff) == SQLITE_BUSY)
+    return !*begun;
+  statement_failed(h, code);
+  return false;
+}
+
 /* A seq that is not committed does not exist; what is not erased for good is not erased. */
 static void op_failed(struct store_op *op, int code) {
   op->code = code;
@@ -180,6 +191,13 @@ static void op_failed(struct store_op *op, int code) {
   }
 }
 
+static void batch_failed(struct store_op **ops, size_t count, int code) {
+  for (size_t i = 0; i < count; i++) {
+    if (!op_empty(ops[i]))
+      op_failed(ops[i], code);
+  }
+}
+
 void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   struct handle *h = handle;
   bool begun = false;
@@ -189,8 +207,10 @@ void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   for (size_t i = 0; i < count && !h->broken; i++) {
     if (op_empty(ops[i]))
       continue;
-    if (!begun)
-      begun = statement_do(h, S_BEGIN) == 0;
+    if (!begun && begin_busy(h, &begun)) {
+      batch_failed(ops, count, E_AWAY);
+      return;
+    }
     int r = begun ? op_fenced(h, ops[i]) : E_STORE;
     if (r < 0)
       op_failed(ops[i], r);
@@ -201,8 +221,5 @@ void sqlite_write(void *handle, struct store_op **ops, size_t count) {
     return;
   if (!sqlite3_get_autocommit(h->db))
     (void)statement_do(h, S_ROLLBACK);
-  for (size_t i = 0; i < count; i++) {
-    if (!op_empty(ops[i]))
-      op_failed(ops[i], E_STORE);
-  }
+  batch_failed(ops, count, E_STORE);
 }

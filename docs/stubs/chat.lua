@@ -146,7 +146,7 @@ function chat.store.sessions(query) end
 ---@return table messages
 function chat.store.history(query) end
 
---- Whether the store answers and the server is not stopping. Waits.
+--- Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping. Waits.
 ---@return boolean
 function chat.store.ready() end
 

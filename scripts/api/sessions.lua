@@ -39,7 +39,7 @@ function sessions.list(request)
   local user_id = request.user.id
   local records = chat.store.sessions { user_id = user_id, limit = LIST_MAX }
   if not records then
-    return response.error(500)
+    return response.unavailable()
   end
   local now, list = chat.timer.now(), json.array {}
   for i, record in ipairs(records) do
@@ -69,7 +69,7 @@ local function find(request, id)
   if session then
     return session
   end
-  return nil, response.error(code == "DATABASE_ERROR" and 500 or 404)
+  return nil, code == "DATABASE_ERROR" and response.unavailable() or response.error(404)
 end
 
 --- The last messages; ?before_seq= and ?limit= page back. before_seq in the answer is there when there is more.
@@ -88,7 +88,7 @@ function sessions.show(request, id)
   local name, model_id = session.name, session.model_id
   local page = history.page(id, before_seq > 0 and before_seq or nil, limit, PAGE_BYTES)
   if not page then
-    return response.error(500)
+    return response.unavailable()
   end
   return response.json(200, {
     session_id = id,
@@ -108,7 +108,7 @@ function sessions.finish(request, id)
   if session.end_ms == 0 then
     session:close()
     if not session:flush() then
-      return response.error(500)
+      return response.unavailable()
     end
   end
   return response.json(200, { status = "ended" })

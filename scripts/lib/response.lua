@@ -4,6 +4,8 @@ local json = require "lib.json"
 
 local response = {}
 
+local RETRY_AFTER_S = "2"
+
 local CODES = {
   [400] = { code = "BAD_REQUEST", error = "Bad request" },
   [403] = { code = "FORBIDDEN", error = "Insufficient permissions" },
@@ -34,6 +36,14 @@ end
 function response.error(status, text, code)
   local known = CODES[status] or {}
   return response.json(status, { error = text or known.error, code = code or known.code })
+end
+
+--- The store does not answer, or could not do it: that passes, so the client may try again.
+---@return table
+function response.unavailable()
+  local answer = response.json(503, { error = "Database operation failed", code = "DATABASE_ERROR" })
+  answer.headers = { ["Retry-After"] = RETRY_AFTER_S }
+  return answer
 end
 
 ---@param retry_after_ms integer

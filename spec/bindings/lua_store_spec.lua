@@ -20,6 +20,11 @@ local STORE = [[ return {
     return table.concat(texts, " ")
   end,
   ready = function() return chat.store.ready() end,
+  ready_and_sleep = function(s, c)
+    s:send(tostring(chat.store.ready()), { to = c })
+    chat.timer.sleep "10s"
+    return "slept"
+  end,
 } ]]
 
 local FAILED = { nil, "database operation failed", "STORE" }
@@ -79,6 +84,23 @@ describe("chat.store", function()
     assert.same({ true }, alice:asks "ready")
     world:stopping()
     assert.same({ false }, alice:asks "ready")
+  end)
+
+  it(".ready does not wait longer than 1.5 s, and what comes later changes nothing", function()
+    local world = scene.case(STORE)
+    local alice = world:connect "alice"
+    alice:asks "say a"
+    world:fault("reads wait", true)
+    alice:sends "ready_and_sleep"
+    world:advance(1499)
+    assert.is_nil(alice:hears())
+    world:advance(1)
+    assert.equal("false", alice:hears())
+    world:fault("reads wait", false)
+    assert.same({ true }, world:connect("bob"):asks "ready") -- by now the late answer is there
+    assert.is_nil(alice:hears()) -- and has not ended another wait
+    world:advance "10s"
+    assert.same({ "slept" }, alice:hears())
   end)
 
   it("gives nil, a reason and STORE when the disk fails", function()

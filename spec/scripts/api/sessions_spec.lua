@@ -58,7 +58,8 @@ describe("a user's conversations", function()
     it("are an error when the store fails, not an empty list", function()
       world.store_fails = true
       local response = get "/sessions"
-      assert.same({ 500, "INTERNAL_ERROR", "An internal error occurred" }, { response.status, response.json.code, response.json.error })
+      assert.same({ 503, "DATABASE_ERROR", "Database operation failed" }, { response.status, response.json.code, response.json.error })
+      assert.equal("2", response.headers["Retry-After"])
     end)
   end)
 
@@ -112,7 +113,7 @@ describe("a user's conversations", function()
 
     it("are an error when the store fails, not unknown", function()
       world.store_fails = true
-      assert.equal(500, get("/sessions/" .. anna.session.id).status)
+      assert.equal(503, get("/sessions/" .. anna.session.id).status)
     end)
   end)
 
@@ -145,7 +146,7 @@ describe("a user's conversations", function()
         world.store_fails = true
         return session
       end
-      assert.equal(500, finish(anna.session.id).status)
+      assert.equal(503, finish(anna.session.id).status)
       assert.equal(0, world.records[anna.session.id].end_ms)
     end)
   end)
