@@ -70,6 +70,8 @@
   X(STORE_TIMEOUT, "STORE_TIMEOUT", DURATION, "10s", 100, 600000, false,                                               \
     "While the database is away a message waits so long, then it has failed.")                                         \
   X(STORE_QUEUE, "STORE_QUEUE", INT, "10000", 1, 10000000, false, "Operations waiting for the store.")                 \
+  X(RETENTION_DAYS, "RETENTION_DAYS", INT, "0", 0, 36500, false,                                                       \
+    "Conversations nobody has said anything in for so many days are erased; 0 keeps them.")                            \
   X(ENCRYPTION_KEY, "ENCRYPTION_KEY", STRING, "", 0, 4096, true,                                                       \
     "Encrypts the text of messages in the store, not names and metadata: 32 bytes, or base64 or hex of 32, from "      \
     "`openssl rand -base64 32`. Empty: they are stored as they are.")                                                  \

@@ -271,17 +271,18 @@ static void on_stored(struct post *post) {
   flush(s, home);
 }
 
-/* Applies the fields under the lock and takes the snapshot that is stored. NULL: memory is out. */
-static struct store_op *write_op(struct effects *e) {
+/* Applies the fields under the lock and takes the snapshot that is stored. NULL: *failed says why. */
+static struct store_op *write_op(struct effects *e, int *failed) {
   struct session *s = e->session;
   struct store_op *op = store_op_new(STORE_WRITE);
   if (!op) {
+    *failed = UV_ENOMEM;
     return NULL;
   }
   bool changed = changes_fields(e);
   session_lock_write(s);
   e->inserts = !session_stored(s);
-  int code = apply_fields(s, e);
+  int code = session_erased(s) ? E_GONE : apply_fields(s, e);
   if (!code && (changed || e->inserts)) {
     op->has_session = true;
     code = session_record_copy(&op->session, session_fields(s));
@@ -293,6 +294,7 @@ static struct store_op *write_op(struct effects *e) {
   session_unlock_write(s);
   if (code) {
     store_op_free(op);
+    *failed = code;
     return NULL;
   }
   if (!op->has_session) {
@@ -309,8 +311,8 @@ static struct store_op *write_op(struct effects *e) {
 
 static void submit(struct effects *e, const struct effects_home *home) {
   struct session *s = e->session;
-  struct store_op *op = write_op(e);
-  int code = op ? 0 : UV_ENOMEM;
+  int code = 0;
+  struct store_op *op = write_op(e, &code);
   e->home = home;
   enqueue(s, e);
   if (op) {

@@ -81,7 +81,7 @@ int effects_append(struct effects *e, struct message_record *record) NODISCARD;
 int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t except, int close_code) NODISCARD;
 int effects_response(struct effects *e, uint32_t ms) NODISCARD;
 
-/* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING;
+/* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING, E_GONE (erased);
  * on success e->messages carry seq, id and duplicate. */
 void effects_commit(struct effects *e, const struct effects_home *home);
 /* Owner: an item that came through the inbox. Takes e. */

@@ -13,7 +13,8 @@ struct visit {
   struct worker *worker;
   lobby_done *done;
   void *arg;
-  char *user; /* NULL: lobby_load */
+  char *user;     /* NULL: lobby_load */
+  uint64_t epoch; /* of the table, before the store was asked */
 };
 
 static void leave(struct visit *v, struct session *s, int code) {
@@ -22,17 +23,23 @@ static void leave(struct visit *v, struct session *s, int code) {
   free(v);
 }
 
-static void enter(struct visit *v, const struct session_record *record, bool stored) {
+static void look(struct visit *v, enum store_kind kind, const char *id);
+
+static void enter(struct visit *v, const struct session_record *record, uint64_t read_at) {
   struct worker *w = v->worker;
   struct session *s = NULL;
-  int code = sessions_enter(worker_home(w)->sessions, record, stored, worker_mailbox(w), worker_now_ms(w), &s);
-  leave(v, s, code);
+  int code = sessions_enter(worker_home(w)->sessions, record, read_at, worker_mailbox(w), worker_now_ms(w), &s);
+  if (code == E_CONFLICT) {
+    look(v, STORE_SESSION, record->id); /* it may just have been erased */
+  } else {
+    leave(v, s, code);
+  }
 }
 
 static void enter_draft(struct visit *v) {
   struct session_record draft = {.user_id = v->user, .start_ms = (int64_t)worker_wall_ms(v->worker)};
   id_new(draft.id);
-  enter(v, &draft, false);
+  enter(v, &draft, 0);
 }
 
 static bool in_memory(const struct visit *v, const char *id) {
@@ -53,7 +60,7 @@ static void on_found(struct post *post) {
   if (own && op->kind == STORE_ACTIVE && in_memory(v, op->session.id)) {
     enter_draft(v); /* what is in memory by now may have ended there: the table knows which one is active */
   } else if (own) {
-    enter(v, &op->session, true);
+    enter(v, &op->session, v->epoch);
   } else if (op->code && op->code != E_NOT_FOUND) {
     leave(v, NULL, op->code);
   } else if (!v->user) {
@@ -69,6 +76,7 @@ static void on_found(struct post *post) {
 static void look(struct visit *v, enum store_kind kind, const char *id) {
   struct store_op *op = store_op_new(kind);
   int code = UV_ENOMEM;
+  v->epoch = sessions_epoch(worker_home(v->worker)->sessions);
   if (op) {
     op->reply_to = worker_mailbox(v->worker);
     op->post.run = on_found;

@@ -7,7 +7,7 @@
 #include "worker.h"
 
 /* s: a new reference, or NULL with a code: E_STORE, E_FULL (too many conversations), E_NOT_FOUND (lobby_load),
- * E_STOPPING. */
+ * E_BUSY (the user is being erased), E_STOPPING. */
 typedef void lobby_done(void *arg, struct session *s, int code);
 
 /* The user's conversation `wanted` (may be ""), else the active one, else a new draft. done: once, now or later, here.

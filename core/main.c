@@ -8,8 +8,10 @@
 #include "docs.h"
 #include "err.h"
 #include "log.h"
+#include "main_impl.h"
 #include "server.h"
 #include "store.h"
+#include "store_file.h"
 #include "token.h"
 #include "vm.h"
 
@@ -22,8 +24,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
-
 extern char **environ;
 
 struct command {
@@ -32,7 +32,7 @@ struct command {
   const char *help;
 };
 
-static int complain(const char *text, int code) {
+int complain(const char *text, int code) {
   fprintf(stderr, "chatbox: %s\n", text);
   return code;
 }
@@ -56,7 +56,7 @@ static int complete(struct config *c, enum setting s, const char *what, char why
   return config_set(c, s, path, why);
 }
 
-static struct config *load(const char *file) {
+struct config *load(const char *file) {
   struct config *c = NULL;
   char why[512] = "";
   int code = config_load(file, environ, &c, why);
@@ -91,13 +91,34 @@ static struct config *load_from(int argc, char **argv) {
 
 /* ---- commands ---- */
 
+/* An empty database, in development only: what is gone is gone. */
+static int make_fresh(const struct config *c, char why[512]) {
+  if (!config_bool(c, SETTING_DEVELOPMENT)) {
+    snprintf(why, 512, "--fresh would delete the database; it is for DEVELOPMENT=true only");
+    return E_INVALID;
+  }
+  return store_file_fresh(config_string(c, SETTING_STORE_URL), why);
+}
+
 static int run(int argc, char **argv) {
-  struct config *c = load_from(argc, argv);
+  static const struct option options[] = {
+    {"config", required_argument, NULL, 'c'}, {"fresh", no_argument, NULL, 'f'}, {NULL, 0, NULL, 0}};
+  const char *file = NULL;
+  bool fresh = false;
+  for (int o; (o = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+    if (o == '?') {
+      return EXIT_USAGE;
+    }
+    file = o == 'c' ? optarg : file;
+    fresh |= o == 'f';
+  }
+  struct config *c = load(file);
   if (!c) {
     return EXIT_USAGE;
   }
   char why[512] = "";
-  int code = server_run(c, why);
+  int code = fresh ? make_fresh(c, why) : 0;
+  code = code ? code : server_run(c, why);
   config_free(c);
   return code ? complain(*why ? why : err_text(code), code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
 }
@@ -311,7 +332,8 @@ static int docs(int argc, char **argv) {
 }
 
 static const struct command commands[] = {
-  {"run", "run [--config FILE]", run, "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts."},
+  {"run", "run [--fresh] [--config FILE]", run,
+   "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts. --fresh starts with an empty database (development)."},
   {"check", "check [--config FILE] [DIR]", check,
    "Loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving. Says file:line of what is wrong."},
   {"config", "config [--config FILE]", config,
@@ -323,6 +345,12 @@ static const struct command commands[] = {
   {"reencrypt", "reencrypt [--config FILE]", reencrypt,
    "Encrypts every message in the store with ENCRYPTION_KEY; the server has to be stopped. Can be broken off and "
    "resumed."},
+  {"backup", "backup FILE [--config FILE]", command_backup,
+   "Copies the database, as it is now, to a new file; a server may be using it."},
+  {"export", "export --user ID | --session ID [--config FILE]", command_export,
+   "Prints all that is stored of a user, or one conversation, as JSON lines; a server may be running."},
+  {"erase", "erase --user ID [--config FILE]", command_erase,
+   "Erases all conversations of a user, through the running server or, when there is none, by itself."},
   {"docs", "docs settings|lua|stubs|protocol", docs,
    "Prints a reference page: settings, the Lua functions, editor stubs, the protocol."},
 };

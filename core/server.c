@@ -4,6 +4,7 @@
 
 #include "cipher.h"
 #include "control.h"
+#include "erasure.h"
 #include "err.h"
 #include "gate.h"
 #include "listen.h"
@@ -27,6 +28,8 @@
 
 #define WORKERS_MAX 256
 #define STOP_STEP_MS 10
+#define RETENTION_EVERY_MS 3600000
+#define DAY_MS 86400000ll
 
 struct server;
 
@@ -46,7 +49,7 @@ struct server {
   uv_loop_t loop;
   uv_async_t async;
   uv_signal_t signals[3];
-  uv_timer_t sessions_timer, limits_timer, stop_timer;
+  uv_timer_t sessions_timer, limits_timer, retention_timer, stop_timer;
   struct mailbox *home;
   struct gate *gate;
   struct sessions *sessions;
@@ -56,6 +59,7 @@ struct server {
   struct scripts *scripts;
   struct pages *pages;
   struct control *control;
+  struct erasure *erasure;
   struct watch *watch;
   struct vm_world world;
   atomic_bool stopping;
@@ -359,16 +363,69 @@ static void on_command_done(void *arg, bool ok, const char *text) {
   free(command);
 }
 
-static void on_command(void *arg, struct control_client *who, const char *line) {
-  struct server *s = arg;
-  struct command *command = strcmp(line, "reload") == 0 ? malloc(sizeof *command) : NULL;
-  if (!command) {
-    control_reply(who, false, "unknown command");
+static void on_reload(struct server *s, struct control_client *who, const char *nothing) {
+  struct command *command = malloc(sizeof *command);
+  if (!command || *nothing) {
+    free(command);
+    control_reply(who, false, "reload: not now");
     return;
   }
   *command = (struct command){s, who};
   reload_pages(s);
   scripts_reload(s->scripts, "command", on_command_done, command);
+}
+
+static void on_erased(void *arg, int code, const struct store_erased *erased) {
+  char text[128];
+  snprintf(text, sizeof text, "%llu conversations, %llu messages", (unsigned long long)erased->sessions,
+           (unsigned long long)erased->messages);
+  control_reply(arg, code == 0, code ? err_text(code) : text);
+}
+
+static void on_erase(struct server *s, struct control_client *who, const char *user) {
+  int64_t now_ms = (int64_t)worker_wall_ms(s->sites[0].worker);
+  int code = *user ? erasure_user(s->erasure, user, "command line", now_ms, on_erased, who) : E_INVALID;
+  if (code) {
+    control_reply(who, false, code == E_BUSY ? "another erasure is running" : err_text(code));
+  }
+}
+
+static void on_audited(struct post *post) {
+  struct store_op *op = (struct store_op *)post;
+  control_reply(op->arg, op->code == 0, op->code ? err_text(op->code) : "written down");
+  store_op_free(op);
+}
+
+/* Somebody reads what is stored: that is written down where it is kept, first. */
+static void on_export(struct server *s, struct control_client *who, const char *subject) {
+  struct store_op *op =
+    store_op_audit(STORE_AUDIT, "command line", "export", subject, (int64_t)worker_wall_ms(s->sites[0].worker));
+  int code = op ? 0 : UV_ENOMEM;
+  if (op) {
+    op->reply_to = s->home;
+    op->post.run = on_audited;
+    op->arg = who;
+    code = store_submit(s->store, op);
+  }
+  if (code) {
+    store_op_free(op);
+    control_reply(who, false, err_text(code));
+  }
+}
+
+static void on_command(void *arg, struct control_client *who, const char *line) {
+  static const struct {
+    const char *word;
+    void (*run)(struct server *s, struct control_client *who, const char *rest);
+  } commands[] = {{"reload", on_reload}, {"erase user ", on_erase}, {"export ", on_export}};
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    size_t len = strlen(commands[i].word);
+    if (strncmp(line, commands[i].word, len) == 0) {
+      commands[i].run(arg, who, line + len);
+      return;
+    }
+  }
+  control_reply(who, false, "unknown command");
 }
 
 /* ---- stopping ---- */
@@ -457,6 +514,12 @@ static void sweep_sessions(uv_timer_t *timer) {
   }
 }
 
+static void sweep_old(uv_timer_t *timer) {
+  struct server *s = timer->data;
+  int64_t now_ms = (int64_t)worker_wall_ms(s->sites[0].worker);
+  erasure_idle(s->erasure, now_ms - config_int(s->config, SETTING_RETENTION_DAYS) * DAY_MS, now_ms);
+}
+
 static void sweep_limits(uv_timer_t *timer) {
   struct server *s = timer->data;
   uint64_t now = worker_now_ms(s->sites[0].worker);
@@ -491,8 +554,9 @@ static void open_loop(struct server *s) {
   uv_async_init(&s->loop, &s->async, on_async);
   uv_timer_init(&s->loop, &s->sessions_timer);
   uv_timer_init(&s->loop, &s->limits_timer);
+  uv_timer_init(&s->loop, &s->retention_timer);
   uv_timer_init(&s->loop, &s->stop_timer);
-  s->async.data = s->sessions_timer.data = s->limits_timer.data = s->stop_timer.data = s;
+  s->async.data = s->sessions_timer.data = s->limits_timer.data = s->retention_timer.data = s->stop_timer.data = s;
   const int signums[] = {SIGTERM, SIGINT, SIGHUP};
   for (size_t i = 0; i < 3; i++) {
     uv_signal_init(&s->loop, &s->signals[i]);
@@ -532,6 +596,14 @@ static int open_keys(struct server *s, char why[512]) {
                      config_bool(c, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &s->keys, why);
 }
 
+static size_t each_worker(void *ctx, void (*fn)(void *), void *arg) {
+  struct server *s = ctx;
+  for (size_t i = 0; i < s->started; i++) {
+    worker_call(s->sites[i].worker, fn, arg);
+  }
+  return s->started;
+}
+
 static int open_parts(struct server *s, char why[512]) {
   const struct config *c = s->config;
   struct store_options store = {.url = config_string(c, SETTING_STORE_URL),
@@ -548,6 +620,10 @@ static int open_parts(struct server *s, char why[512]) {
   code = code ? code : open_keys(s, why);
   store.keys = s->keys;
   code = code ? code : store_open(&store, &s->store, why);
+  if (!code) {
+    s->erasure = erasure_new(&(struct erasure_world){s->sessions, s->store, s->home, each_worker, s});
+    code = s->erasure ? 0 : UV_ENOMEM;
+  }
   return code ? code : control_open(&s->loop, path, on_command, s, &s->control, why);
 }
 
@@ -605,6 +681,9 @@ static int start(struct server *s, char why[512]) {
   uint64_t limits_ms = (uint64_t)config_int(c, SETTING_RATE_LIMIT_CLEANUP_INTERVAL);
   uv_timer_start(&s->sessions_timer, sweep_sessions, sessions_ms, sessions_ms);
   uv_timer_start(&s->limits_timer, sweep_limits, limits_ms, limits_ms);
+  if (config_int(c, SETTING_RETENTION_DAYS)) {
+    uv_timer_start(&s->retention_timer, sweep_old, 0, RETENTION_EVERY_MS);
+  }
   if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
   }
@@ -628,9 +707,14 @@ static void take_down(struct server *s) {
   for (size_t i = 0; i < s->started; i++) {
     worker_join(s->sites[i].worker);
   }
+  mailbox_drain(s->home); /* what the workers had still to say */
+  if (s->erasure) {
+    erasure_stop(s->erasure);
+  }
   if (s->store) {
     store_close(s->store);
   }
+  mailbox_drain(s->home); /* and the store */
   keyring_free(s->keys);
   for (size_t i = 0; i < s->count; i++) {
     if (s->sites[i].worker) {
@@ -638,6 +722,7 @@ static void take_down(struct server *s) {
     }
   }
   watch_free(s->watch);
+  erasure_free(s->erasure);
   control_close(s->control);
   uv_run(&s->loop, UV_RUN_NOWAIT);
   uv_walk(&s->loop, close_handle, NULL);

@@ -132,6 +132,16 @@ void session_set_stored(struct session *s, bool stored) {
   s->stored = stored;
 }
 
+void session_erase(struct session *s) {
+  session_lock_write(s);
+  s->erased = true;
+  session_unlock_write(s);
+}
+
+bool session_erased(const struct session *s) {
+  return s->erased;
+}
+
 size_t session_member_count(const struct session *s) {
   return s->member_count;
 }
@@ -141,8 +151,8 @@ bool session_quiet(const struct session *s) {
 }
 
 int session_join(struct session *s, struct conn *c, uint64_t now_ms) {
-  int code = 0;
   session_lock_write(s);
+  int code = s->erased ? E_GONE : 0;
   for (size_t i = 0; i < s->member_count; i++) {
     code = s->members[i] == c ? E_DUPLICATE : code;
   }

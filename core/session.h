@@ -31,9 +31,11 @@ struct session *sessions_get(struct sessions *t, session_handle handle) NODISCAR
 struct session *sessions_find(struct sessions *t, const char *id) NODISCARD;
 /* Check and act under one lock: *out is, with a new reference, the session of that id if it is in memory; else, for a
  * draft (not stored), the user's active session if there is one; else a new session of this record (copied).
- * stored: the record came from the store. 0, E_FULL, UV_ENOMEM. */
-int sessions_enter(struct sessions *t, const struct session_record *record, bool stored, struct mailbox *owner,
+ * read_at: sessions_epoch() of before the store was asked for the record; 0: a draft. 0, E_FULL, UV_ENOMEM; E_CONFLICT:
+ * something was erased since, the store has to be asked again; E_BUSY: this user is being erased. */
+int sessions_enter(struct sessions *t, const struct session_record *record, uint64_t read_at, struct mailbox *owner,
                    uint64_t now_ms, struct session **out) NODISCARD;
+uint64_t sessions_epoch(struct sessions *t);
 struct session *sessions_active(struct sessions *t, const char *user_id) NODISCARD;
 /* It has ended: the user's next session will be a new one. */
 void sessions_ended(struct sessions *t, struct session *s);
@@ -41,6 +43,14 @@ void sessions_ended(struct sessions *t, struct session *s);
  * How many. */
 size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms);
 size_t sessions_count(struct sessions *t);
+
+/* Erasing. All of the user's sessions leave the table, and none comes in until sessions_unbar: 0; E_BUSY: another user
+ * is barred; UV_ENOMEM. *out: an array the caller frees, with the table's references. */
+int sessions_bar(struct sessions *t, const char *user_id, struct session ***out, size_t *count) NODISCARD;
+/* Every record read until now is stale. */
+void sessions_unbar(struct sessions *t);
+/* The same for sessions the store has erased: takes out what is in memory under this id (NULL: nothing). */
+struct session *sessions_take(struct sessions *t, const char *id) NODISCARD;
 /* To the user's connections in all of its own conversations in memory; not to others that are members there. */
 void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here);
 
@@ -68,10 +78,13 @@ int session_set_text(struct session *s, char **field, const char *text) REQUIRES
 void session_add_response(struct session *s, uint32_t ms) REQUIRES(*s);
 bool session_stored(const struct session *s) REQUIRES_SHARED(*s);
 void session_set_stored(struct session *s, bool stored) REQUIRES(*s);
+/* From then on nobody joins it (E_GONE) and nothing of it is stored. It is out of the table. */
+void session_erase(struct session *s);
+bool session_erased(const struct session *s) REQUIRES_SHARED(*s);
 size_t session_member_count(const struct session *s) REQUIRES_SHARED(*s);
 
-/* Members; any thread, lock inside. join: 0, UV_ENOMEM, E_DUPLICATE. When nothing of the session is waiting or parked
- * and nobody was in it, the home of the newcomer becomes its owner. */
+/* Members; any thread, lock inside. join: 0, UV_ENOMEM, E_DUPLICATE, E_GONE. When nothing of the session is waiting or
+ * parked and nobody was in it, the home of the newcomer becomes its owner. */
 int session_join(struct session *s, struct conn *c, uint64_t now_ms) NODISCARD;
 void session_leave(struct session *s, struct conn *c, uint64_t now_ms);
 /* All members of one instant, each with a reference; members_free lets them go. Aborts when memory is out: members that

@@ -28,7 +28,7 @@ struct session {
   bool in_table;
   /* guarded by lock */
   struct session_record record; /* record.id and record.user_id are immutable */
-  bool stored, scheduled;
+  bool stored, scheduled, erased;
   struct mailbox *owner;
   struct conn **members;
   size_t member_count, member_room;

@@ -15,6 +15,8 @@ struct sessions {
   size_t max, inbox_limit;
   void (*run)(struct post *);
   session_handle last;
+  uint64_t epoch; /* goes up when something has been erased */
+  char *barred;   /* user who is being erased, or NULL */
   struct session *by_id, *by_handle;
   struct user *users;
 };
@@ -26,6 +28,7 @@ struct sessions *sessions_new(size_t max, size_t inbox_limit, void (*run)(struct
     t->max = max;
     t->inbox_limit = inbox_limit;
     t->run = run;
+    t->epoch = 1;
   }
   return t;
 }
@@ -63,6 +66,7 @@ void sessions_free(struct sessions *t) {
     session_unref(s);
   }
   lock_deinit(&t->lock);
+  free(t->barred);
   free(t);
 }
 
@@ -137,8 +141,14 @@ static void put_in(struct sessions *t, struct session *s, struct user *u) {
   }
 }
 
-static int enter_locked(struct sessions *t, struct session *fresh, struct session **out) {
+static int enter_locked(struct sessions *t, struct session *fresh, uint64_t read_at, struct session **out) {
   const struct session_record *r = &fresh->record;
+  if (t->barred && strcmp(t->barred, r->user_id) == 0) {
+    return E_BUSY;
+  }
+  if (read_at && read_at != t->epoch) {
+    return E_CONFLICT;
+  }
   struct session *s = find_id(t, r->id);
   if (!s && !fresh->stored) {
     struct user *u = find_user(t, r->user_id);
@@ -160,15 +170,15 @@ static int enter_locked(struct sessions *t, struct session *fresh, struct sessio
   return 0;
 }
 
-int sessions_enter(struct sessions *t, const struct session_record *record, bool stored, struct mailbox *owner,
+int sessions_enter(struct sessions *t, const struct session_record *record, uint64_t read_at, struct mailbox *owner,
                    uint64_t now_ms, struct session **out) {
-  struct session *fresh = session_new(record, stored, owner, t->inbox_limit, t->run);
+  struct session *fresh = session_new(record, read_at != 0, owner, t->inbox_limit, t->run);
   if (!fresh) {
     return UV_ENOMEM;
   }
   fresh->touched_ms = now_ms;
   lock_acquire(&t->lock);
-  int code = enter_locked(t, fresh, out);
+  int code = enter_locked(t, fresh, read_at, out);
   lock_release(&t->lock);
   if (code) {
     session_unref(fresh);
@@ -276,4 +286,59 @@ void sessions_notify_user(struct sessions *t, const char *user_id, struct messag
     session_unref(found[i]);
   }
   free(found);
+}
+
+/* ---- erasing ---- */
+
+uint64_t sessions_epoch(struct sessions *t) {
+  lock_acquire(&t->lock);
+  uint64_t epoch = t->epoch;
+  lock_release(&t->lock);
+  return epoch;
+}
+
+static int bar_locked(struct sessions *t, const char *user_id, struct session ***out, size_t *count) {
+  struct user *u = find_user(t, user_id);
+  size_t room = u ? u->session_count : 0;
+  if (t->barred) {
+    return E_BUSY;
+  }
+  *out = room ? calloc(room, sizeof(struct session *)) : NULL;
+  t->barred = *out || !room ? strdup(user_id) : NULL;
+  if (!t->barred) {
+    free(*out);
+    return UV_ENOMEM;
+  }
+  while (*count < room) {
+    struct session *s = (*out)[(*count)++] = u->sessions; /* the last one takes u along */
+    take_out(t, s);
+  }
+  return 0;
+}
+
+int sessions_bar(struct sessions *t, const char *user_id, struct session ***out, size_t *count) {
+  *count = 0;
+  lock_acquire(&t->lock);
+  int code = bar_locked(t, user_id, out, count);
+  lock_release(&t->lock);
+  return code;
+}
+
+void sessions_unbar(struct sessions *t) {
+  lock_acquire(&t->lock);
+  free(t->barred);
+  t->barred = NULL;
+  t->epoch++;
+  lock_release(&t->lock);
+}
+
+struct session *sessions_take(struct sessions *t, const char *id) {
+  lock_acquire(&t->lock);
+  struct session *s = find_id(t, id);
+  if (s) {
+    take_out(t, s);
+  }
+  t->epoch++;
+  lock_release(&t->lock);
+  return s;
 }

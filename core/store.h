@@ -109,6 +109,9 @@ struct store_op {
 };
 
 struct store_op *store_op_new(enum store_kind kind) NODISCARD;
+/* The same with an audit record; copies, a long subject in part. */
+struct store_op *store_op_audit(enum store_kind kind, const char *actor, const char *action, const char *subject,
+                                int64_t now_ms) NODISCARD;
 void store_op_free(struct store_op *op);
 /* For backends: audit.detail says what is in erased. 0 or UV_ENOMEM. */
 int store_op_account(struct store_op *op) NODISCARD;

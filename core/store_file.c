@@ -70,3 +70,22 @@ int store_file_claim(const char *path, int *lock_fd, char why[256]) {
   close(fd);
   return 0;
 }
+
+int store_file_fresh(const char *url, char why[256]) {
+  static const char *const suffixes[] = {"", "-wal", "-shm"};
+  char path[PATH_MAX];
+  int lock_fd, code;
+  if (strncmp(url, "sqlite:", 7) != 0) {
+    snprintf(why, 256, "only a database of sqlite: can be made anew");
+    return E_UNSUPPORTED;
+  }
+  if ((code = store_file_claim(url + 7, &lock_fd, why)) < 0)
+    return code;
+  for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes && code == 0; i++) {
+    snprintf(path, sizeof path, "%s%s", url + 7, suffixes[i]);
+    if (unlink(path) < 0 && errno != ENOENT)
+      code = file_failed("remove", path, why);
+  }
+  close(lock_fd);
+  return code;
+}

@@ -57,6 +57,19 @@ struct store_op *store_op_new(enum store_kind kind) {
   return op;
 }
 
+struct store_op *store_op_audit(enum store_kind kind, const char *actor, const char *action, const char *subject,
+                                int64_t now_ms) {
+  struct store_op *op = store_op_new(kind);
+  if (op == NULL)
+    return NULL;
+  op->audit = (struct audit_record){
+    .at_ms = now_ms, .actor = strdup(actor), .action = strdup(action), .subject = strndup(subject, STORE_AUDIT_MAX)};
+  if (op->audit.actor != NULL && op->audit.action != NULL && op->audit.subject != NULL)
+    return op;
+  store_op_free(op);
+  return NULL;
+}
+
 void store_op_free(struct store_op *op) {
   if (op == NULL)
     return;

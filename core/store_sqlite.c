@@ -105,13 +105,23 @@ static int writer_prepare(struct handle *h, const char *path, char why[256]) {
   return schema_upgrade(h, path, version, why);
 }
 
+/* The writer upgrades; a reader that comes alone changes nothing. */
+static int reader_prepare(struct handle *h, const char *path, char why[256]) {
+  int version = 0;
+  int r = schema_check(h, path, &version, why);
+  if (r < 0 || version == VERSION)
+    return r;
+  snprintf(why, 256, "%.140s has schema version %d; a server brings it to %d when it starts", path, version, VERSION);
+  return E_SCHEMA;
+}
+
 static int handle_open(struct handle *h, const char *path, bool writer, char why[256]) {
   int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
   if (sqlite3_open_v2(path, &h->db, flags, NULL) != SQLITE_OK)
     return open_failed(h, path, why);
   sqlite3_extended_result_codes(h->db, 1);
   sqlite3_busy_timeout(h->db, BUSY_TIMEOUT_MS);
-  int r = writer ? writer_prepare(h, path, why) : 0;
+  int r = writer ? writer_prepare(h, path, why) : reader_prepare(h, path, why);
   for (int i = 0; i < S_COUNT && r == 0; i++) {
     if (sqlite3_prepare_v3(h->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &h->statements[i], NULL) !=
         SQLITE_OK)

@@ -1,0 +1,199 @@
+/* In: chatbox backup, export or erase. Out: that, and its exit code. Why: people have a right to their data and to have
+ * it gone, and who runs a server has to have copies; all of it also while the server runs. An export and an erasure are
+ * written down in the database before, or with, what they do. */
+#include "main_impl.h"
+
+#include "cipher.h"
+#include "control.h"
+#include "err.h"
+#include "server.h"
+#include "store_direct.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+#define ID_MAX 1000
+#define ERASE_LIMIT_MS 600000
+
+struct wish {
+  struct config *config;
+  const char *kind, *id; /* "user" or "session", and which */
+  const char *file;
+  char socket[512];
+};
+
+/* Takes --user ID, --session ID and --config FILE, and one FILE. */
+static bool wish_read(int argc, char **argv, struct wish *w) {
+  static const struct option options[] = {{"user", required_argument, NULL, 'u'},
+                                          {"session", required_argument, NULL, 's'},
+                                          {"config", required_argument, NULL, 'c'},
+                                          {NULL, 0, NULL, 0}};
+  const char *settings = NULL;
+  *w = (struct wish){0};
+  for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    if (o == 'c') {
+      settings = optarg;
+    } else if (o == '?' || w->id) {
+      return false;
+    } else {
+      w->kind = o == 'u' ? "user" : "session";
+      w->id = optarg;
+    }
+  }
+  w->file = argv[optind];
+  if (optind + (w->file != NULL) != argc || (w->id && (!*w->id || strlen(w->id) > ID_MAX || strchr(w->id, '\n')))) {
+    return false;
+  }
+  w->config = load(settings);
+  if (w->config) {
+    server_control_path(w->config, w->socket, sizeof w->socket);
+  }
+  return true;
+}
+
+static int wish_end(struct wish *w, int code, const char *why) {
+  config_free(w->config);
+  return code ? complain(*why ? why : err_text(code), code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
+}
+
+static bool no_server(int code) {
+  return code == UV_ENOENT || code == UV_ECONNREFUSED;
+}
+
+static int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The answer of the server, as one line in said[]. */
+static int ask(const struct wish *w, const char *word, char said[256], char why[256]) {
+  char line[CONTROL_LINE_MAX + 1];
+  FILE *out = fmemopen(said, 256, "w");
+  if (!out) {
+    return UV_ENOMEM;
+  }
+  snprintf(line, sizeof line, "%s %s %s", word, w->kind, w->id);
+  int code = control_call_within(w->socket, line, out, ERASE_LIMIT_MS, why);
+  fclose(out);
+  said[strcspn(said, "\n")] = '\0';
+  if (code == E_INVALID) {
+    snprintf(why, 256, "the server says: %.200s", said);
+    return E_STORE;
+  }
+  return code;
+}
+
+/* What op comes to, without a server. */
+static int act(const struct wish *w, struct store_op *op, char said[256], char why[256]) {
+  struct store_options o = {.url = config_string(w->config, SETTING_STORE_URL)};
+  struct store_direct d;
+  int code = store_direct_open(&o, false, &d, why);
+  if (code) {
+    return code; /* a writer would make a database where there is none */
+  }
+  store_direct_close(&d);
+  code = store_direct_open(&o, true, &d, why);
+  if (code) {
+    return code;
+  }
+  code = store_direct_run(&d, op);
+  snprintf(said, 256, "%s", op->audit.detail ? op->audit.detail : "");
+  store_direct_close(&d);
+  return code;
+}
+
+/* A server has its file to itself: who finds it in use has found its server, and not that of another file beside it. A
+ * database that is reached over a network may have a server here or not. */
+static int ask_or_act(const struct wish *w, const char *word, struct store_op *op, char said[256], char why[256]) {
+  bool file = strncmp(config_string(w->config, SETTING_STORE_URL), "sqlite:", 7) == 0;
+  int code = !op ? UV_ENOMEM : file ? act(w, op, said, why) : ask(w, word, said, why);
+  if (file && code == E_BUSY) {
+    return ask(w, word, said, why);
+  }
+  return !file && no_server(code) ? act(w, op, said, why) : code;
+}
+
+/* ---- commands ---- */
+
+int command_backup(int argc, char **argv) {
+  struct wish w;
+  char why[256] = "";
+  if (!wish_read(argc, argv, &w) || !w.file || w.id) {
+    return complain("backup: FILE is needed, and must not be there yet", EXIT_USAGE);
+  }
+  if (!w.config) {
+    return EXIT_USAGE;
+  }
+  struct store_options o = {.url = config_string(w.config, SETTING_STORE_URL)};
+  int code = store_backup(&o, w.file, why);
+  if (code == 0) {
+    printf("done: %s\n", w.file);
+  }
+  return wish_end(&w, code, why);
+}
+
+static int export_to(const struct wish *w, const struct keyring *keys, FILE *out, char why[256]) {
+  struct store_options o = {.url = config_string(w->config, SETTING_STORE_URL), .keys = keys};
+  struct store_exported count;
+  struct store_direct d;
+  char said[256] = "", subject[ID_MAX + 16];
+  snprintf(subject, sizeof subject, "%s %s", w->kind, w->id);
+  struct store_op *op = store_op_audit(STORE_AUDIT, "command line", "export", subject, now_ms());
+  int code = ask_or_act(w, "export", op, said, why);
+  store_op_free(op);
+  code = code ? code : store_direct_open(&o, false, &d, why);
+  if (code) {
+    return code;
+  }
+  bool user = strcmp(w->kind, "user") == 0;
+  code = store_export(&d, user ? w->id : NULL, user ? NULL : w->id, out, &count);
+  store_direct_close(&d);
+  fprintf(stderr, "%llu conversations, %llu messages\n", (unsigned long long)count.sessions,
+          (unsigned long long)count.messages);
+  return code;
+}
+
+int command_export(int argc, char **argv) {
+  struct wish w;
+  struct keyring *keys = NULL;
+  char why[256] = "";
+  if (!wish_read(argc, argv, &w) || !w.id || w.file) {
+    return complain("export: --user ID or --session ID is needed", EXIT_USAGE);
+  }
+  if (!w.config) {
+    return EXIT_USAGE;
+  }
+  int code = keyring_new(config_string(w.config, SETTING_ENCRYPTION_KEY),
+                         config_string(w.config, SETTING_ENCRYPTION_PREVIOUS_KEYS),
+                         config_bool(w.config, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &keys, why);
+  code = code ? code : export_to(&w, keys, stdout, why);
+  keyring_free(keys);
+  return wish_end(&w, code, why);
+}
+
+int command_erase(int argc, char **argv) {
+  struct wish w;
+  char why[256] = "", said[256] = "", subject[ID_MAX + 16];
+  if (!wish_read(argc, argv, &w) || !w.id || w.file || strcmp(w.kind, "user") != 0) {
+    return complain("erase: --user ID is needed", EXIT_USAGE);
+  }
+  if (!w.config) {
+    return EXIT_USAGE;
+  }
+  snprintf(subject, sizeof subject, "user %s", w.id);
+  struct store_op *op = store_op_audit(STORE_ERASE, "command line", "erase", subject, now_ms());
+  if (op) {
+    op->session.user_id = strdup(w.id);
+  }
+  int code = ask_or_act(&w, "erase", op, said, why);
+  store_op_free(op);
+  if (code == 0) {
+    printf("erased: %s\n", said);
+  }
+  return wish_end(&w, code, why);
+}

@@ -1,0 +1,17 @@
+/* In: nothing. Out: what the command line's files share. Why: main.c is the table of commands; those that look after
+ * the stored data are in main_data.c. Part of the program, not of the core library. */
+#pragma once
+#include "attr.h"
+#include "config.h"
+
+enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
+
+/* Says text on stderr; code. */
+int complain(const char *text, int code);
+/* Settings of the environment and file (NULL: none); NULL: complained. */
+struct config *load(const char *file);
+
+/* Commands. */
+int command_backup(int argc, char **argv);
+int command_export(int argc, char **argv);
+int command_erase(int argc, char **argv);

@@ -1,0 +1,156 @@
+/* In: a user or a conversation. Out: JSON lines of all that is stored of it. Why in pages from the front: history is
+ * read from the end, but seqs have no gaps, so the page that ends where the last one plus so many would is the next
+ * one. One that was cut short because its texts are long is asked for again, smaller. */
+#include "store_direct.h"
+
+#include "base64url.h"
+#include "err.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define LIST_PAGE 100
+
+static int line_write(FILE *out, json_t *line) {
+  char *text = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
+  json_decref(line);
+  if (text == NULL)
+    return UV_ENOMEM;
+  int code = fputs(text, out) < 0 || fputc('\n', out) < 0 ? UV_EIO : 0;
+  free(text);
+  return code;
+}
+
+static const char *text_of(const char *text) {
+  return text != NULL ? text : "";
+}
+
+static int session_write(FILE *out, const struct session_record *r) {
+  json_t *responses = json_array();
+  for (uint32_t i = 0; i < r->response_count; i++)
+    json_array_append_new(responses, json_integer(r->responses[i]));
+  return line_write(out,
+                    json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:I, s:I, s:I, s:o, s:I}",
+                              "line", "session", "id", r->id, "user_id", text_of(r->user_id), "name", text_of(r->name),
+                              "model_id", text_of(r->model_id), "start_ms", (json_int_t)r->start_ms, "last_activity_ms",
+                              (json_int_t)r->last_activity_ms, "end_ms", (json_int_t)r->end_ms, "help_requested",
+                              r->help_requested, "admin_assisted", r->admin_assisted, "assisting_admin_id",
+                              text_of(r->assisting_admin_id), "assisting_admin_name", text_of(r->assisting_admin_name),
+                              "total_tokens", (json_int_t)r->total_tokens, "max_response_ms",
+                              (json_int_t)r->max_response_ms, "avg_response_ms", (json_int_t)r->avg_response_ms,
+                              "responses_ms", responses, "messages", (json_int_t)r->top));
+}
+
+/* Content is text as a rule; what is not is written in base64url under another name. */
+static int content_add(json_t *line, const struct message_record *m) {
+  json_t *text = json_stringn(m->content != NULL ? m->content : "", m->content_len);
+  if (text != NULL)
+    return json_object_set_new(line, "content", text);
+  char *encoded = malloc(BASE64URL_LEN(m->content_len) + 1);
+  if (encoded == NULL)
+    return UV_ENOMEM;
+  base64url_encode(m->content, m->content_len, encoded);
+  int code = json_object_set_new(line, "content_base64url", json_string(encoded));
+  free(encoded);
+  return code;
+}
+
+static int message_write(FILE *out, const char *session_id, const struct message_record *m) {
+  json_t *extra = m->extra != NULL ? json_loads(m->extra, 0, NULL) : NULL;
+  json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s, s:s, s:I, s:o?}", "line", "message", "session_id",
+                           session_id, "seq", (json_int_t)m->seq, "id", m->id, "cid", m->cid, "sender",
+                           text_of(m->sender), "type", text_of(m->type), "at_ms", (json_int_t)m->at_ms, "extra", extra);
+  if (line == NULL || content_add(line, m)) {
+    json_decref(line);
+    return UV_ENOMEM;
+  }
+  return line_write(out, line);
+}
+
+/* Those of a page from `from` on. *next: behind the last one. */
+static int page_write(FILE *out, const struct store_op *op, uint64_t from, struct store_exported *count,
+                      uint64_t *next) {
+  int code = 0;
+  for (size_t i = 0; i < op->message_count && code == 0; i++) {
+    if (op->messages[i].seq < from)
+      continue;
+    code = message_write(out, op->session.id, &op->messages[i]);
+    count->messages += code == 0;
+    *next = op->messages[i].seq + 1;
+  }
+  return code;
+}
+
+static int messages_export(struct store_direct *d, const struct session_record *r, FILE *out,
+                           struct store_exported *count) {
+  uint32_t limit = STORE_LIMIT_MAX;
+  int code = 0;
+  for (uint64_t from = 1; from <= r->top && code == 0;) {
+    struct store_op *op = store_op_new(STORE_HISTORY);
+    if (op == NULL)
+      return UV_ENOMEM;
+    memcpy(op->session.id, r->id, sizeof r->id);
+    op->limit = limit;
+    op->before_seq = from + limit;
+    code = store_direct_run(d, op);
+    bool cut = code == 0 && limit > 1 && op->message_count > 0 && op->messages[0].seq > from;
+    uint64_t next = from + limit;
+    if (cut)
+      limit = limit / 4 > 0 ? limit / 4 : 1;
+    else if (code == 0)
+      code = page_write(out, op, from, count, &next);
+    from = cut ? from : next;
+    store_op_free(op);
+  }
+  return code;
+}
+
+static int session_export(struct store_direct *d, const struct session_record *r, FILE *out,
+                          struct store_exported *count) {
+  int code = session_write(out, r);
+  count->sessions += code == 0;
+  return code ? code : messages_export(d, r, out, count);
+}
+
+static int export_one(struct store_direct *d, const char *id, FILE *out, struct store_exported *count) {
+  struct store_op *op = store_op_new(STORE_SESSION);
+  if (op == NULL)
+    return UV_ENOMEM;
+  snprintf(op->session.id, sizeof op->session.id, "%s", id);
+  int code = strlen(id) == STORE_ID_LEN ? store_direct_run(d, op) : E_NOT_FOUND;
+  code = code ? code : session_export(d, &op->session, out, count);
+  store_op_free(op);
+  return code;
+}
+
+static int export_all(struct store_direct *d, const char *user, FILE *out, struct store_exported *count) {
+  struct store_place after = {0};
+  bool more = true;
+  int code = 0;
+  while (more && code == 0) {
+    struct store_op *op = store_op_new(STORE_SESSIONS);
+    if (op == NULL || (op->session.user_id = strdup(user)) == NULL) {
+      store_op_free(op);
+      return UV_ENOMEM;
+    }
+    op->limit = LIST_PAGE;
+    op->after = after;
+    code = store_direct_run(d, op);
+    more = op->session_count == LIST_PAGE;
+    for (size_t i = 0; i < op->session_count && code == 0; i++) {
+      after.start_ms = op->sessions[i].start_ms;
+      memcpy(after.id, op->sessions[i].id, sizeof after.id);
+      code = session_export(d, &op->sessions[i], out, count);
+    }
+    store_op_free(op);
+  }
+  return code;
+}
+
+int store_export(struct store_direct *d, const char *user, const char *id, FILE *out, struct store_exported *count) {
+  *count = (struct store_exported){0};
+  int code = id != NULL ? export_one(d, id, out, count) : export_all(d, user, out, count);
+  return code == 0 && fflush(out) != 0 ? UV_EIO : code;
+}
