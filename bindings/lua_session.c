@@ -508,6 +508,7 @@ static void on_ask_timeout(void *arg) {
 
 static void begin_ask(struct task *t) {
   t->asking = true;
+  t->due_ms = 0;
   session_set_asker(t->session, t);
   t->timer = worker_timer(t->vm->worker, t->delay_ms, on_ask_timeout, t);
   task_give_turn(t);

@@ -15,7 +15,7 @@
 
 /* ---- the slice ---- */
 
-static void discard(struct task *t) {
+void task_discard(struct task *t) {
   while (t->effects) {
     struct effects *e = t->effects;
     t->effects = e->next;
@@ -258,9 +258,9 @@ void task_give_turn(struct task *t) {
   }
 }
 
-static void task_end(struct task *t, bool reusable) {
+void task_end(struct task *t, bool reusable) {
   struct vm *vm = t->vm;
-  discard(t);
+  task_discard(t);
   forget_stored(t);
   if (t->parked) {
     flight_drop(t);
@@ -299,6 +299,8 @@ static void park(struct task *t) {
   if (!t->parked) {
     flight_put(t);
   }
+  t->spent_ns += !t->spent_ns; /* from now on the clock is asked */
+  deadline_set(t);
   /* Whoever asked in vain goes on beside the handler that has the turn by now. */
   if (t->has_turn && !t->turn_held && !session_busy(t->session)) {
     t->turn_held = true;
@@ -315,7 +317,7 @@ static void answer_http(struct task *t);
 
 static void on_end(struct task *t) {
   if (t->kind == TASK_MESSAGE && wants_later(t)) {
-    discard(t);
+    task_discard(t);
     session_later(t->session, t->item);
     t->item = NULL;
   } else {
@@ -325,29 +327,6 @@ static void on_end(struct task *t) {
     }
   }
   task_end(t, true);
-}
-
-static void respond_error(struct http_request *req, int status) {
-  static const char body[] = "{\"error\":\"An internal error occurred\",\"code\":\"INTERNAL_ERROR\"}";
-  struct http_response res = {.status = status, .body = body, .body_len = sizeof body - 1};
-  http_respond(req, &res);
-}
-
-static void on_error(struct task *t) {
-  lua_State *L = t->vm->L; /* the stack of the coroutine may be full */
-  const char *message = lua_tostring(t->co, -1);
-  char *copy = strdup(message ? message : "(error object is not a string)");
-  luaL_traceback(L, t->co, copy, 0);
-  discard(t);
-  struct http_request *http = t->http;
-  t->http = NULL;
-  vm_report(t->vm, t->kind == TASK_NOTICE ? NULL : t->session, t->conn, lua_tostring(L, -1), copy);
-  lua_pop(L, 1);
-  free(copy);
-  if (http) {
-    respond_error(http, 500);
-  }
-  task_end(t, false);
 }
 
 /* Whether the coroutine stopped in a wait of ours, and not in a yield a script made up. */
@@ -374,13 +353,30 @@ static int begin_wait(struct task *t) {
   return t->completed;
 }
 
-void task_run(struct task *t, int arguments) {
+/* One slice. What lua_resume says; *end: whether it was ended, and for what. */
+static int run_slice(struct task *t, int arguments, enum guard_end *end) {
   struct vm *vm = t->vm;
   struct task *outer = vm->current;
+  if (guard_spent(&vm->guard, t->spent_ns)) {
+    guard_verdict(&vm->guard, GUARD_MESSAGE);
+    *end = GUARD_MESSAGE;
+    return LUA_ERRRUN;
+  }
+  vm->current = t;
+  guard_enter(&vm->guard, vm->guard.slice_ns, t->spent_ns);
+  int status = lua_resume(t->co, arguments);
+  t->spent_ns = guard_leave(&vm->guard, t->spent_ns);
+  vm->current = outer;
+  *end = (enum guard_end)vm->guard.end;
+  return status;
+}
+
+void task_run(struct task *t, int arguments) {
+  struct vm *vm = t->vm;
+  bool outermost = !vm->current;
   for (;;) {
-    vm->current = t;
-    int status = lua_resume(t->co, arguments);
-    vm->current = outer;
+    enum guard_end end;
+    int status = run_slice(t, arguments, &end);
     if (status == LUA_YIELD && our_yield(t)) {
       arguments = begin_wait(t);
       if (arguments < 0) {
@@ -396,16 +392,17 @@ void task_run(struct task *t, int arguments) {
     if (status == 0) {
       on_end(t);
     } else {
-      on_error(t);
+      failure(t, end);
     }
     break;
   }
-  if (!outer && vm->to_resume) {
+  if (outermost && vm->to_resume) {
     struct task *asker = vm->to_resume;
     vm->to_resume = NULL;
     task_run(asker, 1);
   }
-  if (!outer) {
+  if (outermost) {
+    guard_relieve(&vm->guard);
     vm_maybe_idle(vm);
   }
 }
@@ -460,9 +457,7 @@ int task_wait(lua_State *L, const char *waits_for, void (*begin)(struct task *t)
   return lua_yield(L, 1);
 }
 
-void task_cancel(struct task *t) {
-  struct http_request *http = t->http;
-  t->http = NULL;
+void task_stop_waiting(struct task *t) {
   if (t->timer) {
     worker_timer_stop(t->vm->worker, t->timer);
     t->timer = NULL;
@@ -470,8 +465,14 @@ void task_cancel(struct task *t) {
   if (t->asking) {
     session_set_asker(t->session, NULL);
   }
+}
+
+void task_cancel(struct task *t) {
+  struct http_request *http = t->http;
+  t->http = NULL;
+  task_stop_waiting(t);
   if (http) {
-    respond_error(http, 503);
+    failure_respond(http, 503);
   } else if (t->conn && t->kind == TASK_MESSAGE) {
     vm_refused(t->vm, t->session, t->conn, "CANCELLED");
   }
@@ -521,7 +522,7 @@ static void answer_http(struct task *t) {
   if (lua_gettop(co) < 1 || !lua_istable(co, 1)) {
     LOG(LOG_ERROR, "script", "an HTTP handler returned no response", LSTR("path", req->path),
         LSTR("version", vm_version(t->vm)));
-    respond_error(req, 500);
+    failure_respond(req, 500);
     return;
   }
   struct http_response res = {.status = 200, .body = ""};

@@ -3,9 +3,6 @@
 
 #include "bind.h"
 #include "err.h"
-#include "id.h"
-#include "log.h"
-#include "metrics.h"
 #include "sandbox_lua.h"
 
 #include <lualib.h>
@@ -60,6 +57,7 @@ static void push_cjson(lua_State *L) {
 static int load(lua_State *L) {
   struct vm *vm = lua_touserdata(L, 1);
   luaL_openlibs(L);
+  guard_interpret(&vm->guard);
   bind_open_session(vm);
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
@@ -144,7 +142,9 @@ static int load_scripts(struct vm *vm, char why[512]) {
   vm->current = &loading;
   lua_pushcfunction(vm->L, load);
   lua_pushlightuserdata(vm->L, vm);
+  guard_enter(&vm->guard, vm->guard.message_ns, 0);
   int failed = lua_pcall(vm->L, 1, 1, 0);
+  guard_leave(&vm->guard, 0);
   vm->current = NULL;
   if (failed) {
     const char *text = lua_tostring(vm->L, -1);
@@ -170,7 +170,12 @@ int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle
   vm->bundle = bundle_ref(bundle);
   vm->max_parked = (size_t)config_int(world->config, SETTING_SCRIPT_COROUTINES);
   vm->flight.next = vm->flight.prev = &vm->flight;
-  int code = load_scripts(vm, why);
+  int code = guard_open(&vm->guard, L, world->config);
+  if (code) {
+    snprintf(why, 512, "no timer on the processor time of this thread: %s", uv_strerror(code));
+  } else {
+    code = load_scripts(vm, why);
+  }
   if (code) {
     vm_free(vm);
     return code;
@@ -180,6 +185,8 @@ int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle
 }
 
 void vm_free(struct vm *vm) {
+  deadline_close(vm);
+  guard_close(&vm->guard);
   lua_close(vm->L);
   vm_destroy_tasks(vm);
   bundle_unref(vm->bundle);
@@ -244,8 +251,7 @@ static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s
   bind_push_session(vm, t->co, session_id_handle(s));
 }
 
-/* Runs a function that may not wait: it happens between two messages. */
-static void notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second) {
+void vm_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second) {
   struct task *t = task_new(vm, TASK_NOTICE, s, c);
   if (t) {
     begin_call(vm, t, ref, s);
@@ -257,24 +263,7 @@ static void notice(struct vm *vm, int ref, struct session *s, struct conn *c, co
 }
 
 void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code) {
-  notice(vm, vm->refused_ref, s, c, code, NULL);
-}
-
-void vm_report(struct vm *vm, struct session *s, struct conn *c, const char *traceback, const char *message) {
-  char incident[ID_LEN + 1];
-  id_new(incident);
-  incident[12] = 0; /* enough to find the line in the log */
-  char labels[64];
-  snprintf(labels, sizeof labels, "version=\"%s\"", vm_version(vm));
-  metrics_add_labelled(METRIC_SCRIPT_ERRORS, labels, 1);
-  LOG(LOG_ERROR, "script", "a handler failed", LSTR("incident", incident), LSTR("version", vm_version(vm)),
-      LSTR("session", s ? session_id(s) : ""), LSTR("traceback", traceback));
-  if (vm->world->script_error) {
-    vm->world->script_error(vm->world->arg, message);
-  }
-  if (s && c) {
-    notice(vm, vm->failed_ref, s, c, incident, message);
-  }
+  vm_notice(vm, vm->refused_ref, s, c, code, NULL);
 }
 
 static void run_text(struct vm *vm, struct session *s, struct item *item) {
@@ -379,7 +368,10 @@ char *vm_describe(struct vm *vm) {
     return NULL;
   }
   lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->describe_ref);
-  bool ok = lua_pcall(vm->L, 0, 1, 0) == 0 && lua_isstring(vm->L, -1);
+  guard_enter(&vm->guard, vm->guard.message_ns, 0);
+  int failed = lua_pcall(vm->L, 0, 1, 0);
+  guard_leave(&vm->guard, 0);
+  bool ok = !failed && lua_isstring(vm->L, -1);
   char *text = ok ? strdup(lua_tostring(vm->L, -1)) : NULL;
   lua_settop(vm->L, 0);
   return text;

@@ -2,6 +2,7 @@
  * Why: a task is one run of a script function: a coroutine, what it runs for, what it has asked for and not yet done.
  * It is pooled; its generation grows each time it ends, so that a completion which comes too late finds nobody. */
 #pragma once
+#include "guard.h"
 #include "vm.h"
 
 #include <lauxlib.h>
@@ -32,6 +33,8 @@ struct task {
   bool parked, in_begin, asking;
   int completed; /* results on co when the wait ended inside its own begin; -1: not yet */
   const char *waits_for;
+  uint64_t spent_ns; /* processor time of its slices so far; not 0 once it has waited */
+  uint64_t due_ms;   /* it has waited too long then; 0: it has a limit of its own */
   /* the slice */
   struct effects *effects; /* of each session touched, linked by next */
   struct count {
@@ -74,6 +77,7 @@ struct cached {
 
 struct vm {
   lua_State *L;
+  struct guard guard;
   struct cached cache[VM_CACHE]; /* by handle modulo VM_CACHE */
   int metatable_ref;
   struct worker *worker;
@@ -88,7 +92,8 @@ struct vm {
   int message_ref, connect_ref, http_ref, failed_ref, refused_ref, describe_ref;
   int require_ref;
   struct idle_call when_idle;
-  char tag; /* its address is the first value of every yield of ours */
+  struct timer *deadline; /* the earliest, while anybody has one */
+  char tag;               /* its address is the first value of every yield of ours */
 };
 
 /* ---- tasks (task.c) ---- */
@@ -108,6 +113,8 @@ void task_begin_flush(struct task *t);
 /* Lets the session's next queued message run. */
 void task_give_turn(struct task *t);
 void task_cancel(struct task *t);
+/* What it waits for will not come any more. */
+void task_stop_waiting(struct task *t);
 void vm_destroy_tasks(struct vm *vm);
 /* The end of every binding function that waits: parks the current task, calls begin(t) after its slice took effect.
  * Raises where nobody may wait. */
@@ -118,6 +125,23 @@ void task_commit(struct task *t);
 struct effects *task_effects(struct task *t, struct session *s) NODISCARD;
 struct effects *task_pending(const struct task *t, const struct session *s);
 
-/* ---- reports (vm.c) ---- */
-void vm_report(struct vm *vm, struct session *s, struct conn *c, const char *traceback, const char *message);
+void task_end(struct task *t, bool reusable);
+/* Nothing of the slice takes effect. */
+void task_discard(struct task *t);
+
+/* ---- deadlines (deadline.c) ---- */
+
+/* t begins to wait. session:ask, which has a limit of its own, clears t->due_ms. */
+void deadline_set(struct task *t);
+void deadline_close(struct vm *vm);
+
+/* ---- failures (failure.c) ---- */
+
+/* The coroutine of t has failed, or `end` says what it did too much of: log, metrics, an answer, its end. */
+void failure(struct task *t, enum guard_end end);
+void failure_respond(struct http_request *req, int status);
+
+/* ---- calls (vm.c) ---- */
+/* Runs a function that may not wait: it happens between two messages. */
+void vm_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second);
 void vm_maybe_idle(struct vm *vm);

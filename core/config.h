@@ -88,6 +88,17 @@
   X(SCRIPT_DRAIN_TIMEOUT, "SCRIPT_DRAIN_TIMEOUT", DURATION, "30s", 0, 3600000, false,                                  \
     "After a reload, handlers of the old version have so long to finish.")                                             \
   X(SCRIPT_COROUTINES, "SCRIPT_COROUTINES", INT, "10000", 1, 1000000, false, "Waiting handlers per worker.")           \
+  X(SCRIPT_SLICE_BUDGET, "SCRIPT_SLICE_BUDGET", DURATION, "100ms", 0, 60000, false,                                    \
+    "Processor time a handler may use before it waits or ends; then it is ended. 0: any, and scripts are compiled.")   \
+  X(SCRIPT_MESSAGE_BUDGET, "SCRIPT_MESSAGE_BUDGET", DURATION, "1s", 10, 600000, false,                                 \
+    "The same for all of one message, and for the loading of the scripts; time spent waiting does not count.")         \
+  X(SCRIPT_WAIT_DEADLINE, "SCRIPT_WAIT_DEADLINE", DURATION, "5m", 100, 86400000, false,                                \
+    "A handler that waits so long, session:ask aside, is ended.")                                                      \
+  X(SCRIPT_MEMORY_LIMIT, "SCRIPT_MEMORY_LIMIT", SIZE, "64MiB", 4194304, 17179869184, false,                            \
+    "Memory of Lua per worker and version of the scripts. At most three versions live beside each other (new, old, "   \
+    "canary): plan with WORKERS * 3 * (this + SCRIPT_ALLOCATION_LIMIT). From half of it on it is collected early.")    \
+  X(SCRIPT_ALLOCATION_LIMIT, "SCRIPT_ALLOCATION_LIMIT", SIZE, "16MiB", 1048576, 1073741824, false,                     \
+    "Largest single text or table of a script, in memory.")                                                            \
   X(SHARED_KEYS, "SHARED_KEYS", INT, "10000", 1, 10000000, false, "Keys in chat.shared.")                              \
   X(SHARED_BYTES, "SHARED_BYTES", SIZE, "16MiB", 1024, 1073741824, false, "Bytes in chat.shared, keys included.")      \
   X(CONTROL_SOCKET, "CONTROL_SOCKET", STRING, "", 0, 100, false,                                                       \

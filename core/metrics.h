@@ -33,7 +33,9 @@
   X(SCRIPT_ERRORS, "chatbox_script_errors_total", COUNTER, "Handlers that failed, by script version")                  \
   X(SCRIPT_RELOADS, "chatbox_script_reloads_total", COUNTER, "Reloads by outcome")                                     \
   X(SCRIPT_COROUTINES, "chatbox_script_coroutines", GAUGE, "Handlers waiting")                                         \
-  X(SCRIPT_MEMORY, "chatbox_script_memory_bytes", GAUGE, "Memory of all Lua VMs")
+  X(SCRIPT_MEMORY, "chatbox_script_memory_bytes", GAUGE, "Memory of all Lua VMs")                                      \
+  X(SCRIPT_COLLECTIONS, "chatbox_script_collections_total", COUNTER, "Collections because a Lua VM was half full")     \
+  X(SCRIPT_KILLS, "chatbox_script_kills_total", COUNTER, "Handlers ended by kind: time, memory, wait")
 
 enum metric {
 #define METRIC_ENUM(id, name, kind, help) METRIC_##id,

@@ -172,7 +172,7 @@ function chat.timer.parse_iso(text) end
 ---@return number ms
 function chat.timer.duration(duration) end
 
---- Waits so long. Waits.
+--- Waits so long (SCRIPT_WAIT_DEADLINE ends who waits too long). Waits.
 ---@param duration string|number
 ---@return true
 function chat.timer.sleep(duration) end

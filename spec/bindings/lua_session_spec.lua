@@ -436,7 +436,7 @@ describe("chat.session", function()
     end)
 
     it("keeps what it found in memory while the handler lives", function()
-      local world = scene.case(OPEN)
+      local world = scene.case(OPEN, { SCRIPT_WAIT_DEADLINE = "2h" })
       local alice, bob = world:connect "alice", world:connect "bob"
       local id = alice:asks("store")[1]
       alice:leave()

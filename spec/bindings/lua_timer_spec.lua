@@ -19,7 +19,8 @@ describe("chat.timer", function()
   end)
 
   it(".sleep waits exactly so long", function()
-    local world = scene.case [[ return { sleep = function(s, c, d) return chat.timer.sleep(tonumber(d) or d), chat.timer.now() end } ]]
+    local world = scene.case([[ return { sleep = function(s, c, d) return chat.timer.sleep(tonumber(d) or d), chat.timer.now() end } ]],
+      { SCRIPT_WAIT_DEADLINE = "2h" })
     local alice = world:connect "alice"
     alice:sends "sleep 5s"
     world:advance(4999)

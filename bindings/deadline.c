@@ -1,0 +1,56 @@
+/* In: tasks that begin to wait. Out: the end of one that waits too long.
+ * Why: while a handler waits the next message of its conversation does, too; a script that sleeps for ever would
+ * silence it. One timer per VM is enough: all have the same limit, so whoever began earliest is due first. */
+#include "vm_impl.h"
+
+#include <stddef.h>
+
+static void on_due(void *arg);
+
+static void arm(struct vm *vm, uint64_t delay_ms) {
+  vm->deadline = worker_timer(vm->worker, delay_ms, on_due, vm);
+}
+
+/* The task that is due first, or NULL. Of many equals the one that waits longest. */
+static struct task *first_due(struct vm *vm) {
+  struct task *first = NULL;
+  for (struct task *t = vm->flight.next; t != &vm->flight; t = t->next) {
+    if (t->due_ms && (!first || t->due_ms < first->due_ms)) {
+      first = t;
+    }
+  }
+  return first;
+}
+
+static void on_due(void *arg) {
+  struct vm *vm = arg;
+  struct task *t;
+  uint64_t now = worker_now_ms(vm->worker);
+  vm->deadline = NULL;
+  while ((t = first_due(vm)) && t->due_ms <= now) {
+    task_stop_waiting(t);
+    guard_verdict(&vm->guard, GUARD_WAIT);
+    failure(t, GUARD_WAIT);
+  }
+  if (t && !vm->deadline) {
+    arm(vm, t->due_ms - now);
+  }
+  vm_maybe_idle(vm);
+}
+
+void deadline_set(struct task *t) {
+  struct vm *vm = t->vm;
+  uint64_t limit = (uint64_t)config_int(vm->world->config, SETTING_SCRIPT_WAIT_DEADLINE);
+  if (!t->due_ms) {
+    t->due_ms = worker_now_ms(vm->worker) + limit;
+  }
+  if (!vm->deadline) {
+    arm(vm, limit);
+  }
+}
+
+void deadline_close(struct vm *vm) {
+  if (vm->deadline) {
+    worker_timer_stop(vm->worker, vm->deadline);
+  }
+}
