@@ -23,6 +23,7 @@
 
 #define TICK_NS 10000000   /* of processor time */
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one hurts nobody */
+#define STACK_BYTES (1u << 20)
 #define REPORT_BYTES 65536 /* the gauge moves in steps of this */
 
 /* This thread's clock, shared by its VMs. */
@@ -114,6 +115,12 @@ void guard_poll(lua_State *L) {
   }
 }
 
+bool guard_deep(lua_State *L) {
+  const struct guard *g = here.running;
+  (void)L;
+  return g && g->stack - (uintptr_t)__builtin_frame_address(0) > STACK_BYTES;
+}
+
 /* ---- time ---- */
 
 static void on_tick(int number) {
@@ -175,6 +182,7 @@ void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns) {
   uint64_t left = g->message_ns > spent_ns ? g->message_ns - spent_ns : 1;
   g->budget_ns = slice_ns < left ? slice_ns : left;
   g->counting = g->limit > 0;
+  g->stack = (uintptr_t)__builtin_frame_address(0);
   guard_verdict(g, GUARD_WELL);
   if (spent_ns) {
     g->since_ns = g->before_ns = cpu_ns();

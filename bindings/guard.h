@@ -22,7 +22,8 @@ enum guard_end { GUARD_WELL, GUARD_SLICE, GUARD_MESSAGE, GUARD_MEMORY, GUARD_WAI
 /* One VM's. Zeroed before guard_open. */
 struct guard {
   lua_State *L;
-  unsigned depth; /* slices begun inside a slice: they are part of it */
+  uintptr_t stack; /* where the C stack was when the slice began */
+  unsigned depth;  /* slices begun inside a slice: they are part of it */
   /* time, ns of the thread's processor time */
   uint64_t slice_ns, message_ns; /* 0: no bound */
   volatile uint64_t budget_ns;
@@ -56,6 +57,8 @@ void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns);
 uint64_t guard_leave(struct guard *g, uint64_t spent_ns);
 /* In C that may take long: raises when the slice has to end. */
 void guard_poll(lua_State *L);
+/* Whether so much of the C stack is used that nothing should call deeper: its end would be the end of the server. */
+bool guard_deep(lua_State *L);
 /* The message that has used spent_ns may not go on. */
 bool guard_spent(const struct guard *g, uint64_t spent_ns);
 /* Between slices: what ends a handler that does not run now. */

@@ -141,7 +141,8 @@ static const struct bind_function functions[] = {
   {"parse_iso", l_timer_parse_iso, "text string", "number? ms", false, "Of an RFC 3339 time; nil when it is none."},
   {"duration", l_timer_duration, "duration string|number", "number ms", false,
    "Of 250ms, 5s, 10m, 1h30m, or a number."},
-  {"sleep", l_timer_sleep, "duration string|number", "true", true, "Waits so long (SCRIPT_WAIT_DEADLINE ends who waits too long)."},
+  {"sleep", l_timer_sleep, "duration string|number", "true", true,
+   "Waits so long (SCRIPT_WAIT_DEADLINE ends who waits too long)."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_timer = {"timer", "Time.", functions};

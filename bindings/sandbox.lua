@@ -1,4 +1,5 @@
--- In: the C modules, cjson, the bundle of scripts, the tag of our own yields. Out: the world a script lives in.
+-- In: the C modules, cjson and string functions of ours, the bundle of scripts, the tag of our own yields. Out: the world
+-- a script lives in.
 -- Why: a script is written by somebody who knows the conversation, not the server. It gets what it needs and nothing to
 -- hurt a neighbour with: no files, no processes, no debug, no bytecode, no environment but this one. Libraries are
 -- userdata whose metatable is hidden, so that neither rawset nor table.insert nor next can reach what lies behind them.
@@ -6,14 +7,18 @@
 local internal = ...
 
 local RESULT_MAX = 16 * 1024 * 1024 -- bytes of one string made by string.rep or string.format
-local NESTED_MAX = 100 -- levels of what takes much of the C stack, whose end would be the end of the server
+local PIECE = 8192 -- values that C goes through in one go
+local DATE_MAX = 256 -- bytes of a format of os.date
 
 local cocreate, coresume, coyield = coroutine.create, coroutine.resume, coroutine.yield
 local costatus, corunning = coroutine.status, coroutine.running
 local concat, insert, remove = table.concat, table.insert, table.remove
+local math_min = math.min
 local error, getmetatable, load, pcall, select, setmetatable = error, getmetatable, load, pcall, select, setmetatable
 local newproxy, pairs, tonumber, tostring, type = newproxy, pairs, tonumber, tostring, type
-local rep, format, gsub = string.rep, string.format, string.gsub
+local rep, format = string.rep, string.format
+local date, sort = os.date, table.sort
+local deep = internal.deep
 
 -- Copies the named fields of a library. A name that is missing in this LuaJIT stays away.
 local function pick(library, names)
@@ -42,7 +47,10 @@ end
 -- Strings ------------------------------------------------------------------------------------------------------------
 -- C code cannot be interrupted, so what it makes in one go is bounded.
 
-local strings = pick(string, "byte char find gmatch len lower match reverse sub upper")
+local strings = pick(string, "byte char len lower reverse sub upper")
+for name, fn in pairs(internal.strings) do
+  strings[name] = fn
+end
 
 local function refuse(what)
   error(what .. ": the result would be over " .. RESULT_MAX .. " bytes", 3)
@@ -52,7 +60,7 @@ function strings.rep(text, times, separator)
   local n = tonumber(times)
   if type(text) == "string" and n and n > 1 then
     local between = type(separator) == "string" and #separator or 0
-    if (#text + between) * n > RESULT_MAX then
+    if (#text + between) * n > RESULT_MAX or n > RESULT_MAX then
       refuse "string.rep"
     end
   end
@@ -73,28 +81,44 @@ function strings.format(pattern, ...)
   return format(pattern, ...)
 end
 
-local gsubs = 0
-
-local function left_gsub(ok, first, ...)
-  gsubs = gsubs - 1
-  if not ok then
-    error(first, 0)
-  end
-  return first, ...
-end
-
-function strings.gsub(text, pattern, replacement, ...)
-  if type(replacement) == "string" then
-    return gsub(text, pattern, replacement, ...)
-  elseif gsubs == NESTED_MAX then
-    error("string.gsub: more than " .. NESTED_MAX .. " inside one another", 2)
-  end
-  gsubs = gsubs + 1
-  return left_gsub(pcall(gsub, text, pattern, replacement, ...))
-end
-
 -- ("x"):rep(n) must find the bounded one as well.
 debug.setmetatable("", { __index = strings, __metatable = false })
+
+-- Tables and dates -----------------------------------------------------------------------------------------------------
+
+local tables = pick(table, "insert maxn move remove")
+
+local function ascending(a, b)
+  return a < b
+end
+
+function tables.sort(list, less)
+  if less == nil and type(list) == "table" and #list > PIECE then
+    less = ascending -- so that there is Lua in it, which can be ended
+  end
+  return sort(list, less)
+end
+
+function tables.concat(list, separator, from, to)
+  if type(list) ~= "table" or #list <= PIECE then
+    return concat(list, separator, from, to)
+  end
+  local first, last = tonumber(from) or 1, tonumber(to) or #list
+  local pieces = {}
+  for at = first, last, PIECE do
+    insert(pieces, concat(list, separator, at, math_min(at + PIECE - 1, last)))
+  end
+  return concat(pieces, separator)
+end
+
+local dates = pick(os, "clock difftime time")
+
+function dates.date(pattern, time)
+  if type(pattern) == "string" and #pattern > DATE_MAX then
+    error("os.date: the format is longer than " .. DATE_MAX .. " bytes", 2)
+  end
+  return date(pattern, time)
+end
 
 -- Coroutines ---------------------------------------------------------------------------------------------------------
 -- A script may have coroutines of its own. When a function of ours waits inside one, the yield belongs to the server:
@@ -105,18 +129,10 @@ local RUNNABLE, WAITING = 1, 2
 local own = setmetatable({}, { __mode = "k" })
 local coroutines = {}
 
-local resumed = 0
-
-local function enter(co, ...)
-  resumed = resumed + 1
-  return coresume(co, ...)
-end
-
 local function relay(co, ok, first, ...)
-  resumed = resumed - 1
   if ok and first == TAG then
     own[co] = WAITING
-    return relay(co, enter(co, coyield(first, ...)))
+    return relay(co, coresume(co, coyield(first, ...)))
   end
   own[co] = RUNNABLE
   return ok, first, ...
@@ -134,10 +150,10 @@ function coroutines.resume(co, ...)
     error("bad argument #1 to 'resume' (coroutine of this script expected)", 2)
   elseif state == WAITING then
     return false, "cannot resume a coroutine that waits for the server"
-  elseif resumed == NESTED_MAX then
-    return false, "more than " .. NESTED_MAX .. " coroutines inside one another"
+  elseif deep() then
+    return false, "too many coroutines inside one another"
   end
-  return relay(co, enter(co, ...))
+  return relay(co, coresume(co, ...))
 end
 
 local function unwrap(ok, first, ...)
@@ -198,7 +214,7 @@ local globals = pick(
 )
 globals.xpcall = xpcall_after
 globals.string = sealed(strings, "string")
-globals.table = sealed(pick(table, "concat insert maxn move remove sort"), "table")
+globals.table = sealed(tables, "table")
 globals.math = sealed(
   pick(
     math,
@@ -208,7 +224,7 @@ globals.math = sealed(
   "math"
 )
 globals.bit = sealed(pick(require "bit", "arshift band bnot bor bswap bxor lshift rol ror rshift tobit tohex"), "bit")
-globals.os = sealed(pick(os, "clock date difftime time"), "os")
+globals.os = sealed(dates, "os")
 globals.coroutine = sealed(coroutines, "coroutine")
 
 local function strict(table, name)

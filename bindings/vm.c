@@ -10,8 +10,6 @@
 #include <string.h>
 #include <uv.h>
 
-int luaopen_cjson_safe(lua_State *L); /* of lua-cjson, whose header wants another Lua's path */
-
 /* ---- the world of a script ---- */
 
 static int l_source(lua_State *L) {
@@ -36,23 +34,6 @@ static void push_chat(struct vm *vm) {
   lua_setfield(L, -2, "version");
 }
 
-static void push_cjson(lua_State *L) {
-  lua_pushcfunction(L, luaopen_cjson_safe);
-  lua_call(L, 0, 1);
-  static const struct {
-    const char *name;
-    int value;
-  } limits[] = {{"decode_max_depth", 32}, {"encode_max_depth", 32}};
-  for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-    lua_getfield(L, -1, limits[i].name);
-    lua_pushinteger(L, limits[i].value);
-    lua_call(L, 1, 0);
-  }
-  lua_getfield(L, -1, "decode_invalid_numbers");
-  lua_pushboolean(L, 0);
-  lua_call(L, 1, 0);
-}
-
 /* Protected: opens the libraries, runs the sandbox, loads init. Leaves its table on the stack. */
 static int load(lua_State *L) {
   struct vm *vm = lua_touserdata(L, 1);
@@ -62,11 +43,15 @@ static int load(lua_State *L) {
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, 6);
   push_chat(vm);
   lua_setfield(L, -2, "chat");
-  push_cjson(L);
+  bind_push_json(vm, L);
   lua_setfield(L, -2, "cjson");
+  bind_push_strings(L);
+  lua_setfield(L, -2, "strings");
+  bind_push_deep(L);
+  lua_setfield(L, -2, "deep");
   bind_push_function(vm, L, l_source);
   lua_setfield(L, -2, "source");
   lua_pushlightuserdata(L, &vm->tag);

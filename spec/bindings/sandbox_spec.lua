@@ -13,6 +13,8 @@ local function sandbox(modules, chat)
     chat = chat,
     cjson = cjson(),
     yield_tag = TAG,
+    strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
+    deep = function() return false end,
     source = function(name) return modules[name] end,
   }
   world.said = said

@@ -468,6 +468,8 @@ function fake.new(options)
   world.chat = chat_modules(world)
   local sources = options.sources or {}
   local built = assert(loadfile "bindings/sandbox.lua") {
+    strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
+    deep = function() return false end,
     chat = world.chat,
     cjson = fake.cjson(),
     yield_tag = world.tag,
