@@ -35,12 +35,6 @@ void bind_push_function(struct vm *vm, lua_State *L, lua_CFunction fn);
 /* Pushes a table with the module's functions (not its methods). */
 void bind_push_module(struct vm *vm, lua_State *L, const struct bind_module *m);
 
-/* Push what the sandbox gives in place of the originals: string functions that can be ended, cjson that counts, and a
- * function that says whether too much of the C stack is in use to call deeper. */
-void bind_push_strings(lua_State *L);
-void bind_push_json(struct vm *vm, lua_State *L);
-void bind_push_deep(lua_State *L);
-
 /* code 0: pushes true. Else nil, message, code name. The number of results. */
 int bind_result(lua_State *L, int code);
 /* "5m", "250ms" or a number of ms ≥ 0; raises for anything else. */

@@ -473,5 +473,7 @@ int luaopen_chatbox_spec(lua_State *L) {
   metatable(L, REQUEST, request);
   lua_newtable(L);
   luaL_register(L, NULL, module);
+  bind_push_strings(L);
+  lua_setfield(L, -2, "strings");
   return 1;
 }
