@@ -65,7 +65,9 @@
   X(SESSION_CLEANUP_INTERVAL, "SESSION_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                         \
     "Time between sweeps for idle conversations.")                                                                     \
   X(MAX_SESSIONS, "MAX_SESSIONS", INT, "100000", 1, 10000000, false, "Conversations in memory.")                       \
-  X(STORE_URL, "STORE_URL", STRING, "sqlite:chatbox.db", 1, 4096, true, "Where conversations are kept: sqlite:PATH.")  \
+  X(STORE_URL, "STORE_URL", STRING, "sqlite:chatbox.db", 1, 4096, true,                                                \
+    "Where conversations are kept: sqlite:PATH, or mongodb://HOST[,HOST...]/DATABASE?OPTIONS (also mongodb+srv://), "  \
+    "with the options of MongoDB's drivers, such as replicaSet, tls and authSource.")                                  \
   X(STORE_READERS, "STORE_READERS", INT, "2", 1, 64, false, "Threads that read from the store.")                       \
   X(STORE_TIMEOUT, "STORE_TIMEOUT", DURATION, "10s", 100, 600000, false,                                               \
     "While the database is away a message waits so long, then it has failed.")                                         \

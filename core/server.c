@@ -763,7 +763,7 @@ static size_t worker_count(const struct config *c) {
 void server_control_path(const struct config *c, char *out, size_t room) {
   const char *path = config_string(c, SETTING_CONTROL_SOCKET), *url = config_string(c, SETTING_STORE_URL);
   const char *file = strchr(url, ':') ? strchr(url, ':') + 1 : url;
-  const char *slash = strrchr(file, '/');
+  const char *slash = strncmp(file, "//", 2) == 0 ? NULL : strrchr(file, '/'); /* // is a server, not a folder */
   if (*path) {
     snprintf(out, room, "%s", path);
   } else {

@@ -45,7 +45,7 @@ struct store {
   struct store_thread threads[]; /* the writer, then the readers */
 };
 
-static const struct store_backend *const backends[] = {&store_sqlite, &store_memory};
+static const struct store_backend *const backends[] = {&store_sqlite, &store_memory, &store_mongo};
 
 static size_t op_bytes(const struct store_op *op) {
   size_t bytes = sizeof *op;
@@ -265,7 +265,11 @@ static void *reader_run(void *arg) {
 const struct store_backend *store_backend_find(const char *url, const char **location) {
   for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
     size_t len = strlen(backends[i]->scheme);
-    if (strncmp(url, backends[i]->scheme, len) == 0 && url[len] == ':' && url[len + 1] != '\0') {
+    if (strncmp(url, backends[i]->scheme, len) != 0)
+      continue;
+    if (strncmp(url + len, "+srv:", 5) == 0 && backends[i] == &store_mongo)
+      len += 4; /* servers to be asked of DNS */
+    if (url[len] == ':' && url[len + 1] != '\0') {
       *location = url + len + 1;
       return backends[i];
     }
@@ -273,9 +277,10 @@ const struct store_backend *store_backend_find(const char *url, const char **loc
   return NULL;
 }
 
+/* What begins with // is no path but a server. */
 static char *folder_of(const char *location) {
   const char *slash = strrchr(location, '/');
-  if (slash == NULL)
+  if (slash == NULL || strncmp(location, "//", 2) == 0)
     return strdup(".");
   return strndup(location, slash == location ? 1 : (size_t)(slash - location));
 }
@@ -323,7 +328,7 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
   const struct store_backend *backend = store_backend_find(o->url, &location);
   if (backend == NULL || o->readers == 0 || o->queue == 0) {
     snprintf(why, 256,
-             backend == NULL ? "not a store: expected sqlite:PATH" : "readers and queue have to be at least 1");
+             backend == NULL ? "not a store: expected sqlite:PATH or mongodb://HOST/DATABASE" : "readers and queue have to be at least 1");
     return E_INVALID;
   }
   struct store *s = store_new(o, backend, location);

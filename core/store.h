@@ -177,4 +177,4 @@ struct store_backend {
 };
 /* The backend of a url, and what stands behind the scheme; NULL: there is none. */
 const struct store_backend *store_backend_find(const char *url, const char **location);
-extern const struct store_backend store_sqlite, store_memory;
+extern const struct store_backend store_sqlite, store_memory, store_mongo;

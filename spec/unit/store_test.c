@@ -555,8 +555,11 @@ static void close_tries_once_more_and_does_not_wait(void **state) {
 
 static void folder_is_where_the_database_lies(void **state) {
   (void)state;
-  const char *const cases[][2] = {
-    {"sqlite:/a/b/c.db", "/a/b"}, {"sqlite:c.db", "."}, {"sqlite:/c.db", "/"}, {"sqlite:data/c.db", "data"}};
+  const char *const cases[][2] = {{"sqlite:/a/b/c.db", "/a/b"},
+                                  {"sqlite:c.db", "."},
+                                  {"sqlite:/c.db", "/"},
+                                  {"sqlite:data/c.db", "data"},
+                                  {"sqlite://host:27017/chat", "."}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     memset(&script, 0, sizeof script);
     struct store_options o = {.url = cases[i][0], .readers = 1, .queue = 1};

@@ -1,0 +1,153 @@
+/* In: what the parts of the MongoDB backend need of each other. Out: nothing the rest of the program includes.
+ * Why: the backend is one thing in several files, each for one question: how to reach the database (pool), what version
+ * it is (schema), what a command is (command), how a record looks in it (codec, message), writing (write, insert),
+ * reading, erasing, walking over all of it (reencrypt, handback). */
+#pragma once
+#include "store.h"
+
+#include <mongoc/mongoc.h>
+#include <stdatomic.h>
+#include <uthash.h>
+
+/* ---- store_mongo_pool.c: how to reach it ---- */
+
+struct mongo_pool; /* connections to one database, shared by all handles on it */
+
+/* What one handle has found out, for all of them. */
+struct mongo_known {
+  atomic_bool checked, prepared;
+};
+
+struct mongo {
+  struct mongo_pool *pool;
+  struct mongo_known *known;
+  mongoc_client_t *client, *pinger; /* of the pool; of the handle's own, or NULL */
+  mongoc_collection_t *sessions, *messages, *audit;
+  const struct keyring *keys;
+  struct place *places; /* writer: store_mongo_write.c */
+  bool told;            /* the log has been told that the database is away */
+};
+
+/* Connects nothing yet. 0, E_INVALID, UV_ENOMEM; mongo_close in any case. */
+int mongo_open(const struct store_options *o, struct mongo *h, char why[256]) NODISCARD;
+void mongo_close(struct mongo *h);
+mongoc_collection_t *mongo_collection(const struct mongo *h, mongoc_client_t *client, const char *name);
+/* The time a command may take on the server. */
+int64_t mongo_limit_ms(const struct mongo *h);
+/* Whether it answers now, within about a second. 0, E_AWAY, or what mongo_check says. */
+int mongo_ping(struct mongo *h);
+/* E_AWAY: it cannot be reached, is no primary, or did not answer or confirm in time: what was sent may have happened or
+ * not, and can be sent again. Else E_STORE. By the driver's domains and the server's codes, never by text. */
+int mongo_code(const bson_error_t *error);
+/* The same, and the log says so; while the database is away, once. */
+int mongo_failed(struct mongo *h, const char *what, const bson_error_t *error);
+
+/* ---- store_mongo_schema.c: whether it is ours to use ---- */
+
+/* Looks, once for all handles, that it is of no newer version. 0, E_AWAY, E_STORE, E_SCHEMA. */
+int mongo_check(struct mongo *h, mongoc_client_t *client, char why[256]);
+/* The same, and makes version and indexes where they are missing: before the first write. */
+int mongo_prepare(struct mongo *h, char why[256]);
+
+/* ---- store_mongo_command.c: what commands have in common ---- */
+
+/* A document from JSON of ours, with ' for ". Aborts when it is none. At most 1 KiB. */
+bson_t *mongo_json(const char *format, ...) NODISCARD PRINTF_LIKE(1, 2);
+bool mongo_copy(const bson_iter_t *at, char **out); /* a text; false: no memory */
+bool mongo_id(const bson_t *doc, const char *name, char out[STORE_ID_LEN + 1]);
+int64_t mongo_number(const bson_t *doc, const char *name); /* 0 where there is none */
+void mongo_append_element(bson_t *array, uint32_t index, const char *text);
+int mongo_no_memory(void); /* logs; E_STORE */
+
+/* All take their documents. majority: as the majority has it, not only this server. */
+bson_t *mongo_stages(bson_t *match, const char *stages) NODISCARD; /* a pipeline */
+mongoc_cursor_t *mongo_aggregate(mongoc_collection_t *c, bson_t *pipeline, const struct mongo *h, bool majority);
+mongoc_cursor_t *mongo_find(mongoc_collection_t *c, bson_t *filter, bson_t *options, const struct mongo *h,
+                            bool majority);
+int mongo_cursor_end(struct mongo *h, const char *what, mongoc_cursor_t *cursor); /* frees it; its error */
+
+/* Counts into *deleted, when it is not NULL. */
+int mongo_delete(struct mongo *h, mongoc_collection_t *c, const char *field, const char *value, uint64_t *deleted);
+
+struct outcome {
+  int code;
+  bool rejected;    /* the server refused an operation */
+  bool duplicate;   /* because its key is taken; code is 0 then, and nothing is logged */
+  size_t failed_at; /* the first; of an ordered bulk all before it are stored */
+  int64_t matched;
+};
+mongoc_bulk_operation_t *mongo_bulk_new(mongoc_collection_t *c, bool ordered);
+/* Take their documents. 0 or E_STORE: one that is not to be sent. */
+int mongo_bulk_insert(struct mongo *h, mongoc_bulk_operation_t *bulk, bson_t *doc) NODISCARD;
+int mongo_bulk_update(struct mongo *h, mongoc_bulk_operation_t *bulk, bson_t *filter, bson_t *update) NODISCARD;
+void mongo_bulk_run(struct mongo *h, const char *what, mongoc_bulk_operation_t *bulk, struct outcome *o);
+
+/* ---- store_mongo_codec.c, store_mongo_message.c: how a record looks in it ---- */
+
+/* What an aggregation of sessions goes on with after it has chosen some: all but the transcript, of which only the
+ * length (embedded) and the last seq (last) are looked at. One seek in an index for each. */
+#define MONGO_PLACE_STAGES                                                                                             \
+  "{'$addFields': {'embedded': {'$size': {'$ifNull': ['$msgs', []]}}}}, {'$project': {'msgs': 0}},"                    \
+  "{'$lookup': {'from': 'messages', 'let': {'s': '$_id'}, 'pipeline': [{'$match': {'$expr': {'$eq': ['$sid', '$$s']}"  \
+  "}}, {'$sort': {'seq': -1}}, {'$limit': 1}, {'$project': {'_id': 0, 'seq': 1}}], 'as': 'last'}}"
+uint64_t mongo_top(const bson_t *doc); /* of what those stages give */
+
+bson_t *mongo_session_new(const struct session_record *r) NODISCARD;    /* a whole document */
+bson_t *mongo_session_update(const struct session_record *r) NODISCARD; /* of all that may change */
+/* Of what MONGO_PLACE_STAGES give. 0, E_STORE, E_NOT_FOUND when its id is not of our form. */
+int mongo_session_read(const bson_t *doc, struct session_record *out);
+
+/* NULL and *code: it cannot be sealed, is larger than a document may be, or is not UTF-8 where it has to be. */
+bson_t *mongo_message_new(const struct mongo *h, const char *session_id, uint64_t seq, const struct message_record *m,
+                          int *code) NODISCARD;
+/* For msgs, as the reference wants it. */
+bson_t *mongo_message_embedded(const struct mongo *h, const struct message_record *m, int *code) NODISCARD;
+/* Of the collection, or embedded in the session at that seq. 0 or E_STORE. */
+int mongo_message_read(const struct mongo *h, const char *session_id, uint64_t seq, const bson_t *doc,
+                       struct message_record *out);
+/* The stored bytes of a content, borrowed. */
+void mongo_content(const bson_iter_t *at, const char **bytes, size_t *len);
+
+/* ---- store_mongo_write.c, store_mongo_insert.c: batches ---- */
+
+/* A conversation as far as the majority has it; forgotten whenever that is in doubt. */
+struct place {
+  char id[STORE_ID_LEN + 1];
+  bool known, exists;
+  uint64_t top;
+  /* of the running batch */
+  uint64_t next;
+  const struct store_op *maker, *record; /* the one that inserts it; the last one after that with the session */
+  bool moved;                            /* by messages behind that */
+  int64_t at_ms;                         /* of the last one of those */
+  UT_hash_handle hh;
+};
+
+/* A message. */
+struct item {
+  struct store_op *op;
+  struct message_record *m;
+  struct place *place;
+  bool settled, duplicate;
+  uint64_t seq;
+  char id[STORE_ID_LEN + 1]; /* duplicate: of the first */
+};
+
+struct batch {
+  struct mongo *h;
+  struct store_op **ops;
+  size_t count, item_count;
+  struct place **places; /* of each operation; NULL: it is empty */
+  struct item *items;    /* of all of them, in order */
+};
+int batch_places(struct batch *b); /* looks up those that are not known */
+int batch_insert(struct batch *b); /* the messages */
+void mongo_forget(struct mongo *h);
+
+/* ---- what the backend's table points at ---- */
+
+void mongo_write(void *handle, struct store_op **ops, size_t count);
+void mongo_read(void *handle, struct store_op *op);
+int mongo_erase(struct mongo *h, struct store_op *op); /* ERASE, EXPIRE, AUDIT: its code */
+int mongo_reencrypt(void *handle, store_progress_fn *tell, void *arg, char why[256]);
+int mongo_handback(void *handle, store_progress_fn *tell, void *arg, char why[256]);

@@ -1,0 +1,195 @@
+/* In: a message. Out: a document of its own, or one embedded in its conversation as the reference has them; and back.
+ * Why one file for both: they have the same fields, and what differs is small: an embedded one has its place for a seq,
+ * and the reference keeps what came with a message (file, metadata) in fields of other names. Sealing and opening
+ * happen here, on a store thread. */
+#include "store_mongo_impl.h"
+#include "store_mongo_names.h"
+
+#include "cipher.h"
+#include "err.h"
+#include "log.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#define DOCUMENT_MAX (16 * 1024 * 1024 - 1024) /* bytes: the server's limit, and room for the command around it */
+
+static void text_append(bson_t *doc, const char *name, const char *text) {
+  if (text != NULL)
+    bson_append_utf8(doc, name, -1, text, -1);
+}
+
+/* What is not UTF-8 is no text to MongoDB. */
+static bool content_append(bson_t *doc, const char *bytes, size_t len) {
+  if (len > DOCUMENT_MAX)
+    return false;
+  return bson_utf8_validate(bytes, len, true)
+           ? bson_append_utf8(doc, MONGO_CONTENT, -1, bytes, (int)len)
+           : bson_append_binary(doc, MONGO_CONTENT, -1, BSON_SUBTYPE_BINARY, (const uint8_t *)bytes, (uint32_t)len);
+}
+
+/* Takes sealed. */
+static bson_t *finish(bson_t *doc, char *sealed, size_t len, int *code) {
+  if (*code == 0 && (!content_append(doc, sealed, len) || doc->len > DOCUMENT_MAX))
+    *code = E_TOO_BIG;
+  if (*code == 0 && !bson_validate(doc, BSON_VALIDATE_UTF8 | BSON_VALIDATE_UTF8_ALLOW_NULL, NULL))
+    *code = E_UTF8;
+  free(sealed);
+  if (*code == 0)
+    return doc;
+  bson_destroy(doc);
+  return NULL;
+}
+
+bson_t *mongo_message_new(const struct mongo *h, const char *session_id, uint64_t seq, const struct message_record *m,
+                          int *code) {
+  char *sealed;
+  size_t len;
+  bson_t *doc = bson_new();
+  bson_append_utf8(doc, "_id", -1, m->id, -1);
+  bson_append_utf8(doc, MONGO_SID, -1, session_id, -1);
+  bson_append_int64(doc, MONGO_SEQ, -1, (int64_t)seq);
+  text_append(doc, MONGO_CID, m->cid);
+  text_append(doc, MONGO_SENDER, m->sender);
+  text_append(doc, MONGO_TYPE, m->type);
+  bson_append_date_time(doc, MONGO_TS, -1, m->at_ms);
+  text_append(doc, MONGO_EXTRA, m->extra);
+  *code = cipher_seal(h->keys, session_id, seq, m->content_len > 0 ? m->content : "", m->content_len, &sealed, &len);
+  return finish(doc, sealed, len, code);
+}
+
+/* ---- what came with it ---- */
+
+static void metadata_append(bson_t *doc, json_t *metadata) {
+  bson_t into;
+  const char *name;
+  json_t *value;
+  if (json_object_size(metadata) == 0)
+    return;
+  bson_append_document_begin(doc, MONGO_METADATA, -1, &into);
+  json_object_foreach(metadata, name, value) {
+    char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    bson_append_utf8(&into, name, -1, text != NULL ? text : json_string_value(value), -1);
+    free(text);
+  }
+  bson_append_document_end(doc, &into);
+}
+
+/* The reference's fields, from ours. */
+static void extra_append(bson_t *doc, const char *extra) {
+  json_t *all = extra != NULL ? json_loads(extra, 0, NULL) : NULL;
+  text_append(doc, MONGO_FILE_ID, json_string_value(json_object_get(all, "file_id")));
+  text_append(doc, MONGO_FILE_URL, json_string_value(json_object_get(all, "file_url")));
+  metadata_append(doc, json_object_get(all, "metadata"));
+  json_decref(all);
+}
+
+bson_t *mongo_message_embedded(const struct mongo *h, const struct message_record *m, int *code) {
+  char *sealed;
+  size_t len;
+  bson_t *doc = bson_new();
+  bson_append_date_time(doc, MONGO_TS, -1, m->at_ms);
+  bson_append_utf8(doc, MONGO_SENDER, -1, m->sender != NULL ? m->sender : "", -1);
+  extra_append(doc, m->extra);
+  bson_append_utf8(doc, MONGO_EMBEDDED_ID, -1, m->id, -1);
+  text_append(doc, MONGO_CID, m->cid);
+  text_append(doc, MONGO_TYPE, m->type);
+  text_append(doc, MONGO_EXTRA, m->extra);
+  *code = cipher_seal_reference(h->keys, m->content_len > 0 ? m->content : "", m->content_len, &sealed, &len);
+  return finish(doc, sealed, len, code);
+}
+
+/* Ours, from the reference's fields. */
+static bool extra_read(const bson_t *doc, struct message_record *m) {
+  static const char *const names[][2] = {{MONGO_FILE_ID, "file_id"}, {MONGO_FILE_URL, "file_url"}};
+  bson_iter_t at, in;
+  json_t *all = json_object();
+  for (size_t i = 0; i < 2; i++)
+    if (bson_iter_init_find(&at, doc, names[i][0]) && BSON_ITER_HOLDS_UTF8(&at))
+      json_object_set_new(all, names[i][1], json_string(bson_iter_utf8(&at, NULL)));
+  if (bson_iter_init_find(&at, doc, MONGO_METADATA) && BSON_ITER_HOLDS_DOCUMENT(&at) && bson_iter_recurse(&at, &in)) {
+    json_t *metadata = json_object();
+    while (bson_iter_next(&in))
+      if (BSON_ITER_HOLDS_UTF8(&in))
+        json_object_set_new(metadata, bson_iter_key(&in), json_string(bson_iter_utf8(&in, NULL)));
+    json_object_set_new(all, "metadata", metadata);
+  }
+  bool any = json_object_size(all) > 0;
+  m->extra = any ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+  json_decref(all);
+  return !any || m->extra != NULL;
+}
+
+/* ---- reading ---- */
+
+/* Always the same for the same place, and no other message's. */
+static void id_derive(const char *session_id, uint64_t seq, char out[STORE_ID_LEN + 1]) {
+  snprintf(out, STORE_ID_LEN + 1, "%.24s%08llx", session_id, (unsigned long long)(seq - 1));
+}
+
+/* The kind of message it came as, by what the reference keeps of it. */
+static const char *type_of(const struct message_record *m, bool file) {
+  const char *sender = m->sender != NULL ? m->sender : "";
+  return strcmp(sender, "ai") == 0       ? "ai_response"
+         : strcmp(sender, "system") == 0 ? "notification"
+         : file                          ? "file_upload"
+                                         : "user_message";
+}
+
+void mongo_content(const bson_iter_t *at, const char **bytes, size_t *len) {
+  uint32_t n = 0;
+  *bytes = "";
+  if (BSON_ITER_HOLDS_UTF8(at))
+    *bytes = bson_iter_utf8(at, &n);
+  else if (BSON_ITER_HOLDS_BINARY(at))
+    bson_iter_binary(at, NULL, &n, (const uint8_t **)bytes);
+  *len = n;
+}
+
+static int content_read(const struct mongo *h, const char *session_id, const bson_t *doc, struct message_record *m) {
+  bson_iter_t at;
+  const char *stored = "";
+  size_t len = 0;
+  if (bson_iter_init_find(&at, doc, MONGO_CONTENT))
+    mongo_content(&at, &stored, &len);
+  int code = cipher_open(h->keys, session_id, m->seq, stored, len, &m->content, &m->content_len);
+  if (code)
+    cipher_log_failure(session_id, m->seq, stored, len, code);
+  return code ? E_STORE : 0;
+}
+
+static bool field_read(const bson_iter_t *at, struct message_record *m) {
+  const char *name = bson_iter_key(at);
+  if ((strcmp(name, "_id") == 0 || strcmp(name, MONGO_EMBEDDED_ID) == 0) && BSON_ITER_HOLDS_UTF8(at))
+    snprintf(m->id, sizeof m->id, "%s", bson_iter_utf8(at, NULL));
+  else if (strcmp(name, MONGO_TS) == 0 && BSON_ITER_HOLDS_DATE_TIME(at))
+    m->at_ms = bson_iter_date_time(at);
+  else if (strcmp(name, MONGO_CID) == 0)
+    return mongo_copy(at, &m->cid);
+  else if (strcmp(name, MONGO_SENDER) == 0)
+    return mongo_copy(at, &m->sender);
+  else if (strcmp(name, MONGO_TYPE) == 0)
+    return mongo_copy(at, &m->type);
+  else if (strcmp(name, MONGO_EXTRA) == 0)
+    return mongo_copy(at, &m->extra);
+  return true;
+}
+
+int mongo_message_read(const struct mongo *h, const char *session_id, uint64_t seq, const bson_t *doc,
+                       struct message_record *out) {
+  bson_iter_t at;
+  bool whole = bson_iter_init(&at, doc);
+  *out = (struct message_record){.seq = seq};
+  while (whole && bson_iter_next(&at))
+    whole = field_read(&at, out);
+  if (out->id[0] == '\0')
+    id_derive(session_id, seq, out->id);
+  if (whole && out->type == NULL)
+    whole = (out->type = strdup(type_of(out, bson_has_field(doc, MONGO_FILE_ID)))) != NULL;
+  if (whole && out->extra == NULL)
+    whole = extra_read(doc, out);
+  return whole ? content_read(h, session_id, doc, out) : mongo_no_memory();
+}

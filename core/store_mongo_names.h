@@ -1,0 +1,81 @@
+/* In: nothing. Out: every name that is in a MongoDB database, and the version of its schema.
+ * Why: what is under these names belongs to two programs: the reference's server, whose database is taken over as it
+ * is, and this one. Who asks what a field is called, or changes one, does it here. docs/storage.md explains them. */
+#pragma once
+
+/* Goes up when an older program would misread what a newer one has written. Kept in MONGO_META, document "schema". */
+#define MONGO_SCHEMA_VERSION 1
+#define MONGO_META "chatbox"
+#define MONGO_META_ID "schema"
+#define MONGO_META_VERSION "version"
+
+#define MONGO_SESSIONS "sessions" /* the reference's, with a few fields more */
+#define MONGO_MESSAGES "messages" /* what was said since it was taken over */
+#define MONGO_AUDIT "audit"
+#define MONGO_DATABASE "chat" /* when STORE_URL names none, as in the reference's default */
+
+/* ---- sessions ---- */
+
+/* name, kind, member of struct session_record, whether it is absent when it is 0 or "". Kinds: TEXT; DATE (ms); FLAG;
+ * INT (32 bits where that is enough, as the reference writes its `int`); LONG. _id and uid never change. */
+#define MONGO_SESSION_FIELDS(X)                                                                                        \
+  X("nm", TEXT, name, false)                                                                                           \
+  X("modelId", TEXT, model_id, false)                                                                                  \
+  X("ts", DATE, start_ms, false)                                                                                       \
+  X("endTs", DATE, end_ms, true)                                                                                       \
+  X("adminAssisted", FLAG, admin_assisted, false)                                                                      \
+  X("assistingAdminId", TEXT, assisting_admin_id, true)                                                                \
+  X("assistingAdminName", TEXT, assisting_admin_name, true)                                                            \
+  X("helpRequested", FLAG, help_requested, false)                                                                      \
+  X("totalTokens", INT, total_tokens, false)                                                                           \
+  X("lastActivity", DATE, last_activity_ms, true)                                                                      \
+  X("maxRespTime", LONG, max_response_ms, false)                                                                       \
+  X("avgRespTime", LONG, avg_response_ms, false)
+#define MONGO_UID "uid"
+#define MONGO_END "endTs"
+#define MONGO_LAST_ACTIVITY "lastActivity"
+#define MONGO_DURATION "dur"        /* seconds, int64; 0 until the end */
+#define MONGO_CREATED "_ts"         /* as the reference's driver keeps them */
+#define MONGO_MODIFIED "_mt"        /* likewise */
+#define MONGO_RESPONSES "respTimes" /* ours: the last response times, u32 in ms, little endian */
+#define MONGO_EMBEDDED "msgs"       /* of the reference: seq is index + 1 */
+#define MONGO_EMBEDDED_ID "id"      /* ours, in a message that was handed back; absent: made from session and index */
+
+/* ---- messages; but for _id, sid and seq an embedded one has the same ---- */
+
+#define MONGO_SID "sid"
+#define MONGO_SEQ "seq"
+#define MONGO_CID "cid"
+#define MONGO_SENDER "sender"
+#define MONGO_TYPE "type"
+#define MONGO_TS "ts"
+#define MONGO_EXTRA "extra"     /* JSON text */
+#define MONGO_CONTENT "content" /* text, or binary where it is not UTF-8 */
+/* of the reference, embedded only: members of extra under other names */
+#define MONGO_FILE_ID "fileId"
+#define MONGO_FILE_URL "fileUrl"
+#define MONGO_METADATA "meta"
+
+/* ---- audit ---- */
+
+#define MONGO_ACTOR "actor"
+#define MONGO_ACTION "action"
+#define MONGO_SUBJECT "subject"
+#define MONGO_DETAIL "detail"
+
+/* ---- indexes: name, key, further options. The first five are the reference's, with its names ---- */
+
+#define MONGO_SESSION_INDEXES(X)                                                                                       \
+  X("idx_user_id", "{'uid': 1}", "")                                                                                   \
+  X("idx_start_time", "{'ts': -1}", "")                                                                                \
+  X("idx_admin_assisted", "{'adminAssisted': 1}", "")                                                                  \
+  X("idx_user_start_time", "{'uid': 1, 'ts': -1}", "")                                                                 \
+  X("idx_share_token", "{'shareToken': 1}", ", 'unique': true, 'sparse': true")                                        \
+  X("idx_user_list", "{'uid': 1, 'ts': -1, '_id': -1}", "")                                                            \
+  X("idx_user_active", "{'uid': 1, 'endTs': 1, 'ts': -1, '_id': -1}", "")                                              \
+  X("idx_last_activity", "{'lastActivity': 1, 'ts': 1}", "")
+/* These hold promises: without them nothing is written. */
+#define MONGO_MESSAGE_INDEXES(X)                                                                                       \
+  X("idx_session_seq", "{'sid': 1, 'seq': 1}", ", 'unique': true")                                                     \
+  X("idx_session_cid", "{'sid': 1, 'cid': 1}",                                                                         \
+    ", 'unique': true, 'partialFilterExpression': {'cid': {'$exists': true}}")

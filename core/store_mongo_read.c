@@ -1,0 +1,206 @@
+/* In: one read at a time. Out: records. Why: a list or a look at one conversation leaves its transcript where it is, on
+ * the server; a page of history comes from the collection of messages and, where that begins, goes on in what is
+ * embedded in the conversation, so a reader does not see the border. All of the primary: a read sees every write that
+ * was answered before it. */
+#include "store_mongo_impl.h"
+#include "store_mongo_names.h"
+
+#include "err.h"
+#include "log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- conversations ---- */
+
+static mongoc_cursor_t *sessions_find(struct mongo *h, bson_t *match, uint32_t limit) {
+  char stages[768];
+  snprintf(stages, sizeof stages, "{'$sort': {'ts': -1, '_id': -1}}, {'$limit': %u}, %s", limit, MONGO_PLACE_STAGES);
+  return mongo_aggregate(h->sessions, mongo_stages(match, stages), h, false);
+}
+
+static int read_session(struct mongo *h, bson_t *match, struct session_record *out) {
+  mongoc_cursor_t *cursor = sessions_find(h, match, 1);
+  struct session_record found = {0};
+  const bson_t *doc;
+  bool any = mongoc_cursor_next(cursor, &doc);
+  int code = any ? mongo_session_read(doc, &found) : 0;
+  int ended = mongo_cursor_end(h, "read a conversation", cursor);
+  code = ended ? ended : any ? code : E_NOT_FOUND;
+  if (code) {
+    session_record_deinit(&found);
+    return code;
+  }
+  session_record_deinit(out); /* what was asked with */
+  *out = found;
+  return 0;
+}
+
+static bson_t *list_match(const struct store_op *op) {
+  const struct store_place *after = &op->after;
+  if (after->id[0] == '\0')
+    return BCON_NEW(MONGO_UID, op->session.user_id);
+  return BCON_NEW(MONGO_UID, op->session.user_id, "$or", "[", "{", "ts", "{", "$lt", BCON_DATE_TIME(after->start_ms),
+                  "}", "}", "{", "ts", BCON_DATE_TIME(after->start_ms), "_id", "{", "$lt", after->id, "}", "}", "]");
+}
+
+static int read_sessions(struct mongo *h, struct store_op *op) {
+  op->sessions = calloc(op->limit, sizeof *op->sessions);
+  if (op->sessions == NULL)
+    return mongo_no_memory();
+  mongoc_cursor_t *cursor = sessions_find(h, list_match(op), op->limit);
+  const bson_t *doc;
+  int code = 0;
+  while (code == 0 && op->session_count < op->limit && mongoc_cursor_next(cursor, &doc)) {
+    code = mongo_session_read(doc, &op->sessions[op->session_count]);
+    if (code != E_NOT_FOUND)
+      op->session_count++;
+    else
+      code = 0;
+  }
+  int ended = mongo_cursor_end(h, "read conversations", cursor);
+  return ended ? ended : code;
+}
+
+/* ---- messages ---- */
+
+struct page {
+  struct store_op *op;
+  uint64_t before, embedded; /* seq, number of messages */
+  size_t bytes;
+};
+
+static bool page_full(const struct page *p) {
+  return p->op->message_count == p->op->limit || p->bytes >= STORE_HISTORY_BYTES;
+}
+
+static int page_add(struct mongo *h, struct page *p, uint64_t seq, const bson_t *doc) {
+  struct message_record *m = &p->op->messages[p->op->message_count++];
+  int code = mongo_message_read(h, p->op->session.id, seq, doc, m);
+  p->bytes += m->content_len;
+  p->before = seq;
+  return code;
+}
+
+static int embedded_count(struct mongo *h, const char *session_id, uint64_t *count) {
+  bson_t *match = BCON_NEW("_id", session_id);
+  mongoc_cursor_t *cursor = mongo_aggregate(
+    h->sessions, mongo_stages(match, "{'$project': {'n': {'$size': {'$ifNull': ['$" MONGO_EMBEDDED "', []]}}}}"), h,
+    false);
+  const bson_t *doc;
+  bool any = mongoc_cursor_next(cursor, &doc);
+  *count = any ? (uint64_t)mongo_number(doc, "n") : 0;
+  int code = mongo_cursor_end(h, "find a conversation", cursor);
+  return code ? code : any ? 0 : E_NOT_FOUND;
+}
+
+/* Those behind what is embedded, from the end. */
+static int page_of_collection(struct mongo *h, struct page *p) {
+  if (p->before <= p->embedded + 1)
+    return 0;
+  bson_t *filter = BCON_NEW(MONGO_SID, p->op->session.id, MONGO_SEQ, "{", "$lt", BCON_INT64((int64_t)p->before), "$gt",
+                            BCON_INT64((int64_t)p->embedded), "}");
+  bson_t *options = mongo_json("{'sort': {'" MONGO_SEQ "': -1}, 'limit': %u}", p->op->limit);
+  mongoc_cursor_t *cursor = mongo_find(h->messages, filter, options, h, false);
+  const bson_t *doc;
+  int code = 0;
+  while (code == 0 && !page_full(p) && mongoc_cursor_next(cursor, &doc))
+    code = page_add(h, p, (uint64_t)mongo_number(doc, MONGO_SEQ), doc);
+  int ended = mongo_cursor_end(h, "read messages", cursor);
+  return ended ? ended : code;
+}
+
+/* The messages of one slice, which the server cuts; they come oldest first. */
+static int slice_add(struct mongo *h, struct page *p, uint64_t first, const bson_t *doc) {
+  bson_iter_t at, each;
+  const bson_t *slice[STORE_LIMIT_MAX];
+  bson_t messages[STORE_LIMIT_MAX];
+  size_t n = 0;
+  if (!bson_iter_init_find(&at, doc, MONGO_EMBEDDED) || !BSON_ITER_HOLDS_ARRAY(&at) || !bson_iter_recurse(&at, &each))
+    return 0;
+  while (n < STORE_LIMIT_MAX && bson_iter_next(&each)) {
+    const uint8_t *bytes = NULL;
+    uint32_t len = 0;
+    if (BSON_ITER_HOLDS_DOCUMENT(&each))
+      bson_iter_document(&each, &len, &bytes);
+    if (bytes == NULL || !bson_init_static(&messages[n], bytes, len))
+      bson_init(&messages[n]);
+    slice[n] = &messages[n];
+    n++;
+  }
+  int code = 0;
+  while (n > 0 && code == 0 && !page_full(p)) {
+    n--;
+    code = page_add(h, p, first + n, slice[n]);
+  }
+  return code;
+}
+
+static int page_of_embedded(struct mongo *h, struct page *p) {
+  uint64_t last = p->before - 1 < p->embedded ? p->before - 1 : p->embedded, room = p->op->limit - p->op->message_count;
+  if (page_full(p) || last == 0)
+    return 0;
+  uint64_t first = last > room ? last - room + 1 : 1;
+  bson_t *options = mongo_json("{'limit': 1, 'projection': {'" MONGO_EMBEDDED "': {'$slice': [%llu, %llu]}}}",
+                               (unsigned long long)first - 1, (unsigned long long)(last - first + 1));
+  mongoc_cursor_t *cursor = mongo_find(h->sessions, BCON_NEW("_id", p->op->session.id), options, h, false);
+  const bson_t *doc;
+  int code = mongoc_cursor_next(cursor, &doc) ? slice_add(h, p, first, doc) : 0;
+  int ended = mongo_cursor_end(h, "read embedded messages", cursor);
+  return ended ? ended : code;
+}
+
+static void messages_reverse(struct message_record *m, size_t count) {
+  for (size_t i = 0; i < count / 2; i++) {
+    struct message_record swap = m[i];
+    m[i] = m[count - 1 - i];
+    m[count - 1 - i] = swap;
+  }
+}
+
+static int read_history(struct mongo *h, struct store_op *op) {
+  bool to_the_end = op->before_seq == 0 || op->before_seq > INT64_MAX;
+  struct page p = {.op = op, .before = to_the_end ? INT64_MAX : op->before_seq};
+  int code = embedded_count(h, op->session.id, &p.embedded);
+  if (code)
+    return code;
+  op->messages = calloc(op->limit, sizeof *op->messages);
+  if (op->messages == NULL)
+    return mongo_no_memory();
+  code = page_of_collection(h, &p);
+  code = code ? code : page_of_embedded(h, &p);
+  messages_reverse(op->messages, op->message_count);
+  return code;
+}
+
+/* ---- one of them ---- */
+
+static int read_kind(struct mongo *h, struct store_op *op) {
+  char why[256];
+  if (op->kind == STORE_PING)
+    return mongo_ping(h);
+  int code = mongo_check(h, h->client, why);
+  if (code)
+    return code;
+  switch (op->kind) {
+  case STORE_SESSION:
+    return read_session(h, BCON_NEW("_id", op->session.id), &op->session);
+  case STORE_ACTIVE:
+    return read_session(h, BCON_NEW(MONGO_UID, op->session.user_id, MONGO_END, BCON_NULL), &op->session);
+  case STORE_SESSIONS:
+    return read_sessions(h, op);
+  case STORE_HISTORY:
+    return read_history(h, op);
+  default:
+    return E_INVALID;
+  }
+}
+
+/* A read does not wait for a database that is away: who asks is told at once, and asks again. */
+void mongo_read(void *handle, struct store_op *op) {
+  struct mongo *h = handle;
+  int code = read_kind(h, op);
+  if (code == 0)
+    h->told = false;
+  op->code = code == 0 || code == E_NOT_FOUND ? code : E_STORE;
+}

@@ -1,0 +1,300 @@
+/* In: a batch of writes that carries many conversations. Out: at most three commands, each one bulk: conversations that
+ * are new, messages (store_mongo_insert.c), conversations that have changed. Why in this order: wherever it is broken
+ * off, nothing is acked that is not stored, no message is without its conversation, and numbers have no gap. All of it
+ * can be sent again, so an unknown outcome is answered by trying once more. What was written for an operation before it
+ * failed stays; it is not acked. */
+#include "store_mongo_impl.h"
+#include "store_mongo_names.h"
+
+#include "err.h"
+#include "log.h"
+#include "metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PLACES_MAX 20000
+#define TRIES_MAX 3
+
+/* ---- places ---- */
+
+void mongo_forget(struct mongo *h) {
+  struct place *p, *next;
+  HASH_ITER(hh, h->places, p, next) {
+    HASH_DEL(h->places, p);
+    free(p);
+  }
+}
+
+static struct place *place_find(struct mongo *h, const char *id) {
+  struct place *p;
+  HASH_FIND(hh, h->places, id, STORE_ID_LEN, p);
+  return p;
+}
+
+/* NULL: no memory. */
+static struct place *place_of(struct mongo *h, const char *id) {
+  struct place *p = place_find(h, id);
+  if (p == NULL && (p = calloc(1, sizeof *p)) != NULL) {
+    memcpy(p->id, id, STORE_ID_LEN);
+    HASH_ADD(hh, h->places, id, STORE_ID_LEN, p);
+  }
+  return p;
+}
+
+static void place_read(struct mongo *h, const bson_t *doc) {
+  char id[STORE_ID_LEN + 1];
+  struct place *p = mongo_id(doc, "_id", id) ? place_find(h, id) : NULL;
+  if (p == NULL)
+    return;
+  p->exists = true;
+  p->top = mongo_top(doc);
+}
+
+/* {_id: {$in: […]}} of what is not known; NULL: everything is. */
+static bson_t *places_unknown(struct batch *b) {
+  bson_t *match = bson_new(), in, ids;
+  uint32_t n = 0;
+  bson_append_document_begin(match, "_id", -1, &in);
+  bson_append_array_begin(&in, "$in", -1, &ids);
+  for (size_t i = 0; i < b->count; i++) {
+    struct place *p = b->places[i];
+    if (p == NULL || p->known)
+      continue;
+    p->known = true;
+    p->exists = false;
+    p->top = 0;
+    mongo_append_element(&ids, n++, p->id);
+  }
+  bson_append_array_end(&in, &ids);
+  bson_append_document_end(match, &in);
+  if (n > 0)
+    return match;
+  bson_destroy(match);
+  return NULL;
+}
+
+/* By one query, and as the majority has them: what another primary may undo is no ground to build on. */
+int batch_places(struct batch *b) {
+  bson_t *match = places_unknown(b);
+  if (match == NULL)
+    return 0;
+  mongoc_cursor_t *found = mongo_aggregate(b->h->sessions, mongo_stages(match, MONGO_PLACE_STAGES), b->h, true);
+  const bson_t *doc;
+  while (mongoc_cursor_next(found, &doc))
+    place_read(b->h, doc);
+  return mongo_cursor_end(b->h, "find conversations", found);
+}
+
+/* ---- conversations ---- */
+
+static void session_insert(struct batch *b, mongoc_bulk_operation_t *bulk, struct store_op *op, struct place *p) {
+  bson_t *doc = mongo_session_new(&op->session);
+  op->code = mongo_bulk_insert(b->h, bulk, doc);
+  if (op->code != 0)
+    return;
+  p->maker = op;
+  p->exists = true;
+}
+
+/* 1: somebody else has made one of them meanwhile. */
+static int sessions_insert(struct batch *b) {
+  mongoc_bulk_operation_t *bulk = mongo_bulk_new(b->h->sessions, false);
+  struct outcome o = {0};
+  bool any = false;
+  for (size_t i = 0; i < b->count; i++) {
+    struct place *p = b->places[i];
+    if (p == NULL || p->exists || b->ops[i]->code != 0)
+      continue;
+    if (b->ops[i]->has_session)
+      session_insert(b, bulk, b->ops[i], p);
+    else
+      b->ops[i]->code = E_NOT_FOUND;
+    any = any || p->exists;
+  }
+  if (any)
+    mongo_bulk_run(b->h, "insert conversations", bulk, &o);
+  mongoc_bulk_operation_destroy(bulk);
+  return o.duplicate ? 1 : o.code;
+}
+
+static void sessions_doubt(struct batch *b) {
+  for (size_t i = 0; i < b->count; i++) {
+    if (b->places[i] != NULL && b->places[i]->maker != NULL) {
+      b->places[i]->known = false;
+      b->places[i]->maker = NULL;
+    }
+  }
+}
+
+static int sessions_open(struct batch *b) {
+  int code = 1;
+  for (int tries = 0; code == 1 && tries < TRIES_MAX; tries++) {
+    if (tries > 0)
+      sessions_doubt(b);
+    code = batch_places(b);
+    code = code ? code : sessions_insert(b);
+  }
+  return code == 1 ? E_AWAY : code;
+}
+
+/* What is to be said of each after its messages: its last record, and when the last message behind that came. */
+static void changes_gather(struct batch *b) {
+  const struct item *next = b->items;
+  for (size_t i = 0; i < b->count; i++) {
+    const struct store_op *op = b->ops[i];
+    struct place *p = b->places[i];
+    const struct item *of_op = next;
+    next += p != NULL ? op->message_count : 0;
+    if (p == NULL || op->code != 0 || op == p->maker)
+      continue;
+    if (op->has_session) {
+      p->record = op;
+      p->at_ms = 0;
+    }
+    for (const struct item *it = of_op; it < next && !op->has_session; it++) {
+      p->moved = p->moved || !it->duplicate;
+      if (!it->duplicate && it->m->at_ms > p->at_ms)
+        p->at_ms = it->m->at_ms;
+    }
+  }
+}
+
+static bson_t *change_new(const struct place *p) {
+  if (p->record == NULL)
+    return BCON_NEW("$max", "{", MONGO_LAST_ACTIVITY, BCON_DATE_TIME(p->at_ms), MONGO_MODIFIED,
+                    BCON_DATE_TIME(p->at_ms), "}");
+  struct session_record r = p->record->session; /* borrowed */
+  if (p->at_ms > r.last_activity_ms)
+    r.last_activity_ms = p->at_ms;
+  return mongo_session_update(&r);
+}
+
+/* Somebody else has erased one of them: its messages must not outlive it. */
+static int sessions_gone(struct batch *b) {
+  for (size_t i = 0; i < b->count; i++)
+    if (b->places[i] != NULL)
+      b->places[i]->known = false;
+  int code = batch_places(b);
+  for (size_t i = 0; i < b->count && code == 0; i++) {
+    if (b->places[i] == NULL || b->places[i]->exists || b->ops[i]->code != 0)
+      continue;
+    b->ops[i]->code = E_NOT_FOUND;
+    code = mongo_delete(b->h, b->h->messages, MONGO_SID, b->places[i]->id, NULL);
+  }
+  return code;
+}
+
+static int sessions_change(struct batch *b) {
+  mongoc_bulk_operation_t *bulk = mongo_bulk_new(b->h->sessions, false);
+  struct outcome o = {0};
+  int64_t n = 0;
+  changes_gather(b);
+  for (size_t i = 0; i < b->count; i++) {
+    struct place *p = b->places[i];
+    if (p == NULL || (p->record == NULL && !p->moved))
+      continue;
+    bson_t *filter = BCON_NEW("_id", p->id), *change = change_new(p);
+    if (mongo_bulk_update(b->h, bulk, filter, change) == 0)
+      n++;
+    else
+      b->ops[i]->code = E_STORE;
+    p->record = NULL;
+    p->moved = false;
+  }
+  if (n > 0)
+    mongo_bulk_run(b->h, "update conversations", bulk, &o);
+  mongoc_bulk_operation_destroy(bulk);
+  return o.code == 0 && o.matched < n ? sessions_gone(b) : o.code;
+}
+
+/* ---- batches ---- */
+
+static bool op_empty(const struct store_op *op) {
+  return !op->has_session && op->message_count == 0;
+}
+
+static int batch_fill(struct batch *b) {
+  size_t messages = 0;
+  for (size_t i = 0; i < b->count; i++)
+    messages += b->ops[i]->message_count;
+  b->places = calloc(b->count, sizeof *b->places);
+  b->items = calloc(messages + 1, sizeof *b->items);
+  if (b->places == NULL || b->items == NULL)
+    return mongo_no_memory();
+  for (size_t i = 0; i < b->count; i++) {
+    struct store_op *op = b->ops[i];
+    if (op_empty(op))
+      continue;
+    struct place *p = b->places[i] = place_of(b->h, op->session.id);
+    if (p == NULL)
+      return mongo_no_memory();
+    p->maker = p->record = NULL;
+    p->moved = false;
+    p->at_ms = 0;
+    for (size_t k = 0; k < op->message_count; k++)
+      b->items[b->item_count++] = (struct item){.op = op, .m = &op->messages[k], .place = p};
+  }
+  return 0;
+}
+
+static void batch_answer(struct batch *b, int code) {
+  for (size_t i = 0; i < b->count; i++)
+    if (code != 0 && b->ops[i]->code == 0 && !op_empty(b->ops[i]))
+      b->ops[i]->code = code;
+  for (size_t i = 0; i < b->item_count; i++) {
+    const struct item *it = &b->items[i];
+    bool stored = it->op->code == 0;
+    it->m->seq = stored ? it->seq : 0;
+    it->m->duplicate = stored && it->duplicate;
+    if (it->m->duplicate)
+      memcpy(it->m->id, it->id, sizeof it->id);
+  }
+}
+
+static int batch_write(struct mongo *h, struct store_op **ops, size_t count) {
+  struct batch b = {.h = h, .ops = ops, .count = count};
+  if (HASH_COUNT(h->places) > PLACES_MAX)
+    mongo_forget(h);
+  int code = batch_fill(&b);
+  code = code ? code : sessions_open(&b);
+  code = code ? code : batch_insert(&b);
+  code = code ? code : sessions_change(&b);
+  batch_answer(&b, code);
+  if (code)
+    mongo_forget(h);
+  else
+    metrics_add(METRIC_STORE_COMMITS, 1);
+  free(b.places);
+  free(b.items);
+  return code;
+}
+
+/* Operations of one kind that follow each other; what is not a message goes alone. */
+static int run_write(struct mongo *h, struct store_op **ops, size_t count, size_t *length) {
+  *length = 1;
+  if (ops[0]->kind != STORE_WRITE) {
+    mongo_forget(h); /* it may be about to delete what is known */
+    return ops[0]->code = mongo_erase(h, ops[0]);
+  }
+  while (*length < count && ops[*length]->kind == STORE_WRITE)
+    ++*length;
+  return batch_write(h, ops, *length);
+}
+
+void mongo_write(void *handle, struct store_op **ops, size_t count) {
+  struct mongo *h = handle;
+  char why[256];
+  size_t done = 0, length;
+  for (size_t i = 0; i < count; i++)
+    ops[i]->code = 0;
+  int code = mongo_prepare(h, why);
+  if (code == E_SCHEMA)
+    LOG(LOG_ERROR, "store", why);
+  for (; done < count && code != E_AWAY && code != E_SCHEMA; done += length)
+    code = run_write(h, ops + done, count - done, &length);
+  if (code == 0)
+    h->told = false;
+  for (; done < count; done++) /* an order that was broken once would be broken for good */
+    ops[done]->code = code == E_AWAY ? E_AWAY : E_STORE;
+}

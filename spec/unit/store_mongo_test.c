@@ -1,0 +1,349 @@
+/* What core/store_mongo*.c promises, on a real server: what every backend does is in store_backend_test.c, here is what
+ * only this one does: the reference's database taken over as it is, other owners, names, and a server that goes. */
+#include "../support/mongo_fixture.h"
+
+/* ---- taking over ---- */
+
+static void a_conversation_of_the_reference_is_read_as_it_was_written(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(f, NULL);
+  reopen(f);
+  struct session_record *r = &call(f, read_of(STORE_SESSION, OLD, NULL, 0))->session;
+  assert_string_equal(r->user_id, "u1");
+  assert_string_equal(r->name, "Hello world.");
+  assert_string_equal(r->model_id, "openai-gpt4");
+  assert_true(r->start_ms == 1700000000000 && r->end_ms == 0 && r->last_activity_ms == 1700000005000);
+  assert_int_equal(r->total_tokens, 100);
+  assert_int_equal(r->max_response_ms, 7);
+  assert_int_equal(r->avg_response_ms, 5);
+  assert_int_equal(r->top, 5);
+  assert_string_equal(call(f, read_of(STORE_ACTIVE, NULL, "u1", 0))->session.id, OLD);
+  struct store_op *list = call(f, read_of(STORE_SESSIONS, NULL, "u1", 10));
+  assert_int_equal(list->session_count, 1);
+  assert_int_equal(list->sessions[0].top, 5);
+}
+
+static void its_embedded_messages_are_numbered_by_their_place(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(f, NULL);
+  reopen(f);
+  assert_page(f, OLD, 0, 10, "1 Hello world., 2 , 3 look, 4 I see, 5 bye");
+  struct store_op *page = history(f, OLD, 4, 2);
+  struct message_record *m = page->messages;
+  assert_int_equal(page->message_count, 2);
+  assert_int_equal(m[0].seq, 2);
+  assert_string_equal(m[0].sender, "ai");
+  assert_string_equal(m[0].type, "ai_response");
+  assert_string_equal(m[1].type, "file_upload");
+  assert_string_equal(m[1].extra, "{\"file_id\":\"f1\",\"file_url\":\"https://files.example.org/f1\","
+                                  "\"metadata\":{\"filename\":\"cat.png\"}}");
+  assert_true(m[1].at_ms == 1700000002000);
+  assert_int_equal(strlen(m[1].id), STORE_ID_LEN);
+  assert_string_not_equal(m[0].id, m[1].id);
+  struct store_op *again = history(f, OLD, 4, 1);
+  assert_string_equal(again->messages[0].id, m[1].id);
+}
+
+static void new_messages_go_on_behind_the_embedded_ones_and_pages_cross_the_border(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(f, NULL);
+  reopen(f);
+  assert_int_equal(say(f, OLD, 1, "c1", "six")->seq, 6);
+  assert_int_equal(say(f, OLD, 2, "c2", "seven")->seq, 7);
+  reopen(f);
+  assert_int_equal(say(f, OLD, 3, NULL, "eight")->seq, 8);
+  assert_int_equal(call(f, read_of(STORE_SESSION, OLD, NULL, 0))->session.top, 8);
+  assert_page(f, OLD, 0, 100, "1 Hello world., 2 , 3 look, 4 I see, 5 bye, 6 six, 7 seven, 8 eight");
+  assert_page(f, OLD, 8, 4, "4 I see, 5 bye, 6 six, 7 seven");
+  assert_page(f, OLD, 7, 1, "6 six");
+  assert_page(f, OLD, 6, 2, "4 I see, 5 bye");
+  assert_page(f, OLD, 5, 2, "3 look, 4 I see");
+  assert_page(f, OLD, 1, 2, "");
+  char *doc = look(f, "sessions", "{'_id': '" OLD "'}");
+  assert_has(doc, "\"msgs\" : [ { \"content\" : \"Hello world.\"");
+  assert_has_not(doc, "eight");
+  assert_has(doc, "\"lastActivity\" : { \"$date\" : { \"$numberLong\" : \"1800000000003\" } }");
+  bson_free(doc);
+}
+
+static void the_fields_of_the_reference_are_kept_up_to_date_in_its_own_types(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(f, NULL);
+  reopen(f);
+  struct store_op *op = call(f, read_of(STORE_SESSION, OLD, NULL, 0));
+  struct store_op *write = store_op_new(STORE_WRITE);
+  write->session = op->session;
+  memset(&op->session, 0, sizeof op->session);
+  write->has_session = true;
+  write->session.end_ms = 1700000065000;
+  write->session.help_requested = write->session.admin_assisted = true;
+  write->session.assisting_admin_id = strdup("a1");
+  write->session.total_tokens = 200;
+  write->session.responses[0] = 12;
+  write->session.response_count = 1;
+  assert_int_equal(call(f, write)->code, 0);
+  char *doc = look(f, "sessions", "{'_id': '" OLD "'}");
+  assert_has(doc, "\"endTs\" : { \"$date\" : { \"$numberLong\" : \"1700000065000\" } }");
+  assert_has(doc, "\"dur\" : { \"$numberLong\" : \"65\" }");
+  assert_has(doc, "\"totalTokens\" : { \"$numberInt\" : \"200\" }");
+  assert_has(doc, "\"maxRespTime\" : { \"$numberLong\" : \"7\" }");
+  assert_has(doc, "\"helpRequested\" : true");
+  assert_has(doc, "\"assistingAdminId\" : \"a1\"");
+  assert_has(doc, "\"shareToken\" : \"9ab1\"");
+  assert_has(doc, "\"I see\"");
+  bson_free(doc);
+  struct session_record *r = &call(f, read_of(STORE_SESSION, OLD, NULL, 0))->session;
+  assert_int_equal(r->response_count, 1);
+  assert_int_equal(r->responses[0], 12);
+  assert_true(r->help_requested && r->admin_assisted);
+  assert_int_equal(call(f, read_of(STORE_ACTIVE, NULL, "u1", 0))->code, E_NOT_FOUND);
+}
+
+static void a_new_conversation_is_one_the_reference_can_read(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  reopen(f);
+  make_session(f, 1);
+  char *doc = look(f, "sessions", "{}");
+  assert_has(doc, "\"uid\" : \"u1\"");
+  assert_has(doc, "\"nm\" : \"\"");
+  assert_has(doc, "\"modelId\" : \"\"");
+  assert_has(doc, "\"msgs\" : [  ]");
+  assert_has(doc, "\"dur\" : { \"$numberLong\" : \"0\" }");
+  assert_has_not(doc, "endTs");
+  assert_has_not(doc, "assistingAdminId");
+  assert_has_not(doc, "shareToken");
+  bson_free(doc);
+}
+
+static void the_indexes_of_the_reference_keep_their_names(void **state) {
+  NEEDS_SERVER();
+  static const char *const names[] = {"idx_user_id",     "idx_start_time", "idx_admin_assisted", "idx_user_start_time",
+                                      "idx_share_token", "idx_user_list",  "idx_user_active",    "idx_last_activity"};
+  struct fixture *f = *state;
+  reopen(f);
+  reopen(f); /* they are there already */
+  mongoc_collection_t *c = mongoc_client_get_collection(f->client, f->database, "sessions");
+  mongoc_cursor_t *cursor = mongoc_collection_find_indexes_with_opts(c, NULL);
+  const bson_t *doc;
+  char all[2048] = "";
+  while (mongoc_cursor_next(cursor, &doc)) {
+    char *text = bson_as_json(doc, NULL);
+    strncat(all, text, sizeof all - strlen(all) - 1);
+    bson_free(text);
+  }
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    assert_has(all, names[i]);
+  assert_has(all, "\"unique\" : true, \"sparse\" : true");
+  mongoc_cursor_destroy(cursor);
+  mongoc_collection_destroy(c);
+}
+
+/* ---- encryption ---- */
+
+static void what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(f, KEY_A);
+  f->current = KEY_A;
+  reopen(f);
+  say(f, OLD, 1, NULL, "a secret");
+  assert_page(f, OLD, 0, 10, "1 Hello world., 2 , 3 look, 4 I see, 5 bye, 6 a secret");
+  char *doc = look(f, "messages", "{'seq': 6}");
+  assert_has(doc, "\"content\" : \"cb1:");
+  bson_free(doc);
+  change(f, "messages", "{'seq': 6}", "{'$set': {'seq': {'$numberLong': '7'}}}");
+  assert_int_equal(history(f, OLD, 0, 10)->code, E_STORE);
+  f->current = KEY_B;
+  reopen(f);
+  assert_int_equal(history(f, OLD, 0, 10)->code, E_STORE);
+  assert_int_equal(history(f, OLD, 3, 10)->code, E_STORE);
+}
+
+/* ---- the same once ---- */
+
+static void a_cid_is_a_duplicate_also_after_a_restart_and_in_the_middle_of_a_batch(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  reopen(f);
+  struct store_op *made = make_session(f, 1);
+  char id[STORE_ID_LEN + 1], first[STORE_ID_LEN + 1];
+  strcpy(id, made->session.id);
+  strcpy(first, say(f, id, 1, "c", "first")->id);
+  reopen(f);
+  struct store_op *op = caller_write(1);
+  caller_add(op, 2, "a", "two", 3);
+  caller_add(op, 3, "c", "again", 5);
+  caller_add(op, 4, "a", "two again", 9);
+  caller_add(op, 5, "b", "three", 5);
+  op = call(f, op);
+  assert_int_equal(op->code, 0);
+  const uint64_t seqs[] = {2, 1, 2, 3};
+  for (int i = 0; i < 4; i++) {
+    assert_int_equal(op->messages[i].seq, seqs[i]);
+    assert_int_equal(op->messages[i].duplicate, i == 1 || i == 2);
+  }
+  assert_string_equal(op->messages[1].id, first);
+  assert_string_equal(op->messages[2].id, op->messages[0].id);
+  assert_page(f, id, 0, 10, "1 first, 2 two, 3 three");
+}
+
+static void another_owner_of_the_same_conversation_leaves_no_gap_and_takes_no_number_twice(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state, *g;
+  void *other;
+  reopen(f);
+  setup_database(&other);
+  g = other;
+  strcpy(g->url, f->url);
+  strcat(g->url, "&appname=other");
+  strcpy(g->database, f->database);
+  reopen(g);
+  make_session(f, 1);
+  for (unsigned i = 0; i < 200; i++) {
+    struct store_op *op = caller_write(1);
+    caller_add(op, i, NULL, "x", 1);
+    assert_int_equal(caller_submit(i % 2 ? f->caller : g->caller, i % 2 ? f->store : g->store, op), 0);
+  }
+  caller_wait(f->caller, 101);
+  caller_wait(g->caller, 100);
+  bool seen[201] = {false};
+  for (size_t i = 0; i < 201; i++) {
+    struct store_op *op = i < 101 ? f->caller->replies[i] : g->caller->replies[i - 101];
+    assert_int_equal(op->code, 0);
+    if (op->message_count == 0)
+      continue;
+    assert_in_range(op->messages[0].seq, 1, 200);
+    assert_false(seen[op->messages[0].seq]);
+    seen[op->messages[0].seq] = true;
+  }
+  teardown(&other);
+}
+
+static void what_another_owner_has_erased_keeps_no_messages(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  reopen(f);
+  char id[STORE_ID_LEN + 1];
+  strcpy(id, make_session(f, 1)->session.id);
+  say(f, id, 1, NULL, "x");
+  mongoc_collection_t *c = mongoc_client_get_collection(f->client, f->database, "sessions");
+  bson_t all = BSON_INITIALIZER;
+  assert_true(mongoc_collection_delete_many(c, &all, NULL, NULL, NULL));
+  mongoc_collection_destroy(c);
+  struct store_op *op = caller_write(1);
+  caller_add(op, 2, NULL, "late", 4);
+  assert_int_equal(call(f, op)->code, E_NOT_FOUND);
+  assert_int_equal(count(f, "messages", "{}"), 0);
+}
+
+/* ---- versions ---- */
+
+static void a_newer_schema_is_refused_with_one_line(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  char why[256];
+  reopen(f);
+  close_store(f);
+  change(f, "chatbox", "{'_id': 'schema'}", "{'$set': {'version': 99}}");
+  assert_int_equal(try_open(f, why), E_SCHEMA);
+  assert_string_equal(why, "the database has schema version 99, this program knows versions up to 1");
+}
+
+static void an_url_that_is_none_is_refused(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  char why[256];
+  strcpy(f->url, "mongodb://127.0.0.1:notaport/chat");
+  assert_int_equal(try_open(f, why), E_INVALID);
+  assert_has(why, "STORE_URL");
+}
+
+/* ---- a server that goes ---- */
+
+static int64_t now_ms(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void while_the_server_is_down_writes_wait_and_what_is_back_goes_on(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  f->timeout_ms = 60000;
+  reopen(f);
+  char id[STORE_ID_LEN + 1];
+  strcpy(id, make_session(f, 1)->session.id);
+  say(f, id, 1, "c1", "before");
+  mongod_kill(&server);
+  int64_t began = now_ms();
+  assert_int_equal(call(f, read_of(STORE_PING, NULL, NULL, 0))->code, E_STORE);
+  assert_in_range(now_ms() - began, 0, 2000);
+  struct store_op *op = caller_write(1);
+  caller_add(op, 2, "c2", "during", 6);
+  size_t answered = f->caller->count;
+  assert_int_equal(caller_submit(f->caller, f->store, op), 0);
+  assert_int_equal(call(f, read_of(STORE_SESSION, id, NULL, 0))->code, E_STORE);
+  assert_int_equal(f->caller->count, answered + 1); /* the read's; the write waits */
+  mongod_again(&server);
+  caller_wait(f->caller, answered + 2);
+  assert_int_equal(op->code, 0);
+  assert_int_equal(op->messages[0].seq, 2);
+  assert_page(f, id, 0, 10, "1 before, 2 during");
+  assert_int_equal(call(f, read_of(STORE_PING, NULL, NULL, 0))->code, 0);
+}
+
+static void a_server_that_hangs_fails_what_has_waited_long_enough_and_a_ping_within_two_seconds(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  f->timeout_ms = 2000;
+  reopen(f);
+  char id[STORE_ID_LEN + 1];
+  strcpy(id, make_session(f, 1)->session.id);
+  say(f, id, 1, "c1", "before");
+  assert_int_equal(call(f, read_of(STORE_PING, NULL, NULL, 0))->code, 0);
+  kill(server.pid, SIGSTOP);
+  /* Readers that hang on it do not hold a ping up. */
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(caller_submit(f->caller, f->store, read_of(STORE_SESSION, id, NULL, 0)), 0);
+  struct store_op *op = caller_write(1);
+  caller_add(op, 2, "c2", "during", 6);
+  assert_int_equal(caller_submit(f->caller, f->store, op), 0);
+  struct store_op *ping = read_of(STORE_PING, NULL, NULL, 0);
+  int64_t began = now_ms();
+  size_t answered = f->caller->count;
+  assert_int_equal(caller_submit(f->caller, f->store, ping), 0);
+  while (ping->code == 0 && now_ms() - began < 5000)
+    caller_wait(f->caller, ++answered);
+  assert_int_equal(ping->code, E_STORE);
+  assert_in_range(now_ms() - began, 0, 2000);
+  caller_wait(f->caller, f->caller->count + 3 - (f->caller->count - answered));
+  kill(server.pid, SIGCONT);
+  (void)op;
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, setup_database, teardown)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    WITH(a_conversation_of_the_reference_is_read_as_it_was_written),
+    WITH(its_embedded_messages_are_numbered_by_their_place),
+    WITH(new_messages_go_on_behind_the_embedded_ones_and_pages_cross_the_border),
+    WITH(the_fields_of_the_reference_are_kept_up_to_date_in_its_own_types),
+    WITH(a_new_conversation_is_one_the_reference_can_read),
+    WITH(the_indexes_of_the_reference_keep_their_names),
+    WITH(what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place),
+    WITH(a_cid_is_a_duplicate_also_after_a_restart_and_in_the_middle_of_a_batch),
+    WITH(another_owner_of_the_same_conversation_leaves_no_gap_and_takes_no_number_twice),
+    WITH(what_another_owner_has_erased_keeps_no_messages),
+    WITH(a_newer_schema_is_refused_with_one_line),
+    WITH(an_url_that_is_none_is_refused),
+    WITH(while_the_server_is_down_writes_wait_and_what_is_back_goes_on),
+  };
+  (void)a_server_that_hangs_fails_what_has_waited_long_enough_and_a_ping_within_two_seconds;
+  return cmocka_run_group_tests(tests, start_server, stop_server);
+}
