@@ -1,8 +1,9 @@
 // In: chatbox-commit, built. Out: a table of messages committed per second through the store, beside what the library of
 // the database makes of the same rows, schema and batch. Why: figures of a disk mean little; what the store leaves of
 // its database's own ceiling, in turns within seconds, holds on any. Databases are made for this and thrown away.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -13,6 +14,8 @@ const root = dirname(bench);
 const PROGRAM = process.env.CHATBOX_COMMIT ?? join(root, 'build', 'release', 'chatbox-commit');
 const SESSIONS = [1, 100, 1000];
 const TARGET = 0.7;
+const MONGOD = join(root, 'spec', 'support', 'mongod.sh');
+const MONGOD_MS = 60_000;
 
 const help = `Usage: bench/store [options]
 Messages committed per second at ${SESSIONS.join(', ')} sessions, each with one message on its way, beside the ceiling.
@@ -78,25 +81,61 @@ function table(rows) {
   return [head, ...cells].map((r) => r.map((c, i) => (i ? c.padStart(widths[i]) : c.padEnd(widths[i]))).join('  ')).join('\n');
 }
 
-function main() {
+const freePort = () => new Promise((resolve) => {
+  const server = createServer().listen(0, '127.0.0.1', () => {
+    const { port } = server.address();
+    server.close(() => resolve(port));
+  });
+});
+
+const accepts = (port) => new Promise((resolve) => {
+  const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve(true); });
+  socket.once('error', () => setTimeout(resolve, 100, false));
+});
+
+// A server of its own, one member, as the tests find it; nothing where there is none.
+async function mongo(folder) {
+  const found = spawnSync(MONGOD, ['find'], { encoding: 'utf8' });
+  if (found.status !== 0) {
+    process.stderr.write(`bench: mongodb SKIPPED: ${found.stderr.trim()}\n`);
+    return undefined;
+  }
+  const port = await freePort();
+  const data = join(folder, 'mongo');
+  mkdirSync(data);
+  const child = spawn(MONGOD, ['run', data, String(port)], { stdio: 'ignore' });
+  const ended = new Promise((resolve) => { child.once('exit', resolve); });
+  const stop = () => { child.kill('SIGKILL'); return ended; };
+  for (const end = Date.now() + MONGOD_MS; !await accepts(port);) {
+    if (Date.now() < end && child.exitCode === null) continue;
+    await stop();
+    throw new Error('mongod did not start');
+  }
+  let made = 0;
+  return { name: 'mongodb', fresh: () => `mongodb://127.0.0.1:${port}/bench${++made}`, stop };
+}
+
+async function main() {
   const o = options();
   const parent = process.env.BENCH_DIR ?? join(root, 'build', 'bench');
   mkdirSync(parent, { recursive: true });
   const folder = mkdtempSync(join(parent, 'store-'));
   let made = 0;
+  let server;
   try {
     const sqlite = { name: 'sqlite', fresh: () => `sqlite:${join(folder, `${++made}.db`)}` };
     const rows = turns(sqlite, o);
+    server = await mongo(folder);
+    if (server) rows.push(...turns(server, o));
     console.log(`${table(rows)}\n\nTarget: at least ${TARGET} of the ceiling.`);
     return o.strict && rows.some((r) => r.ratio < TARGET) ? 1 : 0;
   } finally {
+    await server?.stop();
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-try {
-  process.exitCode = main();
-} catch (error) {
+process.exitCode = await main().catch((error) => {
   console.error(`bench: ${error.message}`);
-  process.exitCode = 2;
-}
+  return 2;
+});

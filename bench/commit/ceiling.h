@@ -26,4 +26,4 @@ struct ceiling {
   void (*close)(void *handle);
 };
 
-extern const struct ceiling ceiling_sqlite;
+extern const struct ceiling ceiling_sqlite, ceiling_mongo;

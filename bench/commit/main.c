@@ -27,7 +27,7 @@ static const char help[] =
   "own.\n"
   "Exit: 0 measured, 1 wrong use, 2 it failed.\n";
 
-static const struct ceiling *const ceilings[] = {&ceiling_sqlite};
+static const struct ceiling *const ceilings[] = {&ceiling_sqlite, &ceiling_mongo};
 
 struct run {
   const char *url;
