@@ -3,6 +3,7 @@
 #include "../support/store_fixture.h"
 
 #include "metrics.h"
+#include "store_file.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -327,6 +328,68 @@ static void a_newer_schema_is_refused(void **state) {
   assert_int_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->code, 0);
 }
 
+/* What version 1 did not have is made; what was in it stays. */
+static void a_database_of_version_1_is_brought_up_to_date(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  say(f, 1, 1, "c", "old");
+  store_close(f->store);
+  f->store = NULL;
+  sqlite3 *db;
+  assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+  static const char back[] = "DROP TABLE audit; DROP INDEX sessions_idle; DROP INDEX sessions_user;"
+                             "CREATE INDEX sessions_user ON sessions(uid, ts); PRAGMA user_version = 1";
+  assert_int_equal(sqlite3_exec(db, back, NULL, NULL, NULL), SQLITE_OK);
+  sqlite3_close(db);
+  char why[256];
+  void *alone; /* a reader changes nothing, so it cannot help */
+  assert_int_equal(store_sqlite.open(&(struct store_options){0}, f->path, false, &alone, why), E_SCHEMA);
+  reopen(f);
+  assert_true(say(f, 1, 2, "c", "old")->duplicate);
+  struct store_op *op = store_op_audit(STORE_ERASE, "spec", "erase", "u1", 1);
+  op->session.user_id = strdup("u1");
+  assert_int_equal(call(f, op)->erased.messages, 1);
+}
+
+/* ---- erasing ---- */
+
+static void what_is_erased_is_in_no_file_any_more(void **state) {
+  struct fixture *f = *state;
+  char long_text[10000]; /* has pages of its own */
+  memset(long_text, 'x', sizeof long_text);
+  memcpy(long_text + 9000, "hidden far behind", 17);
+  make_session(f, 1);
+  say(f, 1, 1, NULL, "said in confidence");
+  struct store_op *op = caller_write(1);
+  caller_add(op, 2, NULL, long_text, sizeof long_text);
+  assert_int_equal(call(f, op)->code, 0);
+  reopen(f); /* the log becomes part of the database */
+  assert_true(file_has(f, "", "in confidence") && file_has(f, "", "hidden far behind"));
+  op = store_op_audit(STORE_ERASE, "spec", "erase", "u1", 1);
+  op->session.user_id = strdup("u1");
+  assert_int_equal(call(f, op)->code, 0);
+  store_close(f->store);
+  f->store = NULL;
+  assert_false(file_has(f, "", "in confidence") || file_has(f, "", "hidden far behind"));
+}
+
+/* ---- a fresh start ---- */
+
+static void fresh_is_empty_and_refuses_what_is_in_use(void **state) {
+  struct fixture *f = *state;
+  char why[256];
+  make_session(f, 1);
+  assert_int_equal(store_file_fresh(f->url, why), E_BUSY);
+  assert_int_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->code, 0);
+  store_close(f->store);
+  f->store = NULL;
+  assert_int_equal(store_file_fresh(f->url, why), 0);
+  assert_int_equal(store_file_fresh(f->url, why), 0); /* there is none */
+  reopen(f);
+  assert_int_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->code, E_NOT_FOUND);
+  assert_int_equal(store_file_fresh("memory:x", why), E_UNSUPPORTED);
+}
+
 static void the_database_of_another_program_is_refused(void **state) {
   struct fixture *f = *state;
   char why[256];
@@ -362,6 +425,9 @@ int main(void) {
     FOLDER(a_name_that_means_something_to_sqlite_is_still_a_name),
     FOLDER(a_second_process_is_told_that_the_database_is_in_use),
     STORE(a_newer_schema_is_refused),
+    STORE(a_database_of_version_1_is_brought_up_to_date),
+    STORE(what_is_erased_is_in_no_file_any_more),
+    STORE(fresh_is_empty_and_refuses_what_is_in_use),
     STORE(the_database_of_another_program_is_refused),
     FOLDER(a_file_that_is_no_database_is_refused),
   };

@@ -451,6 +451,38 @@ static void a_write_out_of_its_bounds_is_refused(void **state) {
   assert_int_equal(caller_call(f->caller, f->store, op)->code, 0);
 }
 
+static void an_erasure_needs_a_user_and_somebody_who_did_it(void **state) {
+  struct fixture *f = *state;
+  char long_text[STORE_AUDIT_MAX + 2];
+  memset(long_text, 'a', sizeof long_text);
+  long_text[sizeof long_text - 1] = '\0';
+  refused(f, op_of(STORE_AUDIT));
+  refused(f, store_op_audit(STORE_ERASE, "a", "erase", "of whom?", 1));
+  refused(f, store_op_audit(STORE_EXPIRE, "a", "retention", "no limit", 1));
+  refused(f, store_op_audit(STORE_AUDIT, long_text, "erase", "s", 1));
+  struct store_op *op = store_op_audit(STORE_AUDIT, "a", "erase", long_text, 1);
+  assert_int_equal(strlen(op->audit.subject), STORE_AUDIT_MAX); /* cut */
+  assert_int_equal(caller_call(f->caller, f->store, op)->code, 0);
+  op = op_of(STORE_SESSIONS);
+  op->session.user_id = strdup("u");
+  op->limit = 1;
+  strcpy(op->after.id, "no id");
+  refused(f, op);
+}
+
+static void erasures_go_with_the_writes(void **state) {
+  struct fixture *f = *state;
+  struct store_op *ops[] = {caller_write(1), store_op_audit(STORE_ERASE, "a", "erase", "u", 1), caller_write(2)};
+  ops[1]->session.user_id = strdup("u");
+  hold(&script.hold_writes, true);
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(caller_submit(f->caller, f->store, ops[i]), 0);
+  hold(&script.hold_writes, false);
+  caller_wait(f->caller, 3);
+  for (int i = 0; i < 3; i++)
+    assert_ptr_equal(script.order[i], ops[i]);
+}
+
 static void open_says_what_is_wrong_with_its_options(void **state) {
   (void)state;
   const char *const urls[] = {"", "sqlite", "sqlite:", "sqlitex:a", "postgres://a", "chatbox.db"};
@@ -591,6 +623,8 @@ int main(void) {
     WITH(setup, close_settles_what_is_still_queued),
     WITH(setup, a_read_out_of_its_bounds_is_refused),
     WITH(setup, a_write_out_of_its_bounds_is_refused),
+    WITH(setup, an_erasure_needs_a_user_and_somebody_who_did_it),
+    WITH(setup, erasures_go_with_the_writes),
     WITH(setup, writes_wait_while_the_database_is_away_and_keep_their_order),
     WITH(setup, a_read_does_not_wait_for_a_database_that_is_away),
     WITH(setup_hasty, a_write_that_has_waited_too_long_has_failed),
