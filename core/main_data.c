@@ -81,6 +81,9 @@ static int ask(const struct wish *w, const char *word, char said[256], char why[
   int code = control_call_within(w->socket, line, out, ERASE_LIMIT_MS, why);
   fclose(out);
   said[strcspn(said, "\n")] = '\0';
+  if (code == 0) {
+    why[0] = '\0'; /* what was tried before it */
+  }
   if (code == E_INVALID) {
     snprintf(why, 256, "the server says: %.200s", said);
     return E_STORE;

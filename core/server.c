@@ -777,6 +777,7 @@ int server_run(const struct config *config, char why[512]) {
     return UV_ENOMEM;
   }
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk to the store, not the end */
   raise_descriptors();
   net_setup_log();
   s->config = config;

@@ -110,10 +110,11 @@ export class Server {
   noise = []; // what is not a line of the log
 
   /** env: settings; scripts: { "bots/echo.lua": text } replaces files of the copied scripts; dir: of an earlier server;
-   *  secret: likewise. */
-  static async start({ env = {}, scripts = {}, dir, secret } = {}) {
+   *  secret: likewise; args: of chatbox run. */
+  static async start({ env = {}, scripts = {}, dir, secret, args = [] } = {}) {
     const server = new Server();
     server.fresh = !dir;
+    server.args = args;
     server.dir = dir ?? (await mkdtemp(path.join(os.tmpdir(), "chatbox-")));
     server.scripts = path.join(server.dir, "scripts");
     server.secret = secret ?? newSecret();
@@ -139,7 +140,7 @@ export class Server {
   }
 
   async #run() {
-    this.process = spawn(BIN, ["run"], { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
+    this.process = spawn(BIN, ["run", ...this.args], { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
     this.exited = new Promise((resolve, reject) => {
       this.process.on("error", reject);
       this.process.on("close", (code, signal) => resolve({ code, signal }));
