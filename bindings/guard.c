@@ -21,7 +21,7 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-#define TICK_NS 10000000   /* of processor time */
+#define TICK_NS 4000000    /* of processor time; the kernel rounds up to its own tick */
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one hurts nobody */
 #define STACK_BYTES (1u << 20)
 #define REPORT_BYTES 65536 /* the gauge moves in steps of this */

@@ -307,6 +307,8 @@ static int l_session_times(lua_State *L) {
 
 /* ---- changing: into the effects of the slice ---- */
 
+#define COMMITS_MAX 16 /* of one handler, on their way to the store: what it changes meanwhile has to wait somewhere */
+
 /* The effects on the session at index 1; NULL: *code says why, to be returned as a result. */
 static struct effects *effects_here(lua_State *L, int *code) {
   struct vm *vm = bind_vm(L);
@@ -316,9 +318,10 @@ static struct effects *effects_here(lua_State *L, int *code) {
     *code = E_GONE;
     return NULL;
   }
-  struct effects *e = task_effects(t, s);
+  bool full = t->in_flight >= COMMITS_MAX;
+  struct effects *e = full ? NULL : task_effects(t, s);
   session_unref(s);
-  *code = e ? 0 : UV_ENOMEM;
+  *code = e ? 0 : full ? E_FULL : UV_ENOMEM;
   return e;
 }
 
