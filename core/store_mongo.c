@@ -15,6 +15,7 @@ static void close_handle(void *handle) {
   struct mongo *h = handle;
   mongo_forget(h);
   mongo_close(h);
+  free(h->tried);
   free(h);
 }
 

@@ -127,9 +127,9 @@ int mongo_cursor_end(struct mongo *h, const char *what, mongoc_cursor_t *cursor)
 
 /* ---- writing ---- */
 
-int mongo_delete(struct mongo *h, mongoc_collection_t *c, const char *field, const char *value, uint64_t *deleted) {
+int mongo_delete(struct mongo *h, mongoc_collection_t *c, bson_t *filter, uint64_t *deleted) {
   bson_error_t error;
-  bson_t *filter = BCON_NEW(field, value), reply;
+  bson_t reply;
   bool done = mongoc_collection_delete_many(c, filter, NULL, &reply, &error);
   if (done && deleted != NULL)
     *deleted += (uint64_t)mongo_number(&reply, "deletedCount");

@@ -41,8 +41,8 @@ struct doomed {
 
 static int session_delete(struct mongo *h, const struct doomed *d, struct store_erased *erased) {
   uint64_t gone = 0;
-  int code = mongo_delete(h, h->messages, MONGO_SID, d->id, &erased->messages);
-  code = code ? code : mongo_delete(h, h->sessions, "_id", d->id, &gone);
+  int code = mongo_delete(h, h->messages, BCON_NEW(MONGO_SID, BCON_UTF8(d->id)), &erased->messages);
+  code = code ? code : mongo_delete(h, h->sessions, BCON_NEW("_id", BCON_UTF8(d->id)), &gone);
   erased->sessions += gone;
   erased->messages += gone > 0 ? d->embedded : 0;
   return code;
@@ -58,7 +58,7 @@ static bool doomed_read(const bson_t *doc, struct doomed *out) {
   "{'$project': {'" MONGO_UID "': 1, 'embedded': {'$size': {'$ifNull': ['$" MONGO_EMBEDDED "', []]}}}}"
 
 static int erase_user(struct mongo *h, struct store_op *op) {
-  bson_t *match = BCON_NEW(MONGO_UID, op->session.user_id);
+  bson_t *match = BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id));
   mongoc_cursor_t *cursor = mongo_aggregate(h->sessions, mongo_stages(match, DOOMED_STAGES), h, false);
   const bson_t *doc;
   int code = 0;

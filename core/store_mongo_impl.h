@@ -24,8 +24,10 @@ struct mongo {
   mongoc_client_t *client, *pinger; /* of the pool; of the handle's own, or NULL */
   mongoc_collection_t *sessions, *messages, *audit;
   const struct keyring *keys;
-  struct place *places; /* writer: store_mongo_write.c */
-  bool told;            /* the log has been told that the database is away */
+  struct place *places;          /* writer: store_mongo_write.c */
+  const struct store_op **tried; /* those the last call answered with E_AWAY; only compared */
+  size_t tried_count;
+  bool told; /* the log has been told that the database is away */
 };
 
 /* Connects nothing yet. 0, E_INVALID, UV_ENOMEM; mongo_close in any case. */
@@ -66,8 +68,8 @@ mongoc_cursor_t *mongo_find(mongoc_collection_t *c, bson_t *filter, bson_t *opti
                             bool majority);
 int mongo_cursor_end(struct mongo *h, const char *what, mongoc_cursor_t *cursor); /* frees it; its error */
 
-/* Counts into *deleted, when it is not NULL. */
-int mongo_delete(struct mongo *h, mongoc_collection_t *c, const char *field, const char *value, uint64_t *deleted);
+/* Takes filter. Counts into *deleted, when it is not NULL. */
+int mongo_delete(struct mongo *h, mongoc_collection_t *c, bson_t *filter, uint64_t *deleted);
 
 struct outcome {
   int code;
@@ -143,6 +145,8 @@ struct batch {
 int batch_places(struct batch *b); /* looks up those that are not known */
 int batch_insert(struct batch *b); /* the messages */
 void mongo_forget(struct mongo *h);
+/* Whether the outcome of an earlier try of it is not known. */
+bool mongo_tried(const struct mongo *h, const struct store_op *op);
 
 /* ---- what the backend's table points at ---- */
 

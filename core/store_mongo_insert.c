@@ -20,6 +20,44 @@ struct round {
   size_t count;
 };
 
+/* ---- what of a failed operation is stored already ---- */
+
+/* The insert stopped at it, so what it has stored is the end of its conversation. */
+static bson_t *leftovers_filter(struct batch *b) {
+  bson_t *filter = bson_new(), in, ids;
+  uint32_t n = 0;
+  bson_append_document_begin(filter, "_id", -1, &in);
+  bson_append_array_begin(&in, "$in", -1, &ids);
+  for (size_t i = 0; i < b->item_count; i++) {
+    struct item *it = &b->items[i];
+    if (it->op->code != E_STORE || !it->settled || it->duplicate)
+      continue;
+    mongo_append_element(&ids, n++, it->m->id);
+    it->settled = false;
+    if (it->place->top >= it->seq)
+      it->place->top = it->seq - 1;
+  }
+  bson_append_array_end(&in, &ids);
+  bson_append_document_end(filter, &in);
+  if (n > 0)
+    return filter;
+  bson_destroy(filter);
+  return NULL;
+}
+
+static int failed_undo(struct batch *b) {
+  bson_t *leftovers = leftovers_filter(b);
+  int code = leftovers != NULL ? mongo_delete(b->h, b->h->messages, leftovers, NULL) : 0;
+  for (size_t i = 0; i < b->count && code == 0; i++) {
+    struct place *p = b->places[i];
+    if (p == NULL || p->maker != b->ops[i] || b->ops[i]->code != E_STORE || !p->exists)
+      continue;
+    p->exists = false; /* sessions_change finds it gone if there is more for it */
+    code = mongo_delete(b->h, b->h->sessions, BCON_NEW("_id", BCON_UTF8(p->id)), NULL);
+  }
+  return code;
+}
+
 /* ---- one insert ---- */
 
 static bool item_waits(const struct item *it) {
@@ -92,7 +130,7 @@ static bson_t *waiting_filter(struct batch *b) {
     const struct item *it = &b->items[i];
     if (!item_waits(it) || it->m->cid == NULL)
       continue;
-    bson_t *one = BCON_NEW(MONGO_SID, it->place->id, MONGO_CID, it->m->cid);
+    bson_t *one = BCON_NEW(MONGO_SID, BCON_UTF8(it->place->id), MONGO_CID, BCON_UTF8(it->m->cid));
     snprintf(key, sizeof key, "%u", k++);
     bson_append_document(&any, key, -1, one);
     bson_destroy(one);
@@ -107,11 +145,11 @@ struct found {
   uint64_t seq;
 };
 
-static void item_compare(struct item *it, const struct found *f) {
+static void item_compare(const struct mongo *h, struct item *it, const struct found *f) {
   bool here = strcmp(f->sid, it->place->id) == 0;
   if (strcmp(f->id, it->m->id) == 0) {
     it->seq = f->seq;
-    if (here)
+    if (here && mongo_tried(h, it->op))
       item_settle(it);
     else
       it->op->code = E_STORE; /* the id is another message's */
@@ -138,7 +176,7 @@ static int waiting_find(struct batch *b) {
       continue;
     for (size_t i = 0; i < b->item_count; i++)
       if (item_waits(&b->items[i]))
-        item_compare(&b->items[i], &f);
+        item_compare(b->h, &b->items[i], &f);
   }
   return mongo_cursor_end(b->h, "find messages", cursor);
 }
@@ -170,7 +208,7 @@ static int round_run(struct batch *b, struct round *r) {
 int batch_insert(struct batch *b) {
   struct round r = {calloc(b->item_count + 1, sizeof *r.sent), calloc(b->item_count + 1, sizeof *r.docs), 0};
   int code = r.sent == NULL || r.docs == NULL ? mongo_no_memory() : 0, stuck = 0;
-  while (code >= 0 && stuck < ROUNDS_MAX) {
+  while (code >= 0 && stuck < ROUNDS_MAX && (code = failed_undo(b)) == 0) {
     bool numbered = round_number(b, &r);
     if (numbered && r.count == 0)
       break;

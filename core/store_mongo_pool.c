@@ -63,7 +63,7 @@ static void uri_default(mongoc_uri_t *uri, const char *option, int64_t value) {
 
 /* The time until the reply of one command; a server gets a little less of it, so that it is the one who gives up. */
 static void uri_deadlines(struct mongo_pool *p, mongoc_uri_t *uri) {
-  int64_t whole = p->timeout_ms > 0 ? p->timeout_ms : NO_TIMEOUT_MS, part = clamp(whole / 4, 250, 2000);
+  int64_t whole = p->timeout_ms > 0 ? p->timeout_ms : NO_TIMEOUT_MS, part = clamp(whole / 4, 600, 2000);
   uri_default(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, part);
   uri_default(uri, MONGOC_URI_CONNECTTIMEOUTMS, part);
   uri_default(uri, MONGOC_URI_WAITQUEUETIMEOUTMS, part);

@@ -39,9 +39,9 @@ static int read_session(struct mongo *h, bson_t *match, struct session_record *o
 static bson_t *list_match(const struct store_op *op) {
   const struct store_place *after = &op->after;
   if (after->id[0] == '\0')
-    return BCON_NEW(MONGO_UID, op->session.user_id);
-  return BCON_NEW(MONGO_UID, op->session.user_id, "$or", "[", "{", "ts", "{", "$lt", BCON_DATE_TIME(after->start_ms),
-                  "}", "}", "{", "ts", BCON_DATE_TIME(after->start_ms), "_id", "{", "$lt", after->id, "}", "}", "]");
+    return BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id));
+  return BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), "$or", "[", "{", "ts", "{", "$lt", BCON_DATE_TIME(after->start_ms),
+                  "}", "}", "{", "ts", BCON_DATE_TIME(after->start_ms), "_id", "{", "$lt", BCON_UTF8(after->id), "}", "}", "]");
 }
 
 static int read_sessions(struct mongo *h, struct store_op *op) {
@@ -83,7 +83,7 @@ static int page_add(struct mongo *h, struct page *p, uint64_t seq, const bson_t 
 }
 
 static int embedded_count(struct mongo *h, const char *session_id, uint64_t *count) {
-  bson_t *match = BCON_NEW("_id", session_id);
+  bson_t *match = BCON_NEW("_id", BCON_UTF8(session_id));
   mongoc_cursor_t *cursor = mongo_aggregate(
     h->sessions, mongo_stages(match, "{'$project': {'n': {'$size': {'$ifNull': ['$" MONGO_EMBEDDED "', []]}}}}"), h,
     false);
@@ -98,7 +98,7 @@ static int embedded_count(struct mongo *h, const char *session_id, uint64_t *cou
 static int page_of_collection(struct mongo *h, struct page *p) {
   if (p->before <= p->embedded + 1)
     return 0;
-  bson_t *filter = BCON_NEW(MONGO_SID, p->op->session.id, MONGO_SEQ, "{", "$lt", BCON_INT64((int64_t)p->before), "$gt",
+  bson_t *filter = BCON_NEW(MONGO_SID, BCON_UTF8(p->op->session.id), MONGO_SEQ, "{", "$lt", BCON_INT64((int64_t)p->before), "$gt",
                             BCON_INT64((int64_t)p->embedded), "}");
   bson_t *options = mongo_json("{'sort': {'" MONGO_SEQ "': -1}, 'limit': %u}", p->op->limit);
   mongoc_cursor_t *cursor = mongo_find(h->messages, filter, options, h, false);
@@ -143,7 +143,7 @@ static int page_of_embedded(struct mongo *h, struct page *p) {
   uint64_t first = last > room ? last - room + 1 : 1;
   bson_t *options = mongo_json("{'limit': 1, 'projection': {'" MONGO_EMBEDDED "': {'$slice': [%llu, %llu]}}}",
                                (unsigned long long)first - 1, (unsigned long long)(last - first + 1));
-  mongoc_cursor_t *cursor = mongo_find(h->sessions, BCON_NEW("_id", p->op->session.id), options, h, false);
+  mongoc_cursor_t *cursor = mongo_find(h->sessions, BCON_NEW("_id", BCON_UTF8(p->op->session.id)), options, h, false);
   const bson_t *doc;
   int code = mongoc_cursor_next(cursor, &doc) ? slice_add(h, p, first, doc) : 0;
   int ended = mongo_cursor_end(h, "read embedded messages", cursor);
@@ -184,9 +184,9 @@ static int read_kind(struct mongo *h, struct store_op *op) {
     return code;
   switch (op->kind) {
   case STORE_SESSION:
-    return read_session(h, BCON_NEW("_id", op->session.id), &op->session);
+    return read_session(h, BCON_NEW("_id", BCON_UTF8(op->session.id)), &op->session);
   case STORE_ACTIVE:
-    return read_session(h, BCON_NEW(MONGO_UID, op->session.user_id, MONGO_END, BCON_NULL), &op->session);
+    return read_session(h, BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), MONGO_END, BCON_NULL), &op->session);
   case STORE_SESSIONS:
     return read_sessions(h, op);
   case STORE_HISTORY:

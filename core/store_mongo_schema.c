@@ -16,7 +16,7 @@
 static int version_read(struct mongo *h, mongoc_client_t *client, int64_t *version) {
   bson_error_t error;
   mongoc_collection_t *meta = mongo_collection(h, client, MONGO_META);
-  bson_t *filter = BCON_NEW("_id", MONGO_META_ID), *options = BCON_NEW("limit", BCON_INT64(1));
+  bson_t *filter = BCON_NEW("_id", BCON_UTF8(MONGO_META_ID)), *options = BCON_NEW("limit", BCON_INT64(1));
   mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(meta, filter, options, NULL);
   const bson_t *doc;
   bson_iter_t at;
@@ -53,7 +53,7 @@ int mongo_check(struct mongo *h, mongoc_client_t *client, char why[256]) {
 static int version_write(struct mongo *h) {
   bson_error_t error;
   mongoc_collection_t *meta = mongo_collection(h, h->client, MONGO_META);
-  bson_t *filter = BCON_NEW("_id", MONGO_META_ID), *options = BCON_NEW("upsert", BCON_BOOL(true));
+  bson_t *filter = BCON_NEW("_id", BCON_UTF8(MONGO_META_ID)), *options = BCON_NEW("upsert", BCON_BOOL(true));
   bson_t *update = BCON_NEW("$max", "{", MONGO_META_VERSION, BCON_INT32(MONGO_SCHEMA_VERSION), "}");
   bool done = mongoc_collection_update_one(meta, filter, update, options, NULL, &error);
   bson_destroy(filter);

@@ -180,7 +180,7 @@ static int sessions_gone(struct batch *b) {
     if (b->places[i] == NULL || b->places[i]->exists || b->ops[i]->code != 0)
       continue;
     b->ops[i]->code = E_NOT_FOUND;
-    code = mongo_delete(b->h, b->h->messages, MONGO_SID, b->places[i]->id, NULL);
+    code = mongo_delete(b->h, b->h->messages, BCON_NEW(MONGO_SID, BCON_UTF8(b->places[i]->id)), NULL);
   }
   return code;
 }
@@ -194,7 +194,7 @@ static int sessions_change(struct batch *b) {
     struct place *p = b->places[i];
     if (p == NULL || (p->record == NULL && !p->moved))
       continue;
-    bson_t *filter = BCON_NEW("_id", p->id), *change = change_new(p);
+    bson_t *filter = BCON_NEW("_id", BCON_UTF8(p->id)), *change = change_new(p);
     if (mongo_bulk_update(b->h, bulk, filter, change) == 0)
       n++;
     else
@@ -282,6 +282,22 @@ static int run_write(struct mongo *h, struct store_op **ops, size_t count, size_
   return batch_write(h, ops, *length);
 }
 
+bool mongo_tried(const struct mongo *h, const struct store_op *op) {
+  for (size_t i = 0; i < h->tried_count; i++)
+    if (h->tried[i] == op)
+      return true;
+  return false;
+}
+
+static void tried_note(struct mongo *h, struct store_op **ops, size_t count) {
+  const struct store_op **tried = realloc(h->tried, count * sizeof *tried);
+  h->tried = tried != NULL ? tried : h->tried;
+  h->tried_count = 0;
+  for (size_t i = 0; i < count && tried != NULL; i++)
+    if (ops[i]->code == E_AWAY)
+      h->tried[h->tried_count++] = ops[i];
+}
+
 void mongo_write(void *handle, struct store_op **ops, size_t count) {
   struct mongo *h = handle;
   char why[256];
@@ -297,4 +313,5 @@ void mongo_write(void *handle, struct store_op **ops, size_t count) {
     h->told = false;
   for (; done < count; done++) /* an order that was broken once would be broken for good */
     ops[done]->code = code == E_AWAY ? E_AWAY : E_STORE;
+  tried_note(h, ops, count);
 }

@@ -3,46 +3,25 @@
  * says why, and each of them is skipped. */
 #pragma once
 #include "mongod.h"
-#include "store_caller.h"
-
-#include "cipher.h"
-#include "err.h"
+#include "store_fixture.h"
 
 static struct mongod server; /* of the test program; pid 0: none */
-
-struct fixture {
-  char url[256], database[32];
-  const char *current, *previous; /* keys, or NULL */
-  uint32_t timeout_ms;
-  struct store *store;
-  struct keyring *keys;
-  struct caller *caller;
-  mongoc_client_t *client;
-};
+static mongoc_client_t *client;
+static char database[32]; /* of the test */
 
 static void close_store(struct fixture *f) {
   if (f->store != NULL)
     store_close(f->store);
   f->store = NULL;
-  keyring_free(f->keys);
-  f->keys = NULL;
 }
 
 static int try_open(struct fixture *f, char why[256]) {
   close_store(f);
-  if (f->current != NULL)
-    assert_int_equal(keyring_new(f->current, f->previous != NULL ? f->previous : "", false, &f->keys, why), 0);
   struct store_options o = {.url = f->url, .readers = 2, .queue = 10000, .keys = f->keys, .timeout_ms = f->timeout_ms};
   return store_open(&o, &f->store, why);
 }
 
-static void reopen(struct fixture *f) {
-  char why[256] = "";
-  if (try_open(f, why) != 0)
-    fail_msg("%s", why);
-}
-
-/* A database nobody has used. */
+/* A database nobody has used; no store is open. */
 static int setup_database(void **state) {
   static unsigned last;
   struct fixture *f = calloc(1, sizeof *f);
@@ -51,18 +30,20 @@ static int setup_database(void **state) {
     return 0;
   f->timeout_ms = 10000;
   f->caller = caller_new();
-  snprintf(f->database, sizeof f->database, "chat%u", ++last);
-  mongod_url(&server, 1, f->database, f->url);
-  f->client = mongod_client(&server);
+  snprintf(database, sizeof database, "chat%u", ++last);
+  mongod_url(&server, 1, database, f->url);
+  client = mongod_client(&server);
   return 0;
 }
 
 static int teardown(void **state) {
   struct fixture *f = *state;
   close_store(f);
+  keyring_free(f->keys);
   if (f->caller != NULL)
     caller_free(f->caller);
-  mongoc_client_destroy(f->client);
+  mongoc_client_destroy(client);
+  client = NULL;
   free(f);
   return 0;
 }
@@ -88,9 +69,9 @@ static bson_t *json(const char *text) {
   return doc;
 }
 
-static void put(struct fixture *f, const char *collection, bson_t *doc) {
+static void put(const char *collection, bson_t *doc) {
   bson_error_t error;
-  mongoc_collection_t *c = mongoc_client_get_collection(f->client, f->database, collection);
+  mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   if (!mongoc_collection_insert_one(c, doc, NULL, NULL, &error))
     fail_msg("%s", error.message);
   mongoc_collection_destroy(c);
@@ -98,8 +79,8 @@ static void put(struct fixture *f, const char *collection, bson_t *doc) {
 }
 
 /* The first one that fits, as relaxed JSON; NULL: none. */
-static char *look(struct fixture *f, const char *collection, const char *filter) {
-  mongoc_collection_t *c = mongoc_client_get_collection(f->client, f->database, collection);
+static char *look(const char *collection, const char *filter) {
+  mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   bson_t *q = json(filter);
   const bson_t *doc;
   mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(c, q, NULL, NULL);
@@ -110,9 +91,9 @@ static char *look(struct fixture *f, const char *collection, const char *filter)
   return text;
 }
 
-static int64_t count(struct fixture *f, const char *collection, const char *filter) {
+static int64_t count(const char *collection, const char *filter) {
   bson_error_t error;
-  mongoc_collection_t *c = mongoc_client_get_collection(f->client, f->database, collection);
+  mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   bson_t *q = json(filter);
   int64_t n = mongoc_collection_count_documents(c, q, NULL, NULL, NULL, &error);
   if (n < 0)
@@ -122,9 +103,9 @@ static int64_t count(struct fixture *f, const char *collection, const char *filt
   return n;
 }
 
-static void change(struct fixture *f, const char *collection, const char *filter, const char *update) {
+static void change(const char *collection, const char *filter, const char *update) {
   bson_error_t error;
-  mongoc_collection_t *c = mongoc_client_get_collection(f->client, f->database, collection);
+  mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   bson_t *q = json(filter), *u = json(update);
   if (!mongoc_collection_update_one(c, q, u, NULL, NULL, &error))
     fail_msg("%s", error.message);
@@ -143,52 +124,10 @@ static void assert_has_not(const char *text, const char *part) {
     fail_msg("%s is in %s", part, text != NULL ? text : "nothing");
 }
 
-/* ---- through the store ---- */
-
-static struct store_op *call(struct fixture *f, struct store_op *op) {
-  return caller_call(f->caller, f->store, op);
-}
-
-static struct store_op *read_of(enum store_kind kind, const char *session, const char *user, uint32_t limit) {
-  struct store_op *op = store_op_new(kind);
-  snprintf(op->session.id, sizeof op->session.id, "%s", session != NULL ? session : "");
-  op->session.user_id = user != NULL ? strdup(user) : NULL;
-  op->limit = limit;
-  return op;
-}
-
-/* One message of its own operation; the reply's record. */
-static struct message_record *say(struct fixture *f, const char *session, unsigned long long id, const char *cid,
-                                  const char *content) {
-  struct store_op *op = caller_write(0);
-  strcpy(op->session.id, session);
-  caller_add(op, id, cid, content, strlen(content))->at_ms = 1800000000000 + (int64_t)id;
-  op = call(f, op);
-  assert_int_equal(op->code, 0);
-  return &op->messages[0];
-}
-
-static struct store_op *make_session(struct fixture *f, unsigned session) {
-  struct store_op *op = caller_write(session);
-  op->has_session = true;
-  op->session.user_id = strdup("u1");
-  op->session.start_ms = op->session.last_activity_ms = 1;
-  op = call(f, op);
-  assert_int_equal(op->code, 0);
-  return op;
-}
-
-static struct store_op *history(struct fixture *f, const char *session, uint64_t before_seq, uint32_t limit) {
-  struct store_op *op = read_of(STORE_HISTORY, session, NULL, limit);
-  op->before_seq = before_seq;
-  return call(f, op);
-}
-
 /* "SEQ CONTENT, …" of that page. */
-static void assert_page(struct fixture *f, const char *session, uint64_t before_seq, uint32_t limit,
+static void assert_page(struct fixture *f, unsigned session, uint64_t before_seq, uint32_t limit,
                         const char *expected) {
   struct store_op *op = history(f, session, before_seq, limit);
-  assert_int_equal(op->code, 0);
   char text[512] = "";
   for (size_t i = 0; i < op->message_count; i++) {
     size_t len = strlen(text);
@@ -200,18 +139,17 @@ static void assert_page(struct fixture *f, const char *session, uint64_t before_
 
 /* ---- the reference's database ---- */
 
-#define OLD "0123456789abcdef0123456789abcdef" /* id of its conversation */
-#define KEY_A "the first key of 32 bytes. 1 2 3"
-#define KEY_B "the second key of 32 bytes 1 2 3"
+#define OLD 0x01d /* number of its conversation, and its id */
+#define OLD_ID "0000000000005e55000000000000001d"
 
 /* As its server writes one: five messages, user and ai in turns, the third with a file; under a key or plain. */
-static void put_reference(struct fixture *f, const char *key) {
+static void put_reference(const char *key) {
   static const char *const texts[] = {"Hello world.", "", "look", "I see", "bye"};
   struct keyring *keys = NULL;
   char why[256];
   if (key != NULL)
     assert_int_equal(keyring_new(key, "", false, &keys, why), 0);
-  bson_t *doc = json("{'_id': '" OLD "', 'uid': 'u1', 'nm': 'Hello world.', 'modelId': 'openai-gpt4', 'ts': "
+  bson_t *doc = json("{'_id': '" OLD_ID "', 'uid': 'u1', 'nm': 'Hello world.', 'modelId': 'openai-gpt4', 'ts': "
                      "{'$date': {'$numberLong': '1700000000000'}}, 'dur': {'$numberLong': '0'}, 'adminAssisted': false,"
                      "'helpRequested': false, 'totalTokens': 100, 'lastActivity': {'$date': {'$numberLong': "
                      "'1700000005000'}}, 'maxRespTime': {'$numberLong': '7'}, 'avgRespTime': {'$numberLong': '5'},"
@@ -240,7 +178,7 @@ static void put_reference(struct fixture *f, const char *key) {
   }
   bson_append_array_end(doc, &msgs);
   keyring_free(keys);
-  put(f, "sessions", doc);
+  put("sessions", doc);
 }
 
 static int start_server(void **state) {

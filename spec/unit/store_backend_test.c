@@ -1,5 +1,6 @@
 /* What every backend of core/store.h promises: the same cases for each row of the table at the end. A backend is open
  * to its row as a url, and by the few things no operation can say: what the audit trail holds, and being away. */
+#include "../support/mongod.h"
 #include "../support/store_fixture.h"
 
 #include "store_memory.h"
@@ -755,9 +756,63 @@ static void memory_away(bool on) {
   store_memory_away("backend_test", on);
 }
 
+static struct mongod server; /* pid 0: none */
+static mongoc_client_t *client;
+static char database[32];
+
+static int mongo_make(char url[256], char why[256]) {
+  static unsigned last;
+  if (!mongod_there()) {
+    snprintf(why, 256, "see above");
+    return E_UNSUPPORTED;
+  }
+  if (server.pid == 0) {
+    mongod_start(&server, "rs0");
+    client = mongod_client(&server);
+  }
+  snprintf(database, sizeof database, "chat%u", ++last);
+  mongod_url(&server, 1, database, url);
+  return 0;
+}
+
+static void mongo_drop(void) {
+  mongoc_database_t *d = mongoc_client_get_database(client, database);
+  assert_true(mongoc_database_drop(d, NULL));
+  mongoc_database_destroy(d);
+}
+
+static bool mongo_audit_at(size_t at, char *out, size_t room) {
+  mongoc_collection_t *c = mongoc_client_get_collection(client, database, "audit");
+  bson_t *filter = BCON_NEW("ts", BCON_DATE_TIME(77));
+  bson_t *options = BCON_NEW("sort", "{", "_id", BCON_INT32(1), "}", "skip", BCON_INT64((int64_t)at));
+  mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(c, filter, options, NULL);
+  const bson_t *doc;
+  const char *actor, *action, *subject, *detail;
+  bool there = mongoc_cursor_next(cursor, &doc);
+  if (there) {
+    assert_true(BCON_EXTRACT((bson_t *)doc, "actor", BCONE_UTF8(actor), "action", BCONE_UTF8(action), "subject",
+                             BCONE_UTF8(subject), "detail", BCONE_UTF8(detail)));
+    snprintf(out, room, "%s %s %s: %s", actor, action, subject, detail);
+  }
+  mongoc_cursor_destroy(cursor);
+  bson_destroy(filter);
+  bson_destroy(options);
+  mongoc_collection_destroy(c);
+  return there;
+}
+
+/* To whom it stores for: the test itself is let in. */
+static void mongo_away(bool on) {
+  mongod_must(&server, on ? "{\"configureFailPoint\": \"failCommand\", \"mode\": \"alwaysOn\", \"data\": {"
+                            "\"failCommands\": [\"insert\", \"update\", \"delete\", \"find\", \"aggregate\"],"
+                            "\"closeConnection\": true, \"appName\": \"chatbox\"}}"
+                          : "{\"configureFailPoint\": \"failCommand\", \"mode\": \"off\"}");
+}
+
 static const struct row rows[] = {
   {"sqlite", sqlite_make, sqlite_drop, sqlite_audit_at, sqlite_away, true},
   {"memory", memory_make, memory_drop, memory_audit_at, memory_away, false},
+  {"mongodb", mongo_make, mongo_drop, mongo_audit_at, mongo_away, false},
 };
 
 static bool can_be_had(const struct row *r) {
@@ -813,6 +868,10 @@ int main(void) {
   for (row = rows; row < rows + sizeof rows / sizeof *rows; row++) {
     if (can_be_had(row))
       failed += cmocka_run_group_tests_name(row->name, cases, NULL, NULL);
+  }
+  if (server.pid != 0) {
+    mongoc_client_destroy(client);
+    mongod_remove(&server);
   }
   return failed;
 }
