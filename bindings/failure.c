@@ -16,6 +16,7 @@
 struct report {
   char incident[ID_LEN + 1];
   char *message, *traceback; /* heap */
+  char blamed[GUARD_NAME_MAX + 1];
 };
 
 void failure_respond(struct http_request *req, int status) {
@@ -27,7 +28,7 @@ void failure_respond(struct http_request *req, int status) {
 /* What has to be asked of the coroutine while there is one. */
 static struct report report_of(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
-  struct report r;
+  struct report r = {.blamed = ""};
   char text[200];
   const char *raised = end ? NULL : lua_tostring(t->co, -1); /* one that waits has nothing on its stack */
   id_new(r.incident);
@@ -35,6 +36,10 @@ static struct report report_of(struct task *t, enum guard_end end) {
   r.message = strdup(end      ? guard_text(&vm->guard, end, text, sizeof text)
                      : raised ? raised
                               : "(error object is not a string)");
+  memcpy(r.blamed, vm->guard.blamed, sizeof r.blamed);
+  if (end && !*r.blamed) {
+    (void)guard_blame(vm, t->co, r.blamed);
+  }
   if (end && vm->guard.end && vm->guard.traceback[0]) {
     r.traceback = strdup(vm->guard.traceback); /* of where it was caught first, not of where it came out */
     return r;
@@ -59,14 +64,18 @@ static void write_report(const struct task *t, enum guard_end end, const struct 
   snprintf(labels, sizeof labels, "kind=\"%s\"", guard_kind(end));
   metrics_add_labelled(METRIC_SCRIPT_KILLS, labels, 1);
   LOG(LOG_ERROR, "script", "a handler was ended", LSTR("incident", r->incident), LSTR("version", vm_version(vm)),
-      LSTR("kind", guard_kind(end)), LSTR("error", r->message), LINT("cpu_ms", vm->guard.cpu_ns / 1000000),
-      LINT("message_cpu_ms", t->spent_ns / 1000000), LSTR("session", session), LSTR("traceback", r->traceback));
+      LSTR("kind", guard_kind(end)), LSTR("name", r->blamed), LSTR("error", r->message),
+      LINT("cpu_ms", vm->guard.cpu_ns / 1000000), LINT("message_cpu_ms", t->spent_ns / 1000000),
+      LSTR("session", session), LSTR("traceback", r->traceback));
 }
 
 void failure(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
   struct report r = report_of(t, end);
   write_report(t, end, &r);
+  if (end) {
+    guard_note_kill(t, r.blamed);
+  }
   struct http_request *http = t->http;
   struct session *s = t->session && t->conn && t->kind != TASK_NOTICE ? session_ref(t->session) : NULL;
   struct conn *c = s ? conn_ref(t->conn) : NULL;

@@ -77,7 +77,10 @@ static void note_place(struct guard *g, lua_State *L) {
   if (g->traceback[0] || !lua_checkstack(L, 8)) {
     return;
   }
-  g->traceback[0] = ' '; /* once, even if the next line fails */
+  g->traceback[0] = ' '; /* once, even if what follows fails */
+  if (g->blame) {
+    g->blame(g->arg, L);
+  }
   luaL_traceback(L, L, NULL, 0);
   snprintf(g->traceback, sizeof g->traceback, "%s", lua_tostring(L, -1));
   lua_pop(L, 1);
@@ -172,7 +175,7 @@ bool guard_spent(const struct guard *g, uint64_t spent_ns) {
 void guard_verdict(struct guard *g, enum guard_end end) {
   g->end = end;
   g->cpu_ns = 0;
-  g->traceback[0] = 0;
+  g->traceback[0] = g->blamed[0] = 0;
 }
 
 void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns) {

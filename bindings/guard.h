@@ -18,6 +18,7 @@
 enum guard_end { GUARD_WELL, GUARD_SLICE, GUARD_MESSAGE, GUARD_MEMORY, GUARD_WAIT };
 
 #define GUARD_TRACEBACK_MAX 2048
+#define GUARD_NAME_MAX 63
 
 /* One VM's. Zeroed before guard_open. */
 struct guard {
@@ -38,6 +39,9 @@ struct guard {
   volatile int end; /* enum guard_end */
   uint64_t cpu_ns;  /* what it used at most; 0: too little to be met */
   char traceback[GUARD_TRACEBACK_MAX];
+  char blamed[GUARD_NAME_MAX + 1];
+  void (*blame)(void *arg, lua_State *running); /* fills `blamed`; may be NULL */
+  void *arg;
 };
 
 /* Puts guards around a fresh VM: its memory is counted from here on. 0, or libuv's code: there is no timer to be had.

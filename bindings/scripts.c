@@ -271,6 +271,9 @@ static void decide(struct reload *r) {
   }
   bundle_unref(s->bundle);
   s->bundle = bundle_ref(r->bundle);
+  if (s->world->aside) {
+    aside_enable(s->world->aside, NULL); /* what was wrong may be mended */
+  }
   char text[64];
   snprintf(text, sizeof text, "version %s", bundle_version(r->bundle));
   finish(r, "ok", true, text);

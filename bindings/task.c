@@ -362,6 +362,9 @@ static int run_slice(struct task *t, int arguments, enum guard_end *end) {
     *end = GUARD_MESSAGE;
     return LUA_ERRRUN;
   }
+  if (vm->world->aside && vm->aside_changes != aside_changes(vm->world->aside)) {
+    guard_refresh(vm);
+  }
   vm->current = t;
   guard_enter(&vm->guard, vm->guard.slice_ns, t->spent_ns);
   int status = lua_resume(t->co, arguments);

@@ -40,6 +40,7 @@ static int load(lua_State *L) {
   luaL_openlibs(L);
   guard_interpret(&vm->guard);
   bind_open_session(vm);
+  guard_open_names(vm);
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
@@ -155,6 +156,8 @@ int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle
   vm->bundle = bundle_ref(bundle);
   vm->max_parked = (size_t)config_int(world->config, SETTING_SCRIPT_COROUTINES);
   vm->flight.next = vm->flight.prev = &vm->flight;
+  vm->guard.blame = guard_blame_slice;
+  vm->guard.arg = vm;
   int code = guard_open(&vm->guard, L, world->config);
   if (code) {
     snprintf(why, 512, "no timer on the processor time of this thread: %s", uv_strerror(code));

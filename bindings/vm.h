@@ -3,6 +3,7 @@
  * conversation state, because many run beside each other and reloads replace them.
  * Thread: the worker that made it. Bound: SCRIPT_COROUTINES waiting handlers; beyond it a message is refused (FULL). */
 #pragma once
+#include "aside.h"
 #include "attr.h"
 #include "bundle.h"
 #include "config.h"
@@ -23,6 +24,7 @@ struct vm_world {
   const struct config *config;
   struct ratelimit *messages, *public_requests;
   struct shared *shared;
+  struct aside *aside; /* NULL: nothing is ever put aside */
   struct networks *metrics_networks;
   atomic_bool *stopping; /* the server is not ready any more */
   /* A script failed: one line with file and line, for admins in development. Any worker; may be NULL. */

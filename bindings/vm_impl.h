@@ -92,6 +92,7 @@ struct vm {
   int message_ref, connect_ref, http_ref, failed_ref, refused_ref, describe_ref;
   int require_ref;
   struct idle_call when_idle;
+  unsigned aside_changes; /* that the scripts know of */
   struct timer *deadline; /* the earliest, while anybody has one */
   char tag;               /* its address is the first value of every yield of ours */
 };
@@ -134,6 +135,17 @@ void task_discard(struct task *t);
 /* t begins to wait. session:ask, which has a limit of its own, clears t->due_ms. */
 void deadline_set(struct task *t);
 void deadline_close(struct vm *vm);
+
+/* ---- who is to blame, who is put aside (lua_guard.c) ---- */
+
+/* Before scripts load. */
+void guard_open_names(struct vm *vm);
+/* The name of the innermost watched function on the stack of co; out has GUARD_NAME_MAX + 1 bytes. */
+bool guard_blame(struct vm *vm, lua_State *co, char *out);
+/* The same for a slice that runs, as guard.blame. */
+void guard_blame_slice(void *vm, lua_State *running);
+void guard_note_kill(struct task *t, const char *name);
+void guard_refresh(struct vm *vm);
 
 /* ---- failures (failure.c) ---- */
 

@@ -101,6 +101,11 @@
     "canary): plan with WORKERS * 3 * (this + SCRIPT_ALLOCATION_LIMIT). From half of it on it is collected early.")    \
   X(SCRIPT_ALLOCATION_LIMIT, "SCRIPT_ALLOCATION_LIMIT", SIZE, "16MiB", 1048576, 1073741824, false,                     \
     "Largest single text or table of a script, in memory.")                                                            \
+  X(SCRIPT_KILLS_MAX, "SCRIPT_KILLS_MAX", INT, "5", 0, 100, false,                                                     \
+    "A route or bot whose handlers had to be ended so often within SCRIPT_KILLS_WINDOW is put aside; 0: never.")       \
+  X(SCRIPT_KILLS_WINDOW, "SCRIPT_KILLS_WINDOW", DURATION, "1m", 1, 86400000, false, "Window of SCRIPT_KILLS_MAX.")     \
+  X(SCRIPT_ASIDE_TEXT, "SCRIPT_ASIDE_TEXT", STRING, "This is out of order for now. Please try again later.", 1, 1000,  \
+    false, "What a route or bot that is put aside answers.")                                                           \
   X(SHARED_KEYS, "SHARED_KEYS", INT, "10000", 1, 10000000, false, "Keys in chat.shared.")                              \
   X(SHARED_BYTES, "SHARED_BYTES", SIZE, "16MiB", 1024, 1073741824, false, "Bytes in chat.shared, keys included.")      \
   X(CONTROL_SOCKET, "CONTROL_SOCKET", STRING, "", 0, 100, false,                                                       \

@@ -578,9 +578,11 @@ static int open_limits(struct server *s, char why[512]) {
   w->public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);
   w->shared = s->shared =
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
+  w->aside =
+    aside_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX), (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
   s->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
                              worker_run_session);
-  if (!w->messages || !w->public_requests || !s->shared || !s->sessions) {
+  if (!w->messages || !w->public_requests || !s->shared || !w->aside || !s->sessions) {
     return UV_ENOMEM;
   }
   int code = networks_new(config_string(c, SETTING_METRICS_ALLOWED_NETWORKS), &w->metrics_networks, bad);
@@ -737,6 +739,7 @@ static void take_down(struct server *s) {
   if (s->shared) {
     shared_free(s->shared);
   }
+  aside_free(s->world.aside);
   if (s->world.messages) {
     ratelimit_free(s->world.messages);
   }

@@ -6,6 +6,9 @@
 -- A handler reads as if waiting blocked: session:ask { within = "5m" } gives the next message of the user.
 require "lib.session"
 
+local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
+local aside = chat.guard.aside()
+
 ---@class Bot
 ---@field name string
 local Bot = {}
@@ -48,11 +51,11 @@ local function fits(rule, content, lower)
   end
 end
 
-local function call(fn, session, message, first, ...)
+local function call(bot, fn, session, message, first, ...)
   if first == nil then
     return false
   end
-  fn(session, message, first, ...)
+  bot.run(fn, session, message, first, ...)
   return true
 end
 
@@ -60,22 +63,29 @@ end
 ---@param session table
 ---@param message table
 function Bot:answer(session, message)
+  if aside[self.label] then -- it had to be ended too often
+    return session:reply(ASIDE)
+  end
   local rules = self.rules
   if rules[1] then
     local content, lower = message.content, message.content:lower()
     for i = 1, #rules do
       local rule = rules[i]
-      if call(rule.fn, session, message, fits(rule, content, lower)) then
+      if call(self, rule.fn, session, message, fits(rule, content, lower)) then
         return
       end
     end
   end
-  return self.fallback(session, message)
+  self.run(self.fallback, session, message)
 end
 
 --- A new bot of this name.
 ---@param name string
 ---@return Bot
 return function(name)
-  return setmetatable({ name = name, rules = {} }, Bot)
+  local label = "bot:" .. name
+  local run = chat.guard.watch(label, function(fn, ...)
+    fn(...)
+  end)
+  return setmetatable({ name = name, label = label, run = run, rules = {} }, Bot)
 end

@@ -2,7 +2,7 @@
 -- routes.lua names, with a checked request; or an error to the sender.
 -- Why: everything all messages have in common happens here once, in this order: decode, find the route, check the
 -- fields, limit, find the conversation, record. Handlers deal with what is left. This is the hot path: one decode, one
--- look-up.
+-- look-up. A route that is put aside, because its handler had to be ended too often, answers a sentence.
 local access = require "lib.access"
 local check = require "lib.check"
 local envelope = require "lib.envelope"
@@ -13,6 +13,8 @@ local text = require "lib.text"
 
 local router = {}
 
+local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
+local aside = chat.guard.aside()
 local count, take = chat.metrics.count, chat.limit.take
 local decode, send_error = json.decode, errors.send
 local setmetatable, type = setmetatable, type
@@ -118,6 +120,13 @@ local function record(session, request)
   return true
 end
 
+-- The handler under the name it is put aside by. Its result is its own, never an answer to the server.
+local function guarded(label, handler)
+  return chat.guard.watch(label, function(session, request)
+    handler(session, request)
+  end)
+end
+
 local function compile(routes)
   local compiled = {}
   for kind, route in pairs(routes) do
@@ -130,7 +139,8 @@ local function compile(routes)
         fields[field] = spec
       end
       compiled[kind] = {
-        handler = route[1],
+        handler = route[1] and guarded("route:" .. kind, route[1]),
+        name = "route:" .. kind,
         check = check.compile(fields),
         immediate = route.immediate,
         rate = route.rate,
@@ -190,8 +200,10 @@ function router.new(routes)
       return
     end
 
-    if route.handler then
-      route.handler(session, request) -- its result is its own, never an answer to the server
+    if aside[route.name] then
+      send_error(session, connection, "SERVICE_ERROR", ASIDE)
+    elseif route.handler then
+      route.handler(session, request)
     end
   end
 end

@@ -269,3 +269,16 @@ function chat.shared.add(key, n, ttl) end
 ---@param key string
 ---@return boolean
 function chat.shared.delete(key) end
+
+--- Handlers that had to be ended, and who is put aside for it.
+chat.guard = {}
+
+--- While loading: when what fn calls (not as a tail call) has to be ended too often, name is put aside. Returns fn.
+---@param name string
+---@param fn function
+---@return function fn
+function chat.guard.watch(name, fn) end
+
+--- name -> true of what is put aside. Always the same table, kept up to date; to be read only.
+---@return table names
+function chat.guard.aside() end

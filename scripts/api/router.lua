@@ -4,11 +4,24 @@ local response = require "lib.response"
 
 local router = {}
 
+local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
+local aside = chat.guard.aside()
+
 local function compile(routes)
   local compiled = {}
   for i, route in ipairs(routes) do
     local escaped = route[2]:gsub("[%-%.]", "%%%0")
-    compiled[i] = { method = route[1], pattern = "^" .. escaped:gsub(":%w+", "([^/]+)") .. "$", route = route }
+    local name = "route:" .. route[1] .. " " .. route[2]
+    compiled[i] = {
+      method = route[1],
+      pattern = "^" .. escaped:gsub(":%w+", "([^/]+)") .. "$",
+      route = route,
+      name = name,
+      handler = chat.guard.watch(name, function(request, id)
+        local answer = route[3](request, id) -- no tail call: this function is what the guard looks for
+        return answer
+      end),
+    }
   end
   return compiled
 end
@@ -44,7 +57,9 @@ function router.new(routes)
       local found = candidate.method == request.method and request.path:match(candidate.pattern)
       if found then
         local route = candidate.route
-        local answer = refuse(route, request) or route[3](request, found)
+        local answer = refuse(route, request)
+          or aside[candidate.name] and response.error(503, ASIDE, "SERVICE_ERROR")
+          or candidate.handler(request, found)
         answer.endpoint = route[2]
         return answer
       end

@@ -205,6 +205,12 @@ static int l_world_tasks(lua_State *L) {
   return 1;
 }
 
+/* What was put aside comes back: how many. */
+static int l_world_enable(lua_State *L) {
+  lua_pushnumber(L, (double)aside_enable(check_world(L)->vm.aside, luaL_checkstring(L, 2)));
+  return 1;
+}
+
 static int l_world_version(lua_State *L) {
   lua_pushstring(L, scripts_version(check_world(L)->scripts));
   return 1;
@@ -451,6 +457,7 @@ int luaopen_chatbox_spec(lua_State *L) {
                                    {"stop_store", l_world_stop_store},
                                    {"tasks", l_world_tasks},
                                    {"version", l_world_version},
+                                   {"enable", l_world_enable},
                                    {"stopping", l_world_stopping},
                                    {"memory", l_world_memory},
                                    {"describe", l_world_describe},

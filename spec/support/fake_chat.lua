@@ -8,7 +8,7 @@ local cjson = require "cjson.safe"
 local fake = {}
 
 local START_MS = 1772463600000 -- 2026-03-02T15:00:00Z
-local CONFIG = { CHATBOX_BOT = "echo", DEVELOPMENT = false }
+local CONFIG = { CHATBOX_BOT = "echo", DEVELOPMENT = false, SCRIPT_ASIDE_TEXT = "Out of order." }
 local LIMITS = { messages = { 100, 60000 }, public = { 60, 60000 } }
 local RECORD = {
   "id", "user_id", "name", "model_id", "start_ms", "last_activity_ms", "end_ms", "help_requested", "admin_assisted",
@@ -423,6 +423,7 @@ local function chat_modules(world)
       return #list == 0 or list[address] == true
     end,
   }
+  chat.guard = { watch = function(_, fn) return fn end, aside = function() return world.aside end }
   chat.limit = { take = function(limiter, key)
     local most, window = unpack(LIMITS[limiter])
     assert(type(key) == "string")
@@ -461,7 +462,7 @@ function fake.new(options)
   options = options or {}
   local world = setmetatable({
     now_ms = START_MS, ids = 0, opened = 0, clients = {}, sessions = {}, records = {}, messages = {}, waiting = {},
-    counts = {}, logged = {}, taken = {}, of_handle = setmetatable({}, { __mode = "k" }), tag = newproxy(),
+    aside = {}, counts = {}, logged = {}, taken = {}, of_handle = setmetatable({}, { __mode = "k" }), tag = newproxy(),
     config = setmetatable(options.config or {}, { __index = CONFIG }),
   }, World)
   world.methods = session_methods(world)

@@ -1,0 +1,116 @@
+-- lua_guard.c: a route or bot whose handlers have to be ended again and again is put aside; the others go on.
+local chatbox = require "chatbox_spec"
+local scene = require "spec.support.scene"
+
+if chatbox.tsan then
+  describe("what overruns again and again", function()
+    pending "SKIPPED: ThreadSanitizer delays signals, and the guard is one"
+  end)
+  return
+end
+
+local EVIL = [[
+  local bot = require "bot" "evil"
+  local function forever() while true do end end
+  bot:hears("loop", function() while true do end end)
+  bot:hears("deep", function()
+    local function down(n) return n == 0 and forever() or 1 + down(n - 1) end
+    return down(5000)
+  end)
+  bot:hears("inside", function() coroutine.wrap(function() pcall(forever) end)() end)
+  bot:hears("sleep", function() chat.timer.sleep "1h" end)
+  bot:hears("raise", function() error "oh" end)
+  bot:otherwise(function(session) session:reply "fine" end)
+  return bot ]]
+
+describe("what overruns again and again", function()
+  after_each(scene.close)
+
+  local function shipped(settings)
+    settings = settings or {}
+    settings.CHATBOX_BOT = "evil"
+    return scene.shipped { files = { ["bots/evil.lua"] = EVIL }, settings = settings }
+  end
+
+  local function says(world, client, content)
+    client:hears_all()
+    client:says(content)
+    world:advance "6m"
+    local last
+    for document in function() return client:hears() end do last = document end
+    return last
+  end
+
+  it("is put aside after SCRIPT_KILLS_MAX of them and answers SCRIPT_ASIDE_TEXT, until it is enabled", function()
+    local world = shipped { SCRIPT_KILLS_MAX = "3", SCRIPT_KILLS_WINDOW = "1h", SCRIPT_ASIDE_TEXT = "closed" }
+    local alice, bob = world:connect "alice", world:connect "bob"
+    for i = 1, 3 do
+      assert.equal("fine", says(world, i == 2 and bob or alice, "hello").content)
+      local heard = says(world, i == 2 and bob or alice, "loop")
+      assert.equal("INTERNAL", heard.error.code)
+      assert.is_true(heard.error.recoverable)
+      assert.matches("^%x+$", heard.error.incident)
+    end
+    assert.matches("put aside.*name=bot:evil", table.concat(scene.log(), "\n"))
+    assert.equal("closed", says(world, alice, "hello").content)
+    assert.equal("closed", says(world, bob, "loop").content)
+    assert.equal("pong", alice:asks({ type = "ping" }).type)
+    assert.equal(0, world:enable "route:user_message")
+    assert.equal(1, world:enable "bot:evil")
+    assert.equal("fine", says(world, alice, "hello").content)
+  end)
+
+  it("whether it loops, goes deep, hides in a coroutine or waits for ever", function()
+    for _, how in ipairs { "loop", "deep", "inside", "sleep" } do
+      local world = shipped { SCRIPT_KILLS_MAX = "2", SCRIPT_KILLS_WINDOW = "1h" }
+      local alice = world:connect "alice"
+      scene.log()
+      for _ = 1, 2 do assert.equal("INTERNAL", says(world, alice, how).error.code) end
+      assert.matches("put aside.*name=bot:evil", table.concat(scene.log(), "\n"), 1, false, how)
+      assert.matches("out of order", says(world, alice, "hello").content)
+      scene.close()
+    end
+  end)
+
+  it("is not put aside for errors, nor for kills that lie apart", function()
+    local world = shipped { SCRIPT_KILLS_MAX = "2", SCRIPT_KILLS_WINDOW = "5m" }
+    local alice = world:connect "alice"
+    for _ = 1, 4 do assert.equal("INTERNAL", says(world, alice, "raise").error.code) end
+    for _ = 1, 4 do assert.equal("INTERNAL", says(world, alice, "loop").error.code) end
+    assert.equal("fine", says(world, alice, "hello").content)
+  end)
+
+  it("is a route or an endpoint, too", function()
+    local world = scene.shipped { settings = { SCRIPT_KILLS_MAX = "1", SCRIPT_ASIDE_TEXT = "closed" }, files = {
+      ["handlers/help.lua"] = "return { help_request = function() while true do end end }",
+      ["api/probes.lua"] = [[ return { healthz = function() while true do end end, readyz = function() end,
+        metrics = function() return { body = "m" } end } ]] } }
+    local alice = world:connect "alice"
+    alice:hears_all()
+    assert.equal("INTERNAL", alice:asks({ type = "help_request" }).error.code)
+    local heard = alice:asks { type = "help_request" }
+    assert.equal("SERVICE_ERROR", heard.error.code)
+    assert.equal("closed", heard.error.message)
+    assert.equal("pong", alice:asks({ type = "ping" }).type)
+    assert.equal(500, world:http({ path = "/healthz" }).status)
+    local answer = world:http { path = "/healthz" }
+    assert.equal(503, answer.status)
+    assert.equal("closed", answer.json.error)
+    assert.equal(200, world:http({ path = "/metrics/prometheus" }).status)
+  end)
+
+  it("stays put aside in a VM that starts later, and comes back with new scripts", function()
+    local world = shipped { SCRIPT_KILLS_MAX = "1" }
+    local alice = world:connect "alice"
+    assert.equal("INTERNAL", says(world, alice, "loop").error.code)
+    assert.matches("out of order", says(world, alice, "hello").content)
+    assert.is_true(world:reload { ["bots/evil.lua"] = EVIL .. "-- mended" })
+    assert.equal("fine", says(world, alice, "hello").content)
+  end)
+
+  it("can be watched only while scripts load", function()
+    local refused = scene.run "return select(2, pcall(chat.guard.watch, 'x', function() end))"
+    assert.matches("while scripts load", refused[1])
+    assert.same({ true, "table" }, scene.run "return next(chat.guard.aside()) == nil, type(chat.guard.aside())")
+  end)
+end)

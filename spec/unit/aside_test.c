@@ -1,0 +1,119 @@
+/* core/aside.c: who misbehaves too often in too short a time is put aside, on all threads at once, until it is enabled.
+ */
+#include "aside.h"
+
+#include "metrics.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static size_t count(struct aside *a) {
+  char names[ASIDE_NAMES][ASIDE_NAME_MAX + 1];
+  return aside_list(a, names, ASIDE_NAMES);
+}
+
+static void so_many_kills_in_a_window_put_a_name_aside(void **state) {
+  (void)state;
+  struct aside *a = aside_new(3, 1000);
+  assert_false(aside_kill(a, "bot:x", 0));
+  assert_false(aside_kill(a, "bot:x", 500));
+  assert_int_equal(0, count(a));
+  assert_true(aside_kill(a, "bot:x", 999));
+  assert_int_equal(1, count(a));
+  assert_false(aside_kill(a, "bot:x", 1000)); /* it is already */
+  assert_int_equal(1, metrics_value(METRIC_SCRIPTS_ASIDE));
+  aside_free(a);
+  assert_int_equal(0, metrics_value(METRIC_SCRIPTS_ASIDE));
+}
+
+static void kills_that_lie_apart_do_not(void **state) {
+  (void)state;
+  struct aside *a = aside_new(3, 1000);
+  for (uint64_t now = 0; now < 100000; now += 500) {
+    assert_false(aside_kill(a, "bot:x", now));
+  }
+  aside_free(a);
+}
+
+static void nor_do_those_of_different_names_together(void **state) {
+  (void)state;
+  struct aside *a = aside_new(2, 1000);
+  assert_false(aside_kill(a, "bot:x", 1));
+  assert_false(aside_kill(a, "bot:y", 1));
+  assert_true(aside_kill(a, "bot:x", 2));
+  char names[1][ASIDE_NAME_MAX + 1];
+  assert_int_equal(1, aside_list(a, names, 1));
+  assert_string_equal("bot:x", names[0]);
+  aside_free(a);
+}
+
+static void no_kills_are_too_many_when_it_is_switched_off(void **state) {
+  (void)state;
+  struct aside *a = aside_new(0, 1000);
+  for (int i = 0; i < 200; i++) {
+    assert_false(aside_kill(a, "bot:x", 1));
+  }
+  aside_free(a);
+}
+
+static void enabled_it_starts_anew_and_every_change_shows(void **state) {
+  (void)state;
+  struct aside *a = aside_new(2, 1000);
+  unsigned before = aside_changes(a);
+  aside_kill(a, "bot:x", 1);
+  assert_int_equal(before, aside_changes(a));
+  aside_kill(a, "bot:x", 2);
+  assert_int_not_equal(before, aside_changes(a));
+  assert_int_equal(0, aside_enable(a, "bot:y"));
+  assert_int_equal(1, aside_enable(a, "bot:x"));
+  assert_int_equal(before + 2, aside_changes(a));
+  assert_int_equal(0, count(a));
+  assert_false(aside_kill(a, "bot:x", 3));
+  assert_true(aside_kill(a, "bot:x", 4));
+  aside_kill(a, "bot:y", 4);
+  aside_kill(a, "bot:y", 4);
+  assert_int_equal(2, aside_enable(a, NULL));
+  aside_free(a);
+}
+
+static void its_names_are_bounded(void **state) {
+  (void)state;
+  struct aside *a = aside_new(2, 1000);
+  char name[100];
+  for (int i = 0; i < 3 * ASIDE_NAMES; i++) {
+    snprintf(name, sizeof name, "route:%d", i);
+    aside_kill(a, name, (uint64_t)i);
+  }
+  assert_false(aside_kill(a, "route:0", 300)); /* its first was forgotten */
+  assert_true(aside_kill(a, "route:0", 301));
+  for (int i = 0; i < 3 * ASIDE_NAMES; i++) {
+    snprintf(name, sizeof name, "route:%d", i);
+    aside_kill(a, name, 500);
+    aside_kill(a, name, 500);
+  }
+  assert_int_equal(ASIDE_NAMES, count(a));
+  memset(name, 'n', sizeof name - 1);
+  name[99] = 0;
+  aside_enable(a, NULL);
+  aside_kill(a, name, 1);
+  assert_true(aside_kill(a, name, 2));
+  assert_int_equal(1, aside_enable(a, name));
+  aside_free(a);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+    cmocka_unit_test(so_many_kills_in_a_window_put_a_name_aside),
+    cmocka_unit_test(kills_that_lie_apart_do_not),
+    cmocka_unit_test(nor_do_those_of_different_names_together),
+    cmocka_unit_test(no_kills_are_too_many_when_it_is_switched_off),
+    cmocka_unit_test(enabled_it_starts_anew_and_every_change_shows),
+    cmocka_unit_test(its_names_are_bounded),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
