@@ -7,8 +7,8 @@
 #include <string.h>
 
 const struct bind_module *const bind_modules[] = {
-  &bind_session, &bind_connection, &bind_store,  &bind_timer, &bind_log, &bind_metrics,
-  &bind_config,  &bind_limit,      &bind_shared, &bind_guard, NULL,
+  &bind_session, &bind_connection, &bind_store,  &bind_timer, &bind_log,     &bind_metrics,
+  &bind_config,  &bind_limit,      &bind_shared, &bind_guard, &bind_scripts, NULL,
 };
 
 struct vm *bind_vm(lua_State *L) {

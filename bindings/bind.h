@@ -24,7 +24,7 @@ struct bind_module {
 };
 
 extern const struct bind_module bind_session, bind_connection, bind_store, bind_timer, bind_log, bind_metrics,
-  bind_config, bind_limit, bind_shared, bind_guard;
+  bind_config, bind_limit, bind_shared, bind_guard, bind_scripts;
 /* All of them, in the order of the reference; ends with NULL. */
 extern const struct bind_module *const bind_modules[];
 

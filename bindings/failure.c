@@ -76,6 +76,7 @@ void failure(struct task *t, enum guard_end end) {
   if (end) {
     guard_note_kill(t, r.blamed);
   }
+  task_tally(t, true, end != GUARD_WELL);
   struct http_request *http = t->http;
   struct session *s = t->session && t->conn && t->kind != TASK_NOTICE ? session_ref(t->session) : NULL;
   struct conn *c = s ? conn_ref(t->conn) : NULL;

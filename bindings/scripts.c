@@ -1,61 +1,62 @@
-/* In: the folder of scripts, requests to reload. Out: on every worker one current VM, all of one version.
- * Why: see scripts.h. A reload crosses threads three times: main asks each worker to start a VM, each worker answers,
- * main tells each to swap or to discard. */
-#include "scripts.h"
+/* In: the folder of scripts, orders to change what runs. Out: on every worker the VMs of one version, for a while of
+ * two. Why: see scripts.h. An order crosses threads three times: main asks each worker to start a VM, each worker
+ * answers, main tells each to swap or to discard. What was decided is written down here, in the history. */
+#include "scripts_impl.h"
 
 #include "err.h"
 #include "log.h"
 #include "metrics.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
-#define OLD_MAX 2 /* versions that still drain; a further one is cancelled at once */
+/* ---- versions ---- */
 
-struct old {
-  struct vm *vm;
-  struct timer *deadline;
-  struct host *host;
-};
+struct version *version_new(struct bundle *bundle, unsigned number, size_t workers) {
+  size_t size = sizeof(struct version) + workers * sizeof(struct vm_tally);
+  struct version *v = aligned_alloc(_Alignof(struct version), size + -size % _Alignof(struct version));
+  if (v) {
+    memset(v, 0, size);
+    atomic_init(&v->refs, 1);
+    v->bundle = bundle_ref(bundle);
+    v->number = number;
+    v->workers = workers;
+  }
+  return v;
+}
 
-/* One worker's VMs. */
-struct host {
-  struct scripts *scripts;
-  struct worker *worker;
-  struct vm *current;
-  struct old old[OLD_MAX];
-};
+struct version *version_ref(struct version *v) {
+  atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+  return v;
+}
 
-struct stage {
-  struct post post; /* the worker's answer */
-  struct reload *reload;
-  struct host *host;
-  struct vm *vm;
-  int code;
-  char why[512];
-};
+void version_unref(struct version *v) {
+  if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) {
+    bundle_unref(v->bundle);
+    free(v);
+  }
+}
 
-struct reload {
-  struct scripts *scripts;
-  struct bundle *bundle;
-  void (*done)(void *, bool, const char *);
-  void *arg;
-  size_t waiting;
-  struct stage stages[];
-};
+struct counts version_counts(const struct version *v) {
+  struct counts sum = {0};
+  for (size_t i = 0; i < v->workers; i++) {
+    sum.calls += atomic_load_explicit(&v->tally[i].calls, memory_order_relaxed);
+    sum.errors += atomic_load_explicit(&v->tally[i].errors, memory_order_relaxed);
+    sum.kills += atomic_load_explicit(&v->tally[i].kills, memory_order_relaxed);
+  }
+  return sum;
+}
 
-struct scripts {
-  const struct vm_world *world;
-  char *dir;
-  struct bundle *bundle;
-  struct mailbox *home;
-  struct reload *running;
-  size_t count;
-  struct host hosts[];
-};
+/* One series a version and role that answers somewhere. */
+static void show(const struct version *v, const char *role, int n) {
+  char labels[64];
+  snprintf(labels, sizeof labels, "version=\"%s\",role=\"%s\"", bundle_version(v->bundle), role);
+  metrics_add_labelled(METRIC_SCRIPT_INFO, labels, n);
+}
+
+/* ---- life ---- */
 
 int scripts_new(const struct vm_world *world, const char *dir, size_t workers, struct mailbox *home,
                 struct scripts **out, char why[512]) {
@@ -67,11 +68,17 @@ int scripts_new(const struct vm_world *world, const char *dir, size_t workers, s
   s->world = world;
   s->home = home;
   s->count = workers;
-  int code = bundle_read(dir, &s->bundle, why);
+  struct bundle *bundle = NULL;
+  int code = bundle_read(dir, &bundle, why);
+  if (!code && !(s->current = version_new(bundle, ++s->numbers, workers))) {
+    code = UV_ENOMEM;
+  }
+  bundle_unref(bundle);
   if (code) {
     scripts_free(s);
     return code;
   }
+  show(s->current, "current", 1);
   for (size_t i = 0; i < workers; i++) {
     s->hosts[i].scripts = s;
   }
@@ -80,239 +87,302 @@ int scripts_new(const struct vm_world *world, const char *dir, size_t workers, s
 }
 
 void scripts_free(struct scripts *s) {
-  bundle_unref(s->bundle);
-  free(s->running);
+  if (s->running) {
+    version_unref(s->running->version);
+    free(s->running);
+  }
+  for (size_t i = 0; i < s->kept_count; i++) {
+    bundle_unref(s->kept[i]);
+  }
+  version_unref(s->canary);
+  version_unref(s->current);
   free(s->dir);
   free(s);
 }
 
 const char *scripts_version(const struct scripts *s) {
-  return bundle_version(s->bundle);
+  return bundle_version(s->current->bundle);
 }
 
-/* ---- on a worker ---- */
+/* ---- what is kept to go back to ---- */
 
-int scripts_attach(struct scripts *s, struct worker *w, size_t index, char why[512]) {
-  struct host *h = &s->hosts[index];
-  h->worker = w;
-  for (size_t i = 0; i < OLD_MAX; i++) {
-    h->old[i].host = h;
+static void keep(struct scripts *s, struct bundle *bundle) {
+  if (s->kept_count == SCRIPTS_KEPT) {
+    bundle_unref(s->kept[--s->kept_count]);
   }
-  return vm_new(w, s->world, s->bundle, &h->current, why);
+  memmove(s->kept + 1, s->kept, s->kept_count * sizeof *s->kept);
+  s->kept[0] = bundle_ref(bundle);
+  s->kept_count++;
 }
 
-struct vm *scripts_vm(struct scripts *s, size_t index) {
-  return s->hosts[index].current;
+static void forget_kept(struct scripts *s) {
+  bundle_unref(s->kept[0]);
+  s->kept_count--;
+  memmove(s->kept, s->kept + 1, s->kept_count * sizeof *s->kept);
 }
 
-size_t scripts_tasks(struct scripts *s, size_t index) {
-  struct host *h = &s->hosts[index];
-  size_t tasks = h->current ? vm_tasks(h->current) : 0;
-  for (size_t i = 0; i < OLD_MAX; i++) {
-    tasks += h->old[i].vm ? vm_tasks(h->old[i].vm) : 0;
+/* ---- the end of an order ---- */
+
+static void report_outcome(const struct scripts *s, const char *outcome, bool ok, const char *text) {
+  if (ok) {
+    LOG(LOG_INFO, "script", "reloaded", LSTR("outcome", text), LSTR("version", scripts_version(s)));
+  } else {
+    LOG(LOG_ERROR, "script", "reload failed: the running version goes on", LSTR("error", text),
+        LSTR("version", scripts_version(s)));
   }
-  return tasks;
+  if (!ok && s->world->script_error) {
+    s->world->script_error(s->world->arg, text);
+  }
+  char labels[64];
+  snprintf(labels, sizeof labels, "outcome=\"%s\"", outcome);
+  metrics_add_labelled(METRIC_SCRIPT_RELOADS, labels, 1);
 }
 
-static void each_vm(struct host *h, void (*fn)(struct vm *vm)) {
-  for (size_t i = 0; i < OLD_MAX; i++) {
-    if (h->old[i].vm) {
-      fn(h->old[i].vm);
+static void finish(struct job *job, const char *outcome, bool ok, const char *text) {
+  struct scripts *s = job->scripts;
+  report_outcome(s, outcome, ok, text);
+  s->running = NULL;
+  job->done(job->arg, ok, text);
+  version_unref(job->version);
+  free(job);
+  if (s->again && !s->running) {
+    const char *who = s->again;
+    s->again = NULL;
+    scripts_reload(s, who);
+  }
+}
+
+static void fail(struct job *job, const char *why) {
+  history_settle(&job->scripts->history, job->entry, OUTCOME_FAILED, why);
+  finish(job, "failed", false, why);
+}
+
+/* The current version from now on. The reference of v moves in. */
+static void become_current(struct scripts *s, struct version *v) {
+  show(s->current, "current", -1);
+  show(v, "current", 1);
+  version_unref(s->current);
+  s->current = v;
+  if (s->world->aside) {
+    aside_enable(s->world->aside, NULL); /* what was wrong may be mended */
+  }
+}
+
+static void no_canary(struct scripts *s) {
+  show(s->canary, "canary", -1);
+  s->canary = NULL;
+}
+
+static void tell_hosts(struct scripts *s, enum host_change change) {
+  for (size_t i = 0; i < s->count; i++) {
+    host_change(&s->hosts[i], change, NULL, 0, 0);
+  }
+}
+
+static void percent(char *out, size_t room, unsigned share) {
+  snprintf(out, room, "%u.%02u", share / 100, share % 100);
+  for (char *end = out + strlen(out) - 1; *end == '0' || *end == '.'; end--) {
+    char was = *end;
+    *end = 0;
+    if (was == '.') {
+      break;
     }
   }
-  if (h->current) {
-    fn(h->current);
+}
+
+/* Every worker has started the new version. */
+static void take_over(struct job *job) {
+  struct scripts *s = job->scripts;
+  struct history *h = &s->history;
+  char text[96], share[16];
+  if (job->verb == SCRIPTS_CANARY) {
+    s->canary = version_ref(job->version);
+    s->share = job->share;
+    s->before = version_counts(s->current);
+    show(s->canary, "canary", 1);
+    percent(share, sizeof share, job->share);
+    snprintf(text, sizeof text, "version %s has %s %% of the conversations", bundle_version(job->version->bundle),
+             share);
+    history_settle(h, job->entry, OUTCOME_CANARY, text);
+    canary_watch(s);
+    finish(job, "canary", true, text);
+    return;
   }
-}
-
-void scripts_cancel(struct scripts *s, size_t index) {
-  each_vm(&s->hosts[index], vm_cancel);
-}
-
-void scripts_cancel_askers(struct scripts *s, size_t index) {
-  each_vm(&s->hosts[index], vm_cancel_askers);
-}
-
-static void drop_old(struct old *old) {
-  if (old->deadline) {
-    worker_timer_stop(old->host->worker, old->deadline);
+  bool back = job->verb == SCRIPTS_ROLLBACK;
+  if (back) {
+    forget_kept(s);
+  } else {
+    keep(s, s->current->bundle);
   }
-  vm_free(old->vm);
-  *old = (struct old){.host = old->host};
+  history_turn(h, OUTCOME_RUNNING, back ? OUTCOME_ROLLED_BACK : OUTCOME_REPLACED);
+  history_settle(h, job->entry, OUTCOME_RUNNING, NULL);
+  become_current(s, version_ref(job->version));
+  snprintf(text, sizeof text, "version %s", scripts_version(s));
+  finish(job, back ? "rolled_back" : "ok", true, text);
 }
 
-void scripts_detach(struct scripts *s, size_t index) {
-  struct host *h = &s->hosts[index];
-  scripts_cancel(s, index);
-  for (size_t i = 0; i < OLD_MAX; i++) {
-    if (h->old[i].vm) {
-      drop_old(&h->old[i]);
+static void decide(struct job *job) {
+  struct scripts *s = job->scripts;
+  const struct stage *failed = NULL;
+  for (size_t i = 0; i < s->count && !failed; i++) {
+    failed = job->stages[i].code ? &job->stages[i] : NULL;
+  }
+  enum host_change change = failed ? HOST_DISCARD : job->verb == SCRIPTS_CANARY ? HOST_CANARY : HOST_SWAP;
+  s->lane += change == HOST_CANARY;
+  for (size_t i = 0; i < s->count; i++) {
+    if (!job->stages[i].code) {
+      host_change(&s->hosts[i], change, &job->stages[i].fresh, s->lane, job->share);
     }
   }
-  if (h->current) {
-    vm_free(h->current);
-    h->current = NULL;
+  if (failed) {
+    fail(job, failed->why);
+  } else {
+    take_over(job);
   }
 }
 
-static void on_idle(void *arg);
-
-static void free_drained(void *arg) {
-  struct old *old = arg;
-  if (old->vm && vm_idle(old->vm)) {
-    LOG(LOG_INFO, "script", "an old version has drained", LSTR("version", vm_version(old->vm)),
-        LINT("worker", worker_index(old->host->worker)));
-    drop_old(old);
-  } else if (old->vm) {
-    vm_when_idle(old->vm, on_idle, old);
+static void on_staged(struct post *post) {
+  struct job *job = ((struct stage *)post)->job;
+  if (--job->waiting == 0) {
+    decide(job);
   }
 }
 
-/* By post: the VM that became idle is still on the stack of whoever noticed. */
-static void on_idle(void *arg) {
-  struct old *old = arg;
-  worker_call(old->host->worker, free_drained, old);
-}
+/* ---- the beginning of one ---- */
 
-static void on_deadline(void *arg) {
-  struct old *old = arg;
-  old->deadline = NULL;
-  LOG(LOG_WARN, "script", "handlers of an old version are cancelled", LSTR("version", vm_version(old->vm)),
-      LINT("handlers", vm_tasks(old->vm)), LINT("worker", worker_index(old->host->worker)));
-  vm_cancel(old->vm);
-}
-
-/* A place among the old ones, or NULL. */
-static struct old *place_for_old(struct host *h) {
-  for (size_t i = 0; i < OLD_MAX; i++) {
-    if (!h->old[i].vm) {
-      return &h->old[i];
-    }
+/* NULL: it can be done. */
+static const char *refusal(const struct scripts *s, enum scripts_verb verb) {
+  if (s->running) {
+    return "another reload is running";
+  }
+  if (s->canary && (verb == SCRIPTS_RELOAD || verb == SCRIPTS_CANARY)) {
+    return "a canary is running: promote it or roll it back first";
+  }
+  if (!s->canary && verb == SCRIPTS_PROMOTE) {
+    return "there is no canary";
+  }
+  if (!s->canary && verb == SCRIPTS_ROLLBACK && !s->kept_count) {
+    return "there is no earlier version to go back to";
   }
   return NULL;
 }
 
-static void retire(struct host *h, struct vm *vm) {
-  struct old *old = place_for_old(h);
-  old->vm = vm;
-  uint64_t drain_ms = (uint64_t)config_int(h->scripts->world->config, SETTING_SCRIPT_DRAIN_TIMEOUT);
-  old->deadline = worker_timer(h->worker, drain_ms, on_deadline, old);
-  vm_when_idle(vm, on_idle, old);
-}
-
-/* When all places are taken the first old version is cancelled, so that its place is free. */
-static void stage_here(void *arg) {
-  struct stage *stage = arg;
-  struct host *h = stage->host;
-  for (size_t i = 0; !place_for_old(h) && i < OLD_MAX; i++) {
-    vm_cancel(h->old[i].vm);
-    free_drained(&h->old[i]);
+/* Takes the bundle. */
+static void stage_all(struct job *job, struct bundle *bundle) {
+  struct scripts *s = job->scripts;
+  history_version(&s->history, job->entry, bundle_version(bundle));
+  job->version = version_new(bundle, ++s->numbers, s->count);
+  bundle_unref(bundle);
+  if (!job->version) {
+    fail(job, "out of memory");
+    return;
   }
-  if (place_for_old(h)) {
-    stage->code = vm_new(h->worker, h->scripts->world, stage->reload->bundle, &stage->vm, stage->why);
-  } else {
-    stage->code = E_BUSY;
-    snprintf(stage->why, sizeof stage->why, "two older versions are still waiting for the store; try again");
-  }
-  mailbox_put(h->scripts->home, &stage->post);
-}
-
-struct swap {
-  struct host *host;
-  struct vm *vm;
-  bool keep;
-};
-
-static void swap_here(void *arg) {
-  struct swap *swap = arg;
-  struct host *h = swap->host;
-  if (swap->keep) {
-    struct vm *before = h->current;
-    h->current = swap->vm;
-    retire(h, before);
-  } else {
-    vm_free(swap->vm);
-  }
-  free(swap);
-}
-
-/* ---- on the main thread ---- */
-
-static void finish(struct reload *r, const char *outcome, bool ok, const char *text) {
-  char labels[64];
-  snprintf(labels, sizeof labels, "outcome=\"%s\"", outcome);
-  metrics_add_labelled(METRIC_SCRIPT_RELOADS, labels, 1);
-  r->scripts->running = NULL;
-  r->done(r->arg, ok, text);
-  bundle_unref(r->bundle);
-  free(r);
-}
-
-static void decide(struct reload *r) {
-  struct scripts *s = r->scripts;
-  const struct stage *failed = NULL;
-  for (size_t i = 0; i < s->count && !failed; i++) {
-    failed = r->stages[i].code ? &r->stages[i] : NULL;
-  }
+  job->waiting = s->count;
   for (size_t i = 0; i < s->count; i++) {
-    if (r->stages[i].code) {
-      continue;
-    }
-    struct swap *swap = malloc(sizeof *swap);
-    if (!swap) {
-      abort(); /* half the workers on another version would be worse than no server */
-    }
-    *swap = (struct swap){r->stages[i].host, r->stages[i].vm, !failed};
-    worker_call(r->stages[i].host->worker, swap_here, swap);
-  }
-  if (failed) {
-    finish(r, "failed", false, failed->why);
-    return;
-  }
-  bundle_unref(s->bundle);
-  s->bundle = bundle_ref(r->bundle);
-  if (s->world->aside) {
-    aside_enable(s->world->aside, NULL); /* what was wrong may be mended */
-  }
-  char text[64];
-  snprintf(text, sizeof text, "version %s", bundle_version(r->bundle));
-  finish(r, "ok", true, text);
-}
-
-static void on_staged(struct post *post) {
-  struct reload *r = ((struct stage *)post)->reload;
-  if (--r->waiting == 0) {
-    decide(r);
+    job->stages[i] = (struct stage){.post.run = on_staged, .job = job, .host = &s->hosts[i]};
+    worker_call(s->hosts[i].worker, host_stage, &job->stages[i]);
   }
 }
 
-void scripts_reload(struct scripts *s, const char *cause, void (*done)(void *, bool, const char *), void *arg) {
-  if (s->running) {
-    done(arg, false, "another reload is running");
-    return;
-  }
-  struct reload *r = calloc(1, sizeof *r + s->count * sizeof *r->stages);
-  if (!r) {
-    done(arg, false, "out of memory");
-    return;
-  }
-  r->scripts = s;
-  r->done = done;
-  r->arg = arg;
-  s->running = r;
+static void read_and_stage(struct job *job) {
+  struct scripts *s = job->scripts;
+  struct bundle *bundle = NULL;
   char why[512];
-  LOG(LOG_INFO, "script", "reloading", LSTR("cause", cause));
-  if (bundle_read(s->dir, &r->bundle, why)) {
-    finish(r, "failed", false, why);
+  if (s->world->reloading) {
+    s->world->reloading(s->world->arg);
+  }
+  if (bundle_read(s->dir, &bundle, why)) {
+    fail(job, why);
     return;
   }
-  if (strcmp(bundle_version(r->bundle), bundle_version(s->bundle)) == 0) {
-    finish(r, "unchanged", true, "nothing has changed");
+  if (strcmp(bundle_version(bundle), scripts_version(s)) == 0) {
+    history_drop(&s->history, job->entry);
+    bundle_unref(bundle);
+    finish(job, "unchanged", true, "nothing has changed");
     return;
   }
-  r->waiting = s->count;
-  for (size_t i = 0; i < s->count; i++) {
-    r->stages[i] = (struct stage){.post.run = on_staged, .reload = r, .host = &s->hosts[i]};
-    worker_call(s->hosts[i].worker, stage_here, &r->stages[i]);
+  stage_all(job, bundle);
+}
+
+static void promote(struct job *job) {
+  struct scripts *s = job->scripts;
+  char text[64];
+  tell_hosts(s, HOST_PROMOTE);
+  keep(s, s->current->bundle);
+  struct version *canary = s->canary;
+  no_canary(s);
+  become_current(s, canary);
+  history_turn(&s->history, OUTCOME_RUNNING, OUTCOME_REPLACED);
+  history_turn(&s->history, OUTCOME_CANARY, OUTCOME_PROMOTED);
+  history_version(&s->history, job->entry, scripts_version(s));
+  history_settle(&s->history, job->entry, OUTCOME_RUNNING, NULL);
+  snprintf(text, sizeof text, "version %s has all conversations", scripts_version(s));
+  finish(job, "promoted", true, text);
+}
+
+static void drop_canary(struct job *job) {
+  struct scripts *s = job->scripts;
+  char text[256], numbers[160];
+  canary_describe(s, numbers, sizeof numbers);
+  snprintf(text, sizeof text, "version %s has no conversations any more: %s", bundle_version(s->canary->bundle),
+           numbers);
+  tell_hosts(s, HOST_DROP_CANARY);
+  history_version(&s->history, job->entry, bundle_version(s->canary->bundle));
+  history_turn(&s->history, OUTCOME_CANARY, OUTCOME_ROLLED_BACK);
+  history_settle(&s->history, job->entry, OUTCOME_DONE, numbers);
+  struct version *canary = s->canary;
+  no_canary(s);
+  version_unref(canary);
+  finish(job, "rolled_back", true, text);
+}
+
+static void begin(struct job *job) {
+  struct scripts *s = job->scripts;
+  if (job->verb == SCRIPTS_PROMOTE) {
+    promote(job);
+  } else if (job->verb == SCRIPTS_ROLLBACK && s->canary) {
+    drop_canary(job);
+  } else if (job->verb == SCRIPTS_ROLLBACK) {
+    stage_all(job, bundle_ref(s->kept[0]));
+  } else {
+    read_and_stage(job);
+  }
+}
+
+void scripts_do(struct scripts *s, const struct scripts_order *o, scripts_done *done, void *arg) {
+  static const char *const verbs[] = {[SCRIPTS_RELOAD] = "reload",
+                                      [SCRIPTS_CANARY] = "canary",
+                                      [SCRIPTS_PROMOTE] = "promote",
+                                      [SCRIPTS_ROLLBACK] = "rollback"};
+  const char *no = refusal(s, o->verb);
+  struct job *job = no ? NULL : calloc(1, sizeof *job + s->count * sizeof *job->stages);
+  if (!job) {
+    LOG(LOG_WARN, "script", "an order is refused", LSTR("order", verbs[o->verb]), LSTR("who", o->who),
+        LSTR("error", no));
+    done(arg, false, no ? no : "out of memory");
+    return;
+  }
+  LOG(LOG_INFO, "script", "an order for the scripts", LSTR("order", verbs[o->verb]), LSTR("who", o->who),
+      LSTR("why", o->why ? o->why : ""), LSTR("version", scripts_version(s)));
+  job->scripts = s;
+  job->verb = o->verb;
+  job->share = o->share;
+  job->done = done;
+  job->arg = arg;
+  job->entry = history_add(&s->history, verbs[o->verb], o->who, o->why, worker_wall_ms(s->hosts[0].worker));
+  s->running = job;
+  begin(job);
+}
+
+static void on_nobody(void *arg, bool ok, const char *text) {
+  (void)arg, (void)ok, (void)text; /* log and history have it */
+}
+
+void scripts_reload(struct scripts *s, const char *who) {
+  struct scripts_order order = {.verb = SCRIPTS_RELOAD, .who = who};
+  if (s->running) {
+    s->again = who;
+  } else {
+    scripts_do(s, &order, on_nobody, NULL);
   }
 }

@@ -1,14 +1,21 @@
-/* In: the folder of scripts, requests to reload. Out: on every worker one current VM, all of one version.
- * Why: a reload is all or nothing: the files are read once, started in new VMs beside the old ones on every worker, and
- * only when all of them started is the pointer swapped; any error leaves what runs untouched. Handlers of the old
- * version finish on it until SCRIPT_DRAIN_TIMEOUT, then they are cancelled.
- * Thread: the main thread, but for what says otherwise. Bound: two versions beside the new one per worker. */
+/* In: the folder of scripts, orders to change what runs. Out: on every worker the VMs of one version, for a while of
+ * two. Why: an order is all or nothing: the files are read once, started and tried in new VMs beside the old ones on
+ * every worker, and only when all of them started is a pointer swapped; any error leaves what runs untouched. Handlers
+ * of an old version finish on it until SCRIPT_DRAIN_TIMEOUT, then they are cancelled. A canary is a new version that
+ * has only some conversations; the current one has the others, and all HTTP requests. Thread: the main thread, but for
+ * what says otherwise. Bound: SCRIPTS_VERSIONS VMs per worker, the one that is being started included; SCRIPTS_KEPT
+ * earlier versions to go back to. */
 #pragma once
 #include "attr.h"
+#include "history.h"
 #include "vm.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+#define SCRIPTS_VERSIONS 3
+#define SCRIPTS_KEPT 4
+#define SCRIPTS_WHOLE 10000u /* a share is in hundredths of a per cent */
 
 struct scripts;
 
@@ -16,16 +23,34 @@ struct scripts;
 int scripts_new(const struct vm_world *world, const char *dir, size_t workers, struct mailbox *home,
                 struct scripts **out, char why[512]) NODISCARD;
 void scripts_free(struct scripts *s);
+/* Of the current version. */
 const char *scripts_version(const struct scripts *s);
 
-/* done: once, on the main thread; ok also when nothing had changed. text is one line. cause: for the log. */
-void scripts_reload(struct scripts *s, const char *cause, void (*done)(void *arg, bool ok, const char *text),
-                    void *arg);
+/* RELOAD: what is in the folder now. CANARY: the same, for a share of the conversations. PROMOTE: the canary becomes
+ * the current version. ROLLBACK: the canary goes; without one, the version before the current one comes back. */
+enum scripts_verb { SCRIPTS_RELOAD, SCRIPTS_CANARY, SCRIPTS_PROMOTE, SCRIPTS_ROLLBACK };
+struct scripts_order {
+  enum scripts_verb verb;
+  unsigned share;        /* CANARY: 1..SCRIPTS_WHOLE-1 */
+  const char *who, *why; /* copied; for log and history */
+};
+/* done: once, on the main thread; ok also when nothing had changed. text: one line. One order at a time: a further one
+ * is refused. */
+typedef void scripts_done(void *arg, bool ok, const char *text);
+void scripts_do(struct scripts *s, const struct scripts_order *order, scripts_done *done, void *arg);
+/* For those who wait for no outcome. While another order is under way it is remembered, once, for after that. who: a
+ * static string. */
+void scripts_reload(struct scripts *s, const char *who);
 
 /* ---- on worker `index` ---- */
 
 int scripts_attach(struct scripts *s, struct worker *w, size_t index, char why[512]) NODISCARD;
+/* The current one: it has the HTTP requests. */
 struct vm *scripts_vm(struct scripts *s, size_t index);
+/* An item of a session this worker owns goes to the version that has the session. Takes the item. */
+void scripts_item(struct scripts *s, size_t index, struct session *session, struct item *item);
+/* As vm_refused. */
+void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code);
 /* Handlers waiting, of all versions. */
 size_t scripts_tasks(struct scripts *s, size_t index);
 void scripts_cancel(struct scripts *s, size_t index);

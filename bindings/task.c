@@ -202,6 +202,7 @@ static void flight_put(struct task *t) {
   t->parked = true;
   if (t->session) {
     session_hold(t->session);
+    session_lane(t->session)->parked++;
   }
   metrics_add(METRIC_SCRIPT_COROUTINES, 1);
 }
@@ -212,6 +213,7 @@ static void flight_drop(struct task *t) {
   t->vm->parked--;
   t->parked = false;
   if (t->session) {
+    session_lane(t->session)->parked--;
     session_unhold(t->session, worker_now_ms(t->vm->worker));
   }
   metrics_add(METRIC_SCRIPT_COROUTINES, -1);
@@ -281,6 +283,7 @@ void task_end(struct task *t, bool reusable) {
   }
   conn_unref(t->conn);
   free(t->text);
+  free(t->ask);
   struct task fresh = {.vm = vm,
                        .co = t->co,
                        .co_ref = t->co_ref,
@@ -301,6 +304,7 @@ static void park(struct task *t) {
   }
   t->spent_ns += !t->spent_ns; /* from now on the clock is asked */
   deadline_set(t);
+  t->parked_ms = worker_turn_ms(t->vm->worker);
   /* Whoever asked in vain goes on beside the handler that has the turn by now. */
   if (t->has_turn && !t->turn_held && !session_busy(t->session)) {
     t->turn_held = true;
@@ -315,6 +319,20 @@ static bool wants_later(const struct task *t) {
 
 static void answer_http(struct task *t);
 
+/* One writer: no need to add atomically, only to store whole. */
+static void tally_add(atomic_ullong *sum, unsigned n) {
+  atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+void task_tally(const struct task *t, bool failed, bool killed) {
+  struct vm_tally *sum = t->kind == TASK_NOTICE ? NULL : t->vm->tally;
+  if (sum) {
+    tally_add(&sum->calls, 1);
+    tally_add(&sum->errors, failed);
+    tally_add(&sum->kills, killed);
+  }
+}
+
 static void on_end(struct task *t) {
   if (t->kind == TASK_MESSAGE && wants_later(t)) {
     task_discard(t);
@@ -322,6 +340,7 @@ static void on_end(struct task *t) {
     t->item = NULL;
   } else {
     task_commit(t);
+    task_tally(t, false, false);
     if (t->kind == TASK_HTTP) {
       answer_http(t);
     }

@@ -181,6 +181,10 @@ void vm_free(struct vm *vm) {
   free(vm);
 }
 
+void vm_count_into(struct vm *vm, struct vm_tally *tally) {
+  vm->tally = tally;
+}
+
 const char *vm_version(const struct vm *vm) {
   return bundle_version(vm->bundle);
 }

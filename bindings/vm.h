@@ -26,16 +26,26 @@ struct vm_world {
   struct shared *shared;
   struct aside *aside; /* NULL: nothing is ever put aside */
   struct networks *metrics_networks;
-  atomic_bool *stopping; /* the server is not ready any more */
+  atomic_bool *stopping;   /* the server is not ready any more */
+  struct scripts *scripts; /* for chat.scripts; NULL: there is nothing to command */
   /* A script failed: one line with file and line, for admins in development. Any worker; may be NULL. */
   void (*script_error)(void *arg, const char *text);
+  void (*reloading)(void *arg); /* the folder is read anew; the main thread. May be NULL. */
   void *arg;
+};
+
+/* What became of the calls of a VM. Written by its worker alone, read by any thread. */
+struct vm_tally {
+  _Alignas(64) atomic_ullong calls; /* messages, connections, requests that ended */
+  atomic_ullong errors, kills;      /* of these; a kill is an error, too */
 };
 
 /* Loads every script of the bundle and checks that init.lua gives what the server needs. 0; E_SCRIPT with
  * "scripts/bots/echo.lua:3: …" in why[]; UV_ENOMEM. References the bundle. */
 int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle, struct vm **out,
            char why[512]) NODISCARD;
+/* From now on calls are counted there; it outlives the VM. */
+void vm_count_into(struct vm *vm, struct vm_tally *tally);
 /* Only when vm_idle. */
 void vm_free(struct vm *vm);
 

@@ -35,6 +35,7 @@ struct task {
   const char *waits_for;
   uint64_t spent_ns; /* processor time of its slices so far; not 0 once it has waited */
   uint64_t due_ms;   /* it has waited too long then; 0: it has a limit of its own */
+  uint64_t parked_ms; /* since when */
   /* the slice */
   struct effects *effects; /* of each session touched, linked by next */
   struct count {
@@ -49,6 +50,7 @@ struct task {
   struct timer *timer;
   uint64_t delay_ms;
   char *text;
+  struct ask *ask;        /* of chat.scripts, until it is sent; a plain heap block */
   struct session *opened; /* by chat.session.open: stays in memory while the task lives */
   /* commits on their way, for session:flush */
   unsigned in_flight;
@@ -94,6 +96,7 @@ struct vm {
   struct idle_call when_idle;
   unsigned aside_changes; /* that the scripts know of */
   struct timer *deadline; /* the earliest, while anybody has one */
+  struct vm_tally *tally; /* NULL: nobody counts */
   char tag;               /* its address is the first value of every yield of ours */
 };
 
@@ -127,6 +130,8 @@ struct effects *task_effects(struct task *t, struct session *s) NODISCARD;
 struct effects *task_pending(const struct task *t, const struct session *s);
 
 void task_end(struct task *t, bool reusable);
+/* One call more of the version: it failed, it was killed. */
+void task_tally(const struct task *t, bool failed, bool killed);
 /* Nothing of the slice takes effect. */
 void task_discard(struct task *t);
 

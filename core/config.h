@@ -89,6 +89,10 @@
     "Reload scripts when their files change, and show script errors to admins.")                                       \
   X(SCRIPT_DRAIN_TIMEOUT, "SCRIPT_DRAIN_TIMEOUT", DURATION, "30s", 0, 3600000, false,                                  \
     "After a reload, handlers of the old version have so long to finish.")                                             \
+  X(SCRIPT_CANARY_MIN, "SCRIPT_CANARY_MIN", INT, "20", 1, 1000000, false,                                              \
+    "Calls a canary must have had before it is judged.")                                                               \
+  X(SCRIPT_CANARY_MARGIN, "SCRIPT_CANARY_MARGIN", INT, "5", 0, 100, false,                                             \
+    "A canary whose calls fail so many percentage points more often than the current version's is rolled back.")       \
   X(SCRIPT_COROUTINES, "SCRIPT_COROUTINES", INT, "10000", 1, 1000000, false, "Waiting handlers per worker.")           \
   X(SCRIPT_SLICE_BUDGET, "SCRIPT_SLICE_BUDGET", DURATION, "100ms", 0, 60000, false,                                    \
     "Processor time a handler may use before it waits or ends; then it is ended. 0: any, and scripts are compiled.")   \

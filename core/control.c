@@ -6,6 +6,8 @@
 #include "err.h"
 
 #include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -122,6 +124,21 @@ static void reply_send(struct control_client *client, bool ok, const char *text)
   uv_buf_t buf = uv_buf_init(client->reply, (unsigned)len);
   if (uv_write(&client->write, (uv_stream_t *)&client->pipe, &buf, 1, reply_on_written) != 0)
     client_hang_up(client);
+}
+
+void control_who(const struct control_client *client, char out[CONTROL_WHO_MAX]) {
+  struct ucred peer;
+  socklen_t len = sizeof peer;
+  uv_os_fd_t fd;
+  struct passwd entry, *found = NULL;
+  char room[1024];
+  if (uv_fileno((const uv_handle_t *)&client->pipe, &fd) != 0 ||
+      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
+    snprintf(out, CONTROL_WHO_MAX, "control socket"); /* it has hung up already */
+    return;
+  }
+  getpwuid_r(peer.uid, &entry, room, sizeof room, &found);
+  snprintf(out, CONTROL_WHO_MAX, "%.40s (uid %u)", found ? found->pw_name : "control socket", (unsigned)peer.uid);
 }
 
 void control_reply(struct control_client *client, bool ok, const char *text) {

@@ -30,6 +30,9 @@ typedef void control_command(void *arg, struct control_client *who, const char *
  * code. The socket file of a dead server is replaced. why[] says it in one line. */
 int control_open(struct uv_loop_s *loop, const char *path, control_command *command, void *arg, struct control **out,
                  char why[256]) NODISCARD;
+/* The user at the other end: "alice (uid 1000)". Only before the reply. */
+#define CONTROL_WHO_MAX 64
+void control_who(const struct control_client *who, char out[CONTROL_WHO_MAX]);
 void control_reply(struct control_client *who, bool ok, const char *text);
 /* Removes the file, hangs up on everybody; memory goes when the loop has run the close call-backs. NULL is allowed. */
 void control_close(struct control *c);

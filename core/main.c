@@ -1,10 +1,8 @@
 /* In: the command line. Out: one command done, and its exit code.
  * Why: the composition root: it reads the settings, completes them, and starts what the command needs.
  * Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong. */
-#include "bundle.h"
 #include "cipher.h"
 #include "config.h"
-#include "control.h"
 #include "docs.h"
 #include "err.h"
 #include "log.h"
@@ -13,7 +11,6 @@
 #include "store.h"
 #include "store_file.h"
 #include "token.h"
-#include "vm.h"
 
 #include <getopt.h>
 #include <libgen.h>
@@ -123,61 +120,6 @@ static int run(int argc, char **argv) {
   return code ? complain(*why ? why : err_text(code), code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
 }
 
-static void no_item(void *ctx, struct session *s, struct item *item) {
-  (void)ctx, (void)s;
-  item_free(item);
-}
-
-static int no_start(struct worker *w, void *ctx, char why[512]) {
-  (void)w, (void)ctx, (void)why;
-  return 0;
-}
-
-static void nothing(void *ctx) {
-  (void)ctx;
-}
-
-/* Starts the scripts as the server would, on a worker without sockets. */
-static int check_bundle(const struct config *c, const char *dir, bool protocol) {
-  static const struct worker_hooks hooks = {.start = no_start, .item = no_item, .turn = nothing, .stop = nothing};
-  struct worker_options o = {.hooks = &hooks, .by_hand = true};
-  struct vm_world world = {.config = c};
-  struct bundle *bundle = NULL;
-  struct vm *vm = NULL;
-  char why[512] = "";
-  struct worker *w = worker_new(&o);
-  int code = w ? bundle_read(dir, &bundle, why) : E_INVALID;
-  code = code ? code : vm_new(w, &world, bundle, &vm, why);
-  if (code) {
-    fprintf(stderr, "%s\n", *why ? why : err_text(code));
-  } else if (protocol) {
-    char *text = vm_describe(vm);
-    puts(text ? text : "");
-    free(text);
-  } else {
-    printf("ok: version %s, %zu files\n", bundle_version(bundle), bundle_count(bundle));
-  }
-  if (vm) {
-    vm_free(vm);
-  }
-  bundle_unref(bundle);
-  if (w) {
-    worker_free(w);
-  }
-  return code ? EXIT_FAILED : EXIT_DONE;
-}
-
-static int check(int argc, char **argv) {
-  struct config *c = load_from(argc, argv);
-  if (!c) {
-    return EXIT_USAGE;
-  }
-  const char *dir = optind < argc ? argv[optind] : config_string(c, SETTING_SCRIPTS_DIR);
-  int code = check_bundle(c, dir, false);
-  config_free(c);
-  return code;
-}
-
 static int config(int argc, char **argv) {
   struct config *c = load_from(argc, argv);
   if (!c) {
@@ -255,18 +197,6 @@ static int token(int argc, char **argv) {
   return code;
 }
 
-static int reload(int argc, char **argv) {
-  struct config *c = load_from(argc, argv);
-  if (!c) {
-    return EXIT_USAGE;
-  }
-  char path[512], why[256] = "";
-  server_control_path(c, path, sizeof path);
-  config_free(c);
-  int code = control_call(path, "reload", stdout, why);
-  return code == 0 ? EXIT_DONE : complain(*why ? why : err_text(code), EXIT_FAILED);
-}
-
 struct telling {
   struct store_progress last;
   uint64_t percent;
@@ -318,13 +248,7 @@ static int docs(int argc, char **argv) {
   } else if (strcmp(which, "stubs") == 0) {
     docs_stubs(stdout);
   } else if (strcmp(which, "protocol") == 0) {
-    optind = 2;
-    struct config *c = load(NULL);
-    int code = c ? check_bundle(c, config_string(c, SETTING_SCRIPTS_DIR), true) : EXIT_USAGE;
-    if (c) {
-      config_free(c);
-    }
-    return code;
+    return command_protocol();
   } else {
     return complain("docs: settings, lua, stubs or protocol", EXIT_USAGE);
   }
@@ -334,14 +258,20 @@ static int docs(int argc, char **argv) {
 static const struct command commands[] = {
   {"run", "run [--fresh] [--config FILE]", run,
    "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts. --fresh starts with an empty database (development)."},
-  {"check", "check [--config FILE] [DIR]", check,
+  {"check", "check [--config FILE] [DIR]", command_check,
    "Loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving. Says file:line of what is wrong."},
   {"config", "config [--config FILE]", config,
    "Prints the settings in force and where each comes from; secrets are hidden."},
   {"token", "token --user ID [--name NAME] [--role ROLE]... [--ttl 1h] [--config FILE]", token,
    "Prints a token for development, signed with JWT_SECRET. Your own backend makes them in production (README)."},
-  {"reload", "reload [--config FILE]", reload,
-   "Asks the running server to reload its scripts and says what came of it."},
+  {"reload", "reload [--canary 10%] [--why TEXT] [--config FILE]", command_reload,
+   "Asks the running server to take the scripts of its folder, and says what came of it. With --canary only that share "
+   "of the conversations gets the new version, until promote or rollback; one that fails too often goes by itself."},
+  {"promote", "promote [--why TEXT] [--config FILE]", command_promote, "Gives all conversations to the canary."},
+  {"rollback", "rollback [--why TEXT] [--config FILE]", command_rollback,
+   "Ends the canary; without one, brings the version before the current one back. The folder stays as it is."},
+  {"scripts", "scripts [--config FILE]", command_scripts,
+   "Prints which versions of the scripts answer, how well, what waits in them, and what was done with them."},
   {"reencrypt", "reencrypt [--config FILE]", reencrypt,
    "Encrypts every message in the store with ENCRYPTION_KEY; the server has to be stopped. Can be broken off and "
    "resumed."},

@@ -1,5 +1,5 @@
 /* In: nothing. Out: what the command line's files share. Why: main.c is the table of commands; those that look after
- * the stored data are in main_data.c. Part of the program, not of the core library. */
+ * the stored data are in main_data.c, those about the scripts in main_scripts.c. Part of the program, not of the core library. */
 #pragma once
 #include "attr.h"
 #include "config.h"
@@ -15,3 +15,10 @@ struct config *load(const char *file);
 int command_backup(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_erase(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_reload(int argc, char **argv);
+int command_promote(int argc, char **argv);
+int command_rollback(int argc, char **argv);
+int command_scripts(int argc, char **argv);
+/* What scripts/init.lua says of the protocol. */
+int command_protocol(void);

@@ -31,6 +31,7 @@
   X(OUTBOX_OVERFLOWS, "chatbox_outbox_overflows_total", COUNTER, "Slow readers closed")                                \
   X(INBOX_OVERFLOWS, "chatbox_inbox_overflows_total", COUNTER, "Messages refused because the conversation was busy")   \
   X(SCRIPT_ERRORS, "chatbox_script_errors_total", COUNTER, "Handlers that failed, by script version")                  \
+  X(SCRIPT_INFO, "chatbox_scripts_info", GAUGE, "Versions of the scripts that answer, by role")                        \
   X(SCRIPT_RELOADS, "chatbox_script_reloads_total", COUNTER, "Reloads by outcome")                                     \
   X(SCRIPT_COROUTINES, "chatbox_script_coroutines", GAUGE, "Handlers waiting")                                         \
   X(SCRIPT_MEMORY, "chatbox_script_memory_bytes", GAUGE, "Memory of all Lua VMs")                                      \

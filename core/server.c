@@ -12,6 +12,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "net.h"
+#include "orders.h"
 #include "pages.h"
 #include "scripts.h"
 #include "store.h"
@@ -65,7 +66,6 @@ struct server {
   atomic_bool stopping;
   enum stop_phase phase;
   uint64_t stop_started_ms;
-  bool reload_again;
   size_t count, started;
   struct site sites[WORKERS_MAX];
 };
@@ -130,7 +130,7 @@ struct refusal {
 
 static void refuse_here(void *arg) {
   struct refusal *r = arg;
-  vm_refused(scripts_vm(r->site->server->scripts, r->site->index), r->session, r->conn, "FULL");
+  scripts_refused(r->site->server->scripts, r->site->index, r->session, r->conn, "FULL");
   session_unref(r->session);
   conn_unref(r->conn);
   free(r);
@@ -215,7 +215,7 @@ static int site_start(struct worker *w, void *ctx, char why[512]) {
 
 static void site_item(void *ctx, struct session *s, struct item *item) {
   struct site *site = ctx;
-  vm_item(scripts_vm(site->server->scripts, site->index), s, item);
+  scripts_item(site->server->scripts, site->index, s, item);
 }
 
 static void site_turn(void *ctx) {
@@ -286,20 +286,6 @@ static void script_error(void *arg, const char *text) {
 
 /* ---- reload ---- */
 
-static void reload_done(struct server *s, bool ok, const char *text) {
-  if (!ok) {
-    LOG(LOG_ERROR, "script", "reload failed: the running version goes on", LSTR("error", text),
-        LSTR("version", scripts_version(s->scripts)));
-    if (s->world.script_error) {
-      s->world.script_error(s, text);
-    }
-  } else {
-    LOG(LOG_INFO, "script", "reloaded", LSTR("outcome", text));
-  }
-}
-
-static void on_reloaded(void *arg, bool ok, const char *text);
-
 static void *new_pages(struct site *site, void *pages) {
   struct telling *t = malloc(sizeof *t);
   if (!t) {
@@ -317,7 +303,9 @@ static void pages_here(void *arg) {
   free(t);
 }
 
-static void reload_pages(struct server *s) {
+/* The pages go with the scripts. */
+static void reload_pages(void *arg) {
+  struct server *s = arg;
   struct pages *fresh;
   char why[512];
   if (pages_load(config_string(s->config, SETTING_WEB_DIR), &fresh, why)) {
@@ -329,50 +317,8 @@ static void reload_pages(struct server *s) {
   s->pages = fresh;
 }
 
-static void reload(struct server *s, const char *cause) {
-  s->reload_again = false;
-  reload_pages(s);
-  scripts_reload(s->scripts, cause, on_reloaded, s);
-}
-
-static void on_reloaded(void *arg, bool ok, const char *text) {
-  struct server *s = arg;
-  if (!ok && strcmp(text, "another reload is running") == 0) {
-    s->reload_again = true; /* files changed while one was running */
-    return;
-  }
-  reload_done(s, ok, text);
-  if (s->reload_again) {
-    reload(s, "change");
-  }
-}
-
 static void on_change(void *arg) {
-  reload(arg, "change");
-}
-
-struct command {
-  struct server *server;
-  struct control_client *who;
-};
-
-static void on_command_done(void *arg, bool ok, const char *text) {
-  struct command *command = arg;
-  reload_done(command->server, ok, text);
-  control_reply(command->who, ok, text);
-  free(command);
-}
-
-static void on_reload(struct server *s, struct control_client *who, const char *nothing) {
-  struct command *command = malloc(sizeof *command);
-  if (!command || *nothing) {
-    free(command);
-    control_reply(who, false, "reload: not now");
-    return;
-  }
-  *command = (struct command){s, who};
-  reload_pages(s);
-  scripts_reload(s->scripts, "command", on_command_done, command);
+  scripts_reload(((struct server *)arg)->scripts, "file change");
 }
 
 static void on_erased(void *arg, int code, const struct store_erased *erased) {
@@ -417,7 +363,10 @@ static void on_command(void *arg, struct control_client *who, const char *line) 
   static const struct {
     const char *word;
     void (*run)(struct server *s, struct control_client *who, const char *rest);
-  } commands[] = {{"reload", on_reload}, {"erase user ", on_erase}, {"export ", on_export}};
+  } commands[] = {{"erase user ", on_erase}, {"export ", on_export}};
+  if (orders_take(((struct server *)arg)->scripts, who, line)) {
+    return;
+  }
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     size_t len = strlen(commands[i].word);
     if (strncmp(line, commands[i].word, len) == 0) {
@@ -496,7 +445,7 @@ static void stop(struct server *s) {
 
 static void on_signal(uv_signal_t *handle, int signum) {
   if (signum == SIGHUP) {
-    reload(handle->data, "SIGHUP");
+    scripts_reload(((struct server *)handle->data)->scripts, "SIGHUP");
   } else {
     stop(handle->data);
   }
@@ -571,7 +520,7 @@ static int open_limits(struct server *s, char why[512]) {
   size_t keys = (size_t)config_int(c, SETTING_RATE_LIMIT_KEYS);
   struct vm_world *w = &s->world;
   char bad[64];
-  *w = (struct vm_world){.config = c, .stopping = &s->stopping, .arg = s};
+  *w = (struct vm_world){.config = c, .stopping = &s->stopping, .reloading = reload_pages, .arg = s};
   w->script_error = config_bool(c, SETTING_DEVELOPMENT) ? script_error : NULL;
   w->messages =
     ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT), (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);
@@ -619,6 +568,7 @@ static int open_parts(struct server *s, char why[512]) {
   code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
   code =
     code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
+  s->world.scripts = s->scripts;
   code = code ? code : open_keys(s, why);
   store.keys = s->keys;
   code = code ? code : store_open(&store, &s->store, why);

@@ -352,6 +352,10 @@ struct out_queue *session_out(struct session *s) {
   return &s->out;
 }
 
+struct session_lane *session_lane(struct session *s) {
+  return &s->lane;
+}
+
 struct session **session_ready_link(struct session *s) {
   return &s->ready_next;
 }

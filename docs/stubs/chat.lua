@@ -282,3 +282,25 @@ function chat.guard.watch(name, fn) end
 --- name -> true of what is put aside. Always the same table, kept up to date; to be read only.
 ---@return table names
 function chat.guard.aside() end
+
+--- The scripts themselves. Only in the HTTP request of an administrator; everywhere else it raises.
+chat.scripts = {}
+
+--- Reads the scripts anew: {why? = text, canary? = per cent of the conversations that get the new version}. Waits.
+---@param order? table
+---@return string outcome
+function chat.scripts.reload(order) end
+
+--- Gives all conversations to the canary: {why?}. Waits.
+---@param order? table
+---@return string outcome
+function chat.scripts.promote(order) end
+
+--- Ends the canary; without one, goes back to the version before: {why?}. Waits.
+---@param order? table
+---@return string outcome
+function chat.scripts.rollback(order) end
+
+--- {versions, vms, history, canary_share, kept}: what runs, how well, what waits for what, and what was done. Waits.
+---@return table report
+function chat.scripts.report() end

@@ -9,6 +9,7 @@
 #include "world.h"
 
 #include "docs.h"
+#include "scripts_report.h"
 
 #define WORLD "chatbox_spec.world"
 #define CLIENT "chatbox_spec.client"
@@ -136,10 +137,11 @@ static int l_world_reload(lua_State *L) {
   if (!lua_isnoneornil(L, 2)) {
     write_files(L, 2, w);
   }
+  struct scripts_order order = {.verb = SCRIPTS_RELOAD, .who = "spec"};
   w->reload_done = false;
-  scripts_reload(w->scripts, "spec", on_reloaded, w);
+  scripts_do(w->scripts, &order, on_reloaded, w);
   if (lua_toboolean(L, 3)) { /* a second request while the first is under way */
-    scripts_reload(w->scripts, "spec", on_reloaded, w);
+    scripts_do(w->scripts, &order, on_reloaded, w);
     memcpy(first, w->reload_text, sizeof first);
     w->reload_done = false;
   }
@@ -154,6 +156,62 @@ static int l_world_reload(lua_State *L) {
   }
   lua_pushstring(L, first);
   return 3;
+}
+
+/* world:order("canary", 10, "why") -> ok, text. Nothing passes but what the order needs. */
+static int l_world_order(lua_State *L) {
+  static const char *const verbs[] = {"reload", "canary", "promote", "rollback", NULL};
+  struct world *w = check_world(L);
+  struct scripts_order order = {.verb = (enum scripts_verb)luaL_checkoption(L, 2, NULL, verbs),
+                                .share = (unsigned)(luaL_optnumber(L, 3, 0) * SCRIPTS_WHOLE / 100),
+                                .who = "spec",
+                                .why = luaL_optstring(L, 4, NULL)};
+  w->reload_done = false;
+  scripts_do(w->scripts, &order, on_reloaded, w);
+  world_settle(w);
+  if (!w->reload_done) {
+    return luaL_error(L, "the order was never answered");
+  }
+  lua_pushboolean(L, w->reload_ok);
+  lua_pushstring(L, w->reload_text);
+  return 2;
+}
+
+/* As SIGHUP does: nobody waits for the outcome. `second`: another one comes before the first is done. */
+static int l_world_hang_up(lua_State *L) {
+  struct world *w = check_world(L);
+  scripts_reload(w->scripts, "SIGHUP");
+  if (lua_toboolean(L, 2)) {
+    scripts_reload(w->scripts, "file change");
+  }
+  world_settle(w);
+  return 0;
+}
+
+static int l_world_write(lua_State *L) {
+  write_files(L, 2, check_world(L));
+  return 0;
+}
+
+static void on_report(void *arg, struct scripts_report *report) {
+  *(struct scripts_report **)arg = report;
+}
+
+/* What `chatbox scripts` prints. */
+static int l_world_report(lua_State *L) {
+  struct world *w = check_world(L);
+  struct scripts_report *report = NULL;
+  char *text = NULL;
+  size_t len = 0;
+  scripts_report(w->scripts, on_report, &report);
+  world_settle(w);
+  FILE *out = open_memstream(&text, &len);
+  report_print(report, out);
+  fclose(out);
+  lua_pushlstring(L, text, len);
+  free(text);
+  free(report);
+  return 1;
 }
 
 static int l_world_fault(lua_State *L) {
@@ -451,6 +509,10 @@ int luaopen_chatbox_spec(lua_State *L) {
                                    {"advance", l_world_advance},
                                    {"settle", l_world_settle},
                                    {"reload", l_world_reload},
+                                   {"order", l_world_order},
+                                   {"hang_up", l_world_hang_up},
+                                   {"write", l_world_write},
+                                   {"report", l_world_report},
                                    {"fault", l_world_fault},
                                    {"sweep", l_world_sweep},
                                    {"cancel", l_world_cancel},

@@ -181,7 +181,7 @@ struct refusal {
 
 static void refuse_here(void *arg) {
   struct refusal *r = arg;
-  vm_refused(scripts_vm(r->world->scripts, 0), r->session, r->conn, "FULL");
+  scripts_refused(r->world->scripts, 0, r->session, r->conn, "FULL");
   session_unref(r->session);
   conn_unref(r->conn);
   free(r);
@@ -304,7 +304,7 @@ static int site_start(struct worker *worker, void *ctx, char why[512]) {
 }
 
 static void site_item(void *ctx, struct session *s, struct item *item) {
-  vm_item(scripts_vm(((struct world *)ctx)->scripts, 0), s, item);
+  scripts_item(((struct world *)ctx)->scripts, 0, s, item);
 }
 
 static void site_turn(void *ctx) {
@@ -391,6 +391,7 @@ static int world_open(struct world *w, char **settings, char why[512]) {
   if (code) {
     return code;
   }
+  w->vm.scripts = w->scripts;
   struct worker_options o = {
     .hooks = &site_hooks, .ctx = w, .sessions = w->sessions, .store = w->store, .by_hand = true};
   struct worker *worker = worker_new(&o);

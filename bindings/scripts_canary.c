@@ -1,0 +1,73 @@
+/* In: what became of the calls of two versions. Out: the end of a canary that does worse.
+ * Why: a version that fails is noticed by its users before it is noticed by its author. The canary has too few
+ * conversations to hurt many, and as soon as it has had enough of them to judge by, it stays or goes by its numbers.
+ * Worker 0 has the clock; the decision is the main thread's. */
+#include "scripts_impl.h"
+
+#include "log.h"
+
+#include <stdio.h>
+
+static struct counts since(struct counts now, struct counts then) {
+  return (struct counts){now.calls - then.calls, now.errors - then.errors, now.kills - then.kills};
+}
+
+static double failing(struct counts c) {
+  return c.calls ? 100.0 * (double)c.errors / (double)c.calls : 0;
+}
+
+void canary_describe(const struct scripts *s, char *out, size_t room) {
+  struct counts canary = version_counts(s->canary), current = since(version_counts(s->current), s->before);
+  snprintf(out, room, "%llu of %llu calls failed (%.1f %%), of the current version %llu of %llu (%.1f %%)",
+           (unsigned long long)canary.errors, (unsigned long long)canary.calls, failing(canary),
+           (unsigned long long)current.errors, (unsigned long long)current.calls, failing(current));
+}
+
+static bool too_bad(const struct scripts *s) {
+  const struct config *config = s->world->config;
+  struct counts canary = version_counts(s->canary), current = since(version_counts(s->current), s->before);
+  return canary.calls >= (uint64_t)config_int(config, SETTING_SCRIPT_CANARY_MIN) &&
+         failing(canary) > failing(current) + (double)config_int(config, SETTING_SCRIPT_CANARY_MARGIN);
+}
+
+static void on_gone(void *arg, bool ok, const char *text) {
+  (void)arg;
+  LOG(LOG_ERROR, "script", "the canary was rolled back", LSTR("outcome", text), LSTR("done", ok ? "true" : "false"));
+}
+
+/* ---- on worker 0 ---- */
+
+static void on_time(void *arg) {
+  struct scripts *s = arg;
+  mailbox_put(s->home, &s->look);
+}
+
+static void look_later(void *arg) {
+  struct scripts *s = arg;
+  if (!worker_timer(s->hosts[0].worker, SCRIPTS_LOOK_MS, on_time, s)) {
+    on_time(s); /* no memory for a timer: look at once rather than never */
+  }
+}
+
+/* ---- on the main thread ---- */
+
+static void look(struct post *post) {
+  struct scripts *s = (struct scripts *)((char *)post - offsetof(struct scripts, look));
+  s->looking = s->canary != NULL;
+  if (s->canary && !s->running && too_bad(s)) {
+    struct scripts_order order = {.verb = SCRIPTS_ROLLBACK, .who = "canary watch", .why = "it fails more often"};
+    s->looking = false;
+    scripts_do(s, &order, on_gone, NULL);
+  }
+  if (s->looking) {
+    worker_call(s->hosts[0].worker, look_later, s);
+  }
+}
+
+void canary_watch(struct scripts *s) {
+  if (!s->looking) {
+    s->looking = true;
+    s->look.run = look;
+    worker_call(s->hosts[0].worker, look_later, s);
+  }
+}
