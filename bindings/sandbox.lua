@@ -19,6 +19,7 @@ local newproxy, pairs, tonumber, tostring, type = newproxy, pairs, tonumber, tos
 local rep, format = string.rep, string.format
 local date, sort = os.date, table.sort
 local deep = internal.deep
+local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
 
 -- Copies the named fields of a library. A name that is missing in this LuaJIT stays away.
 local function pick(library, names)
@@ -271,6 +272,7 @@ local env = setmetatable({}, {
 
 local loaded = { cjson = sealed(pick(internal.cjson, "decode encode null"), "cjson") }
 local loading = {} -- names, outermost first
+local order = {} -- modules in the order they were loaded
 
 local function path_of(name)
   return "scripts/" .. name:gsub("%.", "/") .. ".lua"
@@ -304,6 +306,7 @@ local function load_module(name)
     result = true
   end
   loaded[name] = result
+  insert(order, { name = name, module = result })
   return result
 end
 
@@ -330,4 +333,36 @@ local function require_first(name)
   return module
 end
 
-return { require = require_first, env = env }
+-- Self tests ---------------------------------------------------------------------------------------------------------
+-- A module that has a function self_test is asked before it answers anybody. It raises what is wrong; nothing can be
+-- sent or stored from it, for there is nobody to answer yet.
+
+-- Where a script was when it raised: assert does not say it.
+local function position(message)
+  if type(message) == "string" and message:find "^scripts/[^:]+:%d+: " then
+    return message
+  end
+  for level = 3, 50 do
+    local info = getinfo(level, "Sl")
+    if not info then
+      break
+    elseif info.currentline > 0 and info.source:find("@scripts/", 1, true) == 1 then
+      return info.source:sub(2) .. ":" .. info.currentline .. ": " .. tostring(message)
+    end
+  end
+  return tostring(message)
+end
+
+local function self_test()
+  for i = 1, #order do
+    local test = type(order[i].module) == "table" and rawget(order[i].module, "self_test")
+    if type(test) == "function" then
+      local ok, why = xpcall(test, position)
+      if not ok then
+        error(why .. " (self_test of " .. order[i].name .. ")", 0)
+      end
+    end
+  end
+end
+
+return { require = require_first, env = env, self_test = self_test }

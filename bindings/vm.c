@@ -63,6 +63,8 @@ static int load(lua_State *L) {
   vm->require_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushliteral(L, "init");
   lua_call(L, 1, 1);
+  lua_getfield(L, -2, "self_test");
+  lua_call(L, 0, 0);
   return 1;
 }
 

@@ -37,11 +37,13 @@ local function refuse(route, request)
       return response.too_many(retry_after_ms)
     end
   end
-  if route.auth == "user" and not request.user then
+  if route.auth and not request.user then
     if request.auth == "missing" then
       return response.error(401, "Invalid authorization header", "UNAUTHORIZED")
     end
     return response.error(401, "Invalid or expired authentication token", "INVALID_TOKEN")
+  elseif route.auth == "admin" and not request.user.admin then
+    return response.error(403)
   end
 end
 

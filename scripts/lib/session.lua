@@ -1,8 +1,11 @@
 -- What every conversation can do besides what the server gives it: session:reply.
 local envelope = require "lib.envelope"
+local json = require "lib.json"
 
 local BYTES_PER_TOKEN = 4 -- an estimate, as long as nobody counts for us
 local RESPONSE_MAX_MS = 24 * 60 * 60 * 1000 -- whoever speaks a day later is not answering
+
+local EXTRA = json.encode { version = chat.version } -- whoever reads it later can find the script that said it
 
 local answer = envelope.new("ai_response", "ai", "content")
 local now = chat.timer.now
@@ -23,7 +26,7 @@ chat.session.method("reply", function(session, text)
   if not last_ms then
     return nil, "the conversation is gone", "GONE"
   end
-  local id, why, code = session:append { sender = "ai", type = "ai_response", content = text }
+  local id, why, code = session:append { sender = "ai", type = "ai_response", content = text, extra = EXTRA }
   if not id then
     return nil, why, code
   end

@@ -44,6 +44,7 @@ describe("a reload", function()
   describe("that fails leaves the old version answering, and says file and line:", function()
     local function fails(files, why)
       local world = start()
+      files["extra.lua"] = files["extra.lua"] or ""
       local alice = world:connect "alice"
       local version = world:version()
       local ok, text = world:reload(files)
@@ -68,6 +69,20 @@ describe("a reload", function()
       local ok, text = world:reload { ["init.lua"] = "return { message = function() end }" }
       assert.is_false(ok)
       assert.equal("scripts/init.lua:1: its table needs a function connect", text)
+    end)
+
+    it("a self_test that raises", function()
+      fails({ ["case.lua"] = "local m = {}\nfunction m.self_test()\n  assert(1 + 1 == 3, 'sums are wrong')\nend\nreturn m" },
+        "^scripts/case.lua:3: sums are wrong %(self_test of case%)$")
+      fails({ ["case.lua"] = "local m = {}\nfunction m.self_test()\n  error { 'a table' }\nend\nreturn m" },
+        "^scripts/case.lua:3: table")
+      fails({ ["case.lua"] = "return {\n self_test = function() return chat.shared.nope end }" },
+        "^scripts/case.lua:2: .*chat.shared.nope does not exist")
+    end)
+
+    it("a self_test that wants to wait or to answer", function()
+      fails({ ["case.lua"] = "return {\n self_test = function() chat.timer.sleep '1s' end }" },
+        "^scripts/case.lua:2: .*while a script is loading")
     end)
 
     it("no init.lua at all", function()

@@ -23,6 +23,7 @@ describe("session:reply", function()
     assert.same(expected, (tab:heard()))
     local stored = world.messages[anna.session.id][1]
     assert.same({ "ai", "ai_response", "hello" }, { stored.sender, stored.type, stored.content })
+    assert.equal('{"version":"' .. world.chat.version .. '"}', stored.extra)
   end)
 
   it("counts tokens, and the time since the message before it", function()
