@@ -365,4 +365,4 @@ local function self_test()
   end
 end
 
-return { require = require_first, env = env, self_test = self_test }
+return { require = require_first, env = env, globals = globals, self_test = self_test }

@@ -58,6 +58,12 @@ static void show(const struct version *v, const char *role, int n) {
 
 /* ---- life ---- */
 
+static void job_free(struct job *job) {
+  check_free(job->check);
+  version_unref(job->version);
+  free(job);
+}
+
 int scripts_new(const struct vm_world *world, const char *dir, size_t workers, struct mailbox *home,
                 struct scripts **out, char why[512]) {
   struct scripts *s = calloc(1, sizeof *s + workers * sizeof *s->hosts);
@@ -88,8 +94,7 @@ int scripts_new(const struct vm_world *world, const char *dir, size_t workers, s
 
 void scripts_free(struct scripts *s) {
   if (s->running) {
-    version_unref(s->running->version);
-    free(s->running);
+    job_free(s->running);
   }
   for (size_t i = 0; i < s->kept_count; i++) {
     bundle_unref(s->kept[i]);
@@ -143,8 +148,7 @@ static void finish(struct job *job, const char *outcome, bool ok, const char *te
   report_outcome(s, outcome, ok, text);
   s->running = NULL;
   job->done(job->arg, ok, text);
-  version_unref(job->version);
-  free(job);
+  job_free(job);
   if (s->again && !s->running) {
     const char *who = s->again;
     s->again = NULL;
@@ -284,6 +288,20 @@ static void stage_all(struct job *job, struct bundle *bundle) {
   }
 }
 
+/* What can be read off the text: that costs the workers nothing. */
+static bool reads_well(struct job *job, const struct bundle *bundle, char why[512]) {
+  if (check_read(bundle, &job->check, why)) {
+    return false;
+  }
+  const struct check *c = job->check;
+  if (c->total > 1) {
+    snprintf(why, 512, "%.400s (and %zu more: chatbox check)", c->findings[0], c->total - 1);
+  } else if (c->total) {
+    snprintf(why, 512, "%s", c->findings[0]);
+  }
+  return c->total == 0;
+}
+
 static void read_and_stage(struct job *job) {
   struct scripts *s = job->scripts;
   struct bundle *bundle = NULL;
@@ -299,6 +317,12 @@ static void read_and_stage(struct job *job) {
     history_drop(&s->history, job->entry);
     bundle_unref(bundle);
     finish(job, "unchanged", true, "nothing has changed");
+    return;
+  }
+  if (!reads_well(job, bundle, why)) {
+    history_version(&s->history, job->entry, bundle_version(bundle));
+    bundle_unref(bundle);
+    fail(job, why);
     return;
   }
   stage_all(job, bundle);
@@ -385,4 +409,18 @@ void scripts_reload(struct scripts *s, const char *who) {
   } else {
     scripts_do(s, &order, on_nobody, NULL);
   }
+}
+
+void scripts_warn(const struct scripts *s) {
+  struct check *c = NULL;
+  char why[512];
+  if (check_read(s->current->bundle, &c, why)) {
+    LOG(LOG_WARN, "script", "the scripts were not checked", LSTR("error", why));
+    return;
+  }
+  for (size_t i = 0; i < c->count; i++) {
+    LOG(LOG_WARN, "script", "a mistake in a script", LSTR("error", c->findings[i]),
+        LSTR("version", scripts_version(s)));
+  }
+  check_free(c);
 }

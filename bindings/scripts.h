@@ -42,6 +42,9 @@ void scripts_do(struct scripts *s, const struct scripts_order *order, scripts_do
  * static string. */
 void scripts_reload(struct scripts *s, const char *who);
 
+/* Logs what a check finds wrong with the current version: at the start, when there is no other one to go on with. */
+void scripts_warn(const struct scripts *s);
+
 /* ---- on worker `index` ---- */
 
 int scripts_attach(struct scripts *s, struct worker *w, size_t index, char why[512]) NODISCARD;

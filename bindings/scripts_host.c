@@ -217,11 +217,21 @@ static bool make_room(struct host *h) {
   return version_count(h) < SCRIPTS_VERSIONS;
 }
 
+/* Started, and what is missing in it looked for. */
+static int slot_start(struct slot *slot, struct host *h, const struct job *job, char why[512]) {
+  size_t at = 0;
+  int code = slot_open(slot, h, job->version, why);
+  if (!code && job->check && (code = check_next(job->check, slot->vm, &at, why))) {
+    slot_close(slot);
+  }
+  return code;
+}
+
 void host_stage(void *arg) {
   struct stage *stage = arg;
   struct host *h = stage->host;
   if (make_room(h)) {
-    stage->code = slot_open(&stage->fresh, h, stage->job->version, stage->why);
+    stage->code = slot_start(&stage->fresh, h, stage->job, stage->why);
   } else {
     stage->code = E_BUSY;
     snprintf(stage->why, sizeof stage->why, "older versions are still waiting for the store; try again");

@@ -3,6 +3,7 @@
  * (scripts_report.c); what they share is here. A host belongs to its worker's thread, everything else to the main one;
  * a version is counted and its tallies are atomics. */
 #pragma once
+#include "check.h"
 #include "scripts.h"
 
 #include <stdatomic.h>
@@ -48,6 +49,7 @@ struct stage {
 struct job {
   struct scripts *scripts;
   struct version *version;
+  struct check *check; /* of what is new; NULL: it has run before */
   enum scripts_verb verb;
   unsigned share, entry;
   scripts_done *done;

@@ -33,8 +33,8 @@ struct task {
   bool parked, in_begin, asking;
   int completed; /* results on co when the wait ended inside its own begin; -1: not yet */
   const char *waits_for;
-  uint64_t spent_ns; /* processor time of its slices so far; not 0 once it has waited */
-  uint64_t due_ms;   /* it has waited too long then; 0: it has a limit of its own */
+  uint64_t spent_ns;  /* processor time of its slices so far; not 0 once it has waited */
+  uint64_t due_ms;    /* it has waited too long then; 0: it has a limit of its own */
   uint64_t parked_ms; /* since when */
   /* the slice */
   struct effects *effects; /* of each session touched, linked by next */

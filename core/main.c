@@ -259,7 +259,10 @@ static const struct command commands[] = {
   {"run", "run [--fresh] [--config FILE]", run,
    "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts. --fresh starts with an empty database (development)."},
   {"check", "check [--config FILE] [DIR]", command_check,
-   "Loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving. Says file:line of what is wrong."},
+   "Reads and loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving, and prints what is wrong as "
+   "file:line: text: syntax, undeclared globals, unknown chat functions and wrong argument counts, unreachable routes, "
+   "missing handlers, failing self_tests. Exits 1 when there is anything, 0 when not; a reload is refused for the "
+   "same."},
   {"config", "config [--config FILE]", config,
    "Prints the settings in force and where each comes from; secrets are hidden."},
   {"token", "token --user ID [--name NAME] [--role ROLE]... [--ttl 1h] [--config FILE]", token,

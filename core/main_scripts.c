@@ -1,9 +1,10 @@
 /* In: the command line. Out: scripts checked without serving, or an order for the server that runs.
- * Why: see main_impl.h. An order goes over the control socket, and its outcome is the exit code: what a deployment script
- * needs to know. */
+ * Why: see main_impl.h. An order goes over the control socket, and its outcome is the exit code: what a deployment
+ * script needs to know. */
 #include "main_impl.h"
 
 #include "bundle.h"
+#include "check.h"
 #include "control.h"
 #include "err.h"
 #include "orders.h"
@@ -94,34 +95,92 @@ static void nothing(void *ctx) {
   (void)ctx;
 }
 
-/* Starts the scripts as the server would, on a worker without sockets. */
-static int check_bundle(const struct config *c, const char *dir, bool protocol) {
+/* A worker without sockets, for a VM nobody talks to. */
+static struct worker *quiet_worker(void) {
   static const struct worker_hooks hooks = {.start = no_start, .item = no_item, .turn = nothing, .stop = nothing};
   struct worker_options o = {.hooks = &hooks, .by_hand = true};
-  struct vm_world world = {.config = c};
-  struct bundle *bundle = NULL;
-  struct vm *vm = NULL;
-  char why[512] = "";
-  struct worker *w = worker_new(&o);
-  int code = w ? bundle_read(dir, &bundle, why) : E_INVALID;
-  code = code ? code : vm_new(w, &world, bundle, &vm, why);
-  if (code) {
-    fprintf(stderr, "%s\n", *why ? why : err_text(code));
-  } else if (protocol) {
-    char *text = vm_describe(vm);
-    puts(text ? text : "");
-    free(text);
-  } else {
-    printf("ok: version %s, %zu files\n", bundle_version(bundle), bundle_count(bundle));
+  return worker_new(&o);
+}
+
+/* What is found goes to standard output, one line each, with the path as the user would open it. */
+struct findings {
+  const char *dir;
+  size_t count;
+};
+
+/* What shows both in the text and when it is loaded is one mistake. */
+static bool same_place(const char *a, const char *b) {
+  const char *end = strchr(a, ':');
+  end = end ? strchr(end + 1, ':') : NULL;
+  return end && strncmp(a, b, (size_t)(end - a) + 1) == 0;
+}
+
+static void found(struct findings *f, const char *line) {
+  static const char root[] = "scripts/";
+  bool below = strncmp(line, root, sizeof root - 1) == 0;
+  printf("%s%s%s\n", below ? f->dir : "", below ? "/" : "", below ? line + sizeof root - 1 : line);
+  f->count++;
+}
+
+static bool known(const struct check *c, const char *line) {
+  bool is_known = false;
+  for (size_t i = 0; i < c->count && !is_known; i++) {
+    is_known = same_place(c->findings[i], line);
   }
-  if (vm) {
+  return is_known;
+}
+
+/* Starts them as the server would. */
+static void check_loaded(const struct config *config, struct bundle *b, const struct check *c, struct findings *f) {
+  struct vm_world world = {.config = config};
+  struct worker *w = quiet_worker();
+  struct vm *vm = NULL;
+  char why[512] = "out of memory";
+  size_t at = 0;
+  if (!w || vm_new(w, &world, b, &vm, why)) {
+    if (!known(c, why)) {
+      found(f, why);
+    }
+  } else {
+    while (check_next(c, vm, &at, why)) {
+      found(f, why);
+    }
+    for (at = 0; check_load_next(b, vm, &at, why);) {
+      if (!known(c, why)) {
+        found(f, why);
+      }
+    }
     vm_free(vm);
   }
-  bundle_unref(bundle);
   if (w) {
     worker_free(w);
   }
-  return code ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int check_dir(const struct config *config, const char *dir) {
+  struct findings f = {.dir = dir};
+  struct bundle *b = NULL;
+  struct check *c = NULL;
+  char why[512] = "";
+  int code = bundle_read(dir, &b, why);
+  code = code ? code : check_read(b, &c, why);
+  if (code) {
+    found(&f, *why ? why : err_text(code));
+  } else {
+    for (size_t i = 0; i < c->count; i++) {
+      found(&f, c->findings[i]);
+    }
+    f.count += c->total - c->count;
+    check_loaded(config, b, c, &f);
+  }
+  if (f.count) {
+    fprintf(stderr, "%zu %s\n", f.count, f.count == 1 ? "problem" : "problems");
+  } else {
+    printf("ok: version %s, %zu files\n", bundle_version(b), bundle_count(b));
+  }
+  check_free(c);
+  bundle_unref(b);
+  return f.count ? EXIT_FAILED : EXIT_DONE;
 }
 
 int command_check(int argc, char **argv) {
@@ -138,16 +197,33 @@ int command_check(int argc, char **argv) {
     return EXIT_USAGE;
   }
   const char *dir = optind < argc ? argv[optind] : config_string(c, SETTING_SCRIPTS_DIR);
-  int code = check_bundle(c, dir, false);
+  int code = check_dir(c, dir);
   config_free(c);
   return code;
 }
 
 int command_protocol(void) {
   struct config *c = load(NULL);
-  int code = c ? check_bundle(c, config_string(c, SETTING_SCRIPTS_DIR), true) : EXIT_USAGE;
-  if (c) {
-    config_free(c);
+  if (!c) {
+    return EXIT_USAGE;
   }
-  return code;
+  struct vm_world world = {.config = c};
+  struct worker *w = quiet_worker();
+  struct bundle *b = NULL;
+  struct vm *vm = NULL;
+  char why[512] = "out of memory", *text = NULL;
+  int code = w ? bundle_read(config_string(c, SETTING_SCRIPTS_DIR), &b, why) : E_INVALID;
+  code = code ? code : vm_new(w, &world, b, &vm, why);
+  if (vm) {
+    text = vm_describe(vm);
+    puts(text ? text : "");
+    vm_free(vm);
+  }
+  free(text);
+  bundle_unref(b);
+  if (w) {
+    worker_free(w);
+  }
+  config_free(c);
+  return code ? complain(why, EXIT_FAILED) : EXIT_DONE;
 }

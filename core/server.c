@@ -568,7 +568,10 @@ static int open_parts(struct server *s, char why[512]) {
   code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
   code =
     code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
-  s->world.scripts = s->scripts;
+  if (!code) {
+    s->world.scripts = s->scripts;
+    scripts_warn(s->scripts);
+  }
   code = code ? code : open_keys(s, why);
   store.keys = s->keys;
   code = code ? code : store_open(&store, &s->store, why);

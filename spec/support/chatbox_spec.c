@@ -8,6 +8,7 @@
  */
 #include "world.h"
 
+#include "check.h"
 #include "docs.h"
 #include "scripts_report.h"
 
@@ -478,6 +479,38 @@ static int l_log(lua_State *L) {
   return 1;
 }
 
+/* check(files) -> what can be read off them, as a list of lines; what it has to ask of a VM, likewise. */
+static int l_check(lua_State *L) {
+  struct world w = {.folder = "/tmp/chatbox-spec-XXXXXX"};
+  char dir[60], why[512] = "";
+  struct bundle *b = NULL;
+  struct check *c = NULL;
+  if (!mkdtemp(w.folder)) {
+    return luaL_error(L, "no temporary folder");
+  }
+  write_files(L, 1, &w);
+  snprintf(dir, sizeof dir, "%s/scripts", w.folder);
+  int code = bundle_read(dir, &b, why);
+  code = code ? code : check_read(b, &c, why);
+  nftw(w.folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+  bundle_unref(b);
+  if (code) {
+    return luaL_error(L, "%s", why);
+  }
+  lua_newtable(L);
+  for (size_t i = 0; i < c->count; i++) {
+    lua_pushstring(L, c->findings[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_newtable(L);
+  for (size_t i = 0; i < c->need_count; i++) {
+    lua_pushfstring(L, "%s %s: %s.%s", c->needs[i].place, c->needs[i].what, c->needs[i].module, c->needs[i].field);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  check_free(c);
+  return 2;
+}
+
 /* The reference page, or with true the editor's stubs. */
 static int l_docs(lua_State *L) {
   char *text = NULL;
@@ -536,7 +569,7 @@ int luaopen_chatbox_spec(lua_State *L) {
                                     {"id", l_client_id},
                                     {NULL, NULL}};
   static const luaL_Reg request[] = {{"answer", l_request_answer}, {NULL, NULL}};
-  static const luaL_Reg module[] = {{"new", l_new}, {"log", l_log}, {"docs", l_docs}, {NULL, NULL}};
+  static const luaL_Reg module[] = {{"new", l_new}, {"log", l_log}, {"docs", l_docs}, {"check", l_check}, {NULL, NULL}};
   metatable(L, WORLD, world);
   metatable(L, CLIENT, client);
   metatable(L, REQUEST, request);

@@ -123,7 +123,9 @@ return {
   connect = function(session, connection)
     if case.connect then case.connect(session, connection) end
   end,
-  http = function(request) return case.http(request) end,
+  http = function(request)
+    if case.http then return case.http(request) end
+  end,
   failed = function(session, connection, incident, message)
     session:send(cjson.encode { failed = message, incident = incident }, { to = connection })
   end,
@@ -186,5 +188,8 @@ end
 --- The log since the last call, one line per event.
 scene.log = chatbox.log
 scene.docs = chatbox.docs
+
+--- What a check says of these files: lines, and what it would ask of a VM.
+scene.check = chatbox.check
 
 return scene
