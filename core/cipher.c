@@ -382,6 +382,20 @@ bool cipher_is_newest(const struct keyring *k, const void *stored, size_t len) {
   return k != NULL && strcmp(id, keyring_id(k)) == 0;
 }
 
+bool cipher_is_reference(const struct keyring *k, const void *stored, size_t len) {
+  enum form form = form_of(stored, len);
+  if (k == NULL || form != FORM_REFERENCE)
+    return k == NULL && form != FORM_SEALED && form != FORM_ESCAPED;
+  struct keyring newest = {.aes = k->aes, .count = 1, .keys = {k->keys[0]}};
+  char *content;
+  size_t content_len;
+  int code = reference_open(&newest, stored, len, &content, &content_len);
+  OPENSSL_cleanse(&newest, sizeof newest);
+  if (code == 0)
+    free(content);
+  return code == 0;
+}
+
 void cipher_log_failure(const char *session_id, uint64_t seq, const void *stored, size_t len, int code) {
   char id[CIPHER_KEY_ID_LEN + 1];
   key_id_of(stored, len, id);

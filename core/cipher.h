@@ -44,5 +44,7 @@ int cipher_seal_reference(const struct keyring *k, const void *content, size_t l
 
 /* Whether there is nothing left to do for it: sealed with the key that seals. */
 bool cipher_is_newest(const struct keyring *k, const void *stored, size_t len);
+/* The same for a database that is handed back: what cipher_seal_reference makes. */
+bool cipher_is_reference(const struct keyring *k, const void *stored, size_t len);
 /* One line in the log for what cipher_open has refused: place, key and reason, no content. */
 void cipher_log_failure(const char *session_id, uint64_t seq, const void *stored, size_t len, int code);

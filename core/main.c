@@ -207,36 +207,44 @@ static void tell_progress(void *arg, const struct store_progress *p) {
   struct telling *t = arg;
   uint64_t percent = p->seen < p->total ? 100 * p->seen / p->total : 100;
   if (percent != t->percent) {
-    printf("%3d %%  %llu of %llu messages, %llu encrypted anew\n", (int)percent, (unsigned long long)p->seen,
+    printf("%3d %%  %llu of %llu messages, %llu written anew\n", (int)percent, (unsigned long long)p->seen,
            (unsigned long long)p->total, (unsigned long long)p->moved);
     fflush(stdout);
   }
   *t = (struct telling){*p, percent};
 }
 
-static int reencrypt_with(const struct config *c, struct keyring *keys, char why[256]) {
-  struct store_options o = {.url = config_string(c, SETTING_STORE_URL), .keys = keys};
-  struct telling t = {.percent = UINT64_MAX};
-  int code = store_reencrypt(&o, tell_progress, &t, why);
-  if (code == 0) {
-    printf("done: %llu messages, all encrypted with the key %s\n", (unsigned long long)t.last.seen, keyring_id(keys));
-  }
-  return code;
-}
+typedef int walk_fn(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]);
 
-static int reencrypt(int argc, char **argv) {
+/* Over the whole store, which nothing else may use meanwhile. */
+static int walk(int argc, char **argv, walk_fn *fn, bool needs_key, const char *done) {
   struct config *c = load_from(argc, argv);
   if (!c) {
     return EXIT_USAGE;
   }
+  struct telling t = {.percent = UINT64_MAX};
+  struct store_options o = {.url = config_string(c, SETTING_STORE_URL)};
   struct keyring *keys = NULL;
   char why[256] = "ENCRYPTION_KEY: is not set; it is the key everything is encrypted with";
   int code = keyring_new(config_string(c, SETTING_ENCRYPTION_KEY), config_string(c, SETTING_ENCRYPTION_PREVIOUS_KEYS),
                          config_bool(c, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &keys, why);
-  code = code ? code : keys ? reencrypt_with(c, keys, why) : E_INVALID;
+  code = code ? code : needs_key && !keys ? E_INVALID : 0;
+  o.keys = keys;
+  code = code ? code : fn(&o, tell_progress, &t, why);
+  if (code == 0) {
+    printf("done: %llu messages, %s%s\n", (unsigned long long)t.last.seen, done, keys ? keyring_id(keys) : "none");
+  }
   keyring_free(keys);
   config_free(c);
   return code ? complain(why, code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
+}
+
+static int reencrypt(int argc, char **argv) {
+  return walk(argc, argv, store_reencrypt, true, "all encrypted with the key ");
+}
+
+static int handback(int argc, char **argv) {
+  return walk(argc, argv, store_handback, false, "all where the other server looks for them, encrypted with the key ");
 }
 
 static int docs(int argc, char **argv) {
@@ -278,6 +286,10 @@ static const struct command commands[] = {
   {"reencrypt", "reencrypt [--config FILE]", reencrypt,
    "Encrypts every message in the store with ENCRYPTION_KEY; the server has to be stopped. Can be broken off and "
    "resumed."},
+  {"handback", "handback [--config FILE]", handback,
+   "Writes what was said since a MongoDB database was taken over to where the other server looks for it, as that "
+   "writes "
+   "it; the server has to be stopped. Can be broken off and resumed."},
   {"backup", "backup FILE [--config FILE]", command_backup,
    "Copies the database, as it is now, to a new file; a server may be using it."},
   {"export", "export --user ID | --session ID [--config FILE]", command_export,

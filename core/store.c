@@ -328,7 +328,8 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
   const struct store_backend *backend = store_backend_find(o->url, &location);
   if (backend == NULL || o->readers == 0 || o->queue == 0) {
     snprintf(why, 256,
-             backend == NULL ? "not a store: expected sqlite:PATH or mongodb://HOST/DATABASE" : "readers and queue have to be at least 1");
+             backend == NULL ? "not a store: expected sqlite:PATH or mongodb://HOST/DATABASE"
+                             : "readers and queue have to be at least 1");
     return E_INVALID;
   }
   struct store *s = store_new(o, backend, location);

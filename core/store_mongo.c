@@ -47,4 +47,6 @@ const struct store_backend store_mongo = {
   .close = close_handle,
   .write = mongo_write,
   .read = mongo_read,
+  .reencrypt = mongo_reencrypt,
+  .handback = mongo_handback,
 };

@@ -92,7 +92,8 @@ bson_t *mongo_stages(bson_t *match, const char *stages) {
 }
 
 static void options_complete(bson_t *options, const struct mongo *h, bool majority) {
-  bson_append_int64(options, "maxTimeMS", -1, mongo_limit_ms(h));
+  if (mongo_limit_ms(h) > 0)
+    bson_append_int64(options, "maxTimeMS", -1, mongo_limit_ms(h));
   if (majority) {
     bson_t *level = BCON_NEW("level", "majority");
     bson_append_document(options, "readConcern", -1, level);

@@ -34,7 +34,7 @@ struct mongo {
 int mongo_open(const struct store_options *o, struct mongo *h, char why[256]) NODISCARD;
 void mongo_close(struct mongo *h);
 mongoc_collection_t *mongo_collection(const struct mongo *h, mongoc_client_t *client, const char *name);
-/* The time a command may take on the server. */
+/* The time a command may take on the server, a cursor's over all of it; 0: no limit, for walks over everything. */
 int64_t mongo_limit_ms(const struct mongo *h);
 /* Whether it answers now, within about a second. 0, E_AWAY, or what mongo_check says. */
 int mongo_ping(struct mongo *h);

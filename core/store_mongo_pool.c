@@ -24,7 +24,7 @@ struct mongo_pool {
   uint32_t timeout_ms;
   unsigned handles;
   char *database;
-  int64_t limit_ms;
+  int32_t confirm_ms;
   mongoc_uri_t *ping_uri;
   mongoc_client_pool_t *clients;
   struct mongo_known known;
@@ -69,12 +69,12 @@ static void uri_deadlines(struct mongo_pool *p, mongoc_uri_t *uri) {
   uri_default(uri, MONGOC_URI_WAITQUEUETIMEOUTMS, part);
   uri_default(uri, MONGOC_URI_HEARTBEATFREQUENCYMS, 2000);
   uri_default(uri, MONGOC_URI_SOCKETTIMEOUTMS, clamp(whole / 2, 500, NO_TIMEOUT_MS));
-  p->limit_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, 0) * (int64_t)4 / 5;
+  p->confirm_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, 0) / 5 * 4;
 }
 
 static void uri_promises(const struct mongo_pool *p, mongoc_uri_t *uri) {
   mongoc_write_concern_t *concern = mongoc_write_concern_new();
-  mongoc_write_concern_set_wmajority(concern, (int32_t)p->limit_ms);
+  mongoc_write_concern_set_wmajority(concern, p->confirm_ms);
   mongoc_write_concern_set_journal(concern, true); /* of a standalone server a majority is one, and has no journal */
   mongoc_uri_set_write_concern(uri, concern);
   mongoc_write_concern_destroy(concern);
@@ -221,7 +221,7 @@ mongoc_collection_t *mongo_collection(const struct mongo *h, mongoc_client_t *cl
 }
 
 int64_t mongo_limit_ms(const struct mongo *h) {
-  return h->pool->limit_ms;
+  return h->pool->timeout_ms > 0 ? h->pool->confirm_ms : 0;
 }
 
 int mongo_ping(struct mongo *h) {

@@ -40,8 +40,9 @@ static bson_t *list_match(const struct store_op *op) {
   const struct store_place *after = &op->after;
   if (after->id[0] == '\0')
     return BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id));
-  return BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), "$or", "[", "{", "ts", "{", "$lt", BCON_DATE_TIME(after->start_ms),
-                  "}", "}", "{", "ts", BCON_DATE_TIME(after->start_ms), "_id", "{", "$lt", BCON_UTF8(after->id), "}", "}", "]");
+  return BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), "$or", "[", "{", "ts", "{", "$lt",
+                  BCON_DATE_TIME(after->start_ms), "}", "}", "{", "ts", BCON_DATE_TIME(after->start_ms), "_id", "{",
+                  "$lt", BCON_UTF8(after->id), "}", "}", "]");
 }
 
 static int read_sessions(struct mongo *h, struct store_op *op) {
@@ -98,8 +99,8 @@ static int embedded_count(struct mongo *h, const char *session_id, uint64_t *cou
 static int page_of_collection(struct mongo *h, struct page *p) {
   if (p->before <= p->embedded + 1)
     return 0;
-  bson_t *filter = BCON_NEW(MONGO_SID, BCON_UTF8(p->op->session.id), MONGO_SEQ, "{", "$lt", BCON_INT64((int64_t)p->before), "$gt",
-                            BCON_INT64((int64_t)p->embedded), "}");
+  bson_t *filter = BCON_NEW(MONGO_SID, BCON_UTF8(p->op->session.id), MONGO_SEQ, "{", "$lt",
+                            BCON_INT64((int64_t)p->before), "$gt", BCON_INT64((int64_t)p->embedded), "}");
   bson_t *options = mongo_json("{'sort': {'" MONGO_SEQ "': -1}, 'limit': %u}", p->op->limit);
   mongoc_cursor_t *cursor = mongo_find(h->messages, filter, options, h, false);
   const bson_t *doc;

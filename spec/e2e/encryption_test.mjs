@@ -129,7 +129,7 @@ describe("a change of the key", () => {
     middle.env = { ...middle.env, ENCRYPTION_KEY: second, ENCRYPTION_PREVIOUS_KEYS: first };
     const { code, out, err } = await middle.command("reencrypt");
     assert.equal(code, 0, err);
-    assert.match(out, /100 %.* 6 of 6 messages, 6 encrypted anew/);
+    assert.match(out, /100 %.* 6 of 6 messages, 6 written anew/);
     assert.match(out, new RegExp(`done: 6 messages.*${keyId(second)}`));
     for (const gone of ["in the open", keyId(first)]) assert.deepEqual(await filesWith(middle, gone), [], gone);
 

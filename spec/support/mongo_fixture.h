@@ -9,20 +9,20 @@ static struct mongod server; /* of the test program; pid 0: none */
 static mongoc_client_t *client;
 static char database[32]; /* of the test */
 
-static void close_store(struct fixture *f) {
+static inline void close_store(struct fixture *f) {
   if (f->store != NULL)
     store_close(f->store);
   f->store = NULL;
 }
 
-static int try_open(struct fixture *f, char why[256]) {
+static inline int try_open(struct fixture *f, char why[256]) {
   close_store(f);
   struct store_options o = {.url = f->url, .readers = 2, .queue = 10000, .keys = f->keys, .timeout_ms = f->timeout_ms};
   return store_open(&o, &f->store, why);
 }
 
 /* A database nobody has used; no store is open. */
-static int setup_database(void **state) {
+static inline int setup_database(void **state) {
   static unsigned last;
   struct fixture *f = calloc(1, sizeof *f);
   *state = f;
@@ -36,7 +36,7 @@ static int setup_database(void **state) {
   return 0;
 }
 
-static int teardown(void **state) {
+static inline int teardown(void **state) {
   struct fixture *f = *state;
   close_store(f);
   keyring_free(f->keys);
@@ -56,7 +56,7 @@ static int teardown(void **state) {
 
 /* ---- behind the store's back ---- */
 
-static bson_t *json(const char *text) {
+static inline bson_t *json(const char *text) {
   bson_error_t error;
   char copy[4096];
   snprintf(copy, sizeof copy, "%s", text);
@@ -69,7 +69,7 @@ static bson_t *json(const char *text) {
   return doc;
 }
 
-static void put(const char *collection, bson_t *doc) {
+static inline void put(const char *collection, bson_t *doc) {
   bson_error_t error;
   mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   if (!mongoc_collection_insert_one(c, doc, NULL, NULL, &error))
@@ -79,7 +79,7 @@ static void put(const char *collection, bson_t *doc) {
 }
 
 /* The first one that fits, as relaxed JSON; NULL: none. */
-static char *look(const char *collection, const char *filter) {
+static inline char *look(const char *collection, const char *filter) {
   mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   bson_t *q = json(filter);
   const bson_t *doc;
@@ -91,7 +91,7 @@ static char *look(const char *collection, const char *filter) {
   return text;
 }
 
-static int64_t count(const char *collection, const char *filter) {
+static inline int64_t count(const char *collection, const char *filter) {
   bson_error_t error;
   mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   bson_t *q = json(filter);
@@ -103,7 +103,7 @@ static int64_t count(const char *collection, const char *filter) {
   return n;
 }
 
-static void change(const char *collection, const char *filter, const char *update) {
+static inline void change(const char *collection, const char *filter, const char *update) {
   bson_error_t error;
   mongoc_collection_t *c = mongoc_client_get_collection(client, database, collection);
   bson_t *q = json(filter), *u = json(update);
@@ -114,19 +114,19 @@ static void change(const char *collection, const char *filter, const char *updat
   mongoc_collection_destroy(c);
 }
 
-static void assert_has(const char *text, const char *part) {
+static inline void assert_has(const char *text, const char *part) {
   if (text == NULL || strstr(text, part) == NULL)
     fail_msg("%s is not in %s", part, text != NULL ? text : "nothing");
 }
 
-static void assert_has_not(const char *text, const char *part) {
+static inline void assert_has_not(const char *text, const char *part) {
   if (text == NULL || strstr(text, part) != NULL)
     fail_msg("%s is in %s", part, text != NULL ? text : "nothing");
 }
 
 /* "SEQ CONTENT, …" of that page. */
-static void assert_page(struct fixture *f, unsigned session, uint64_t before_seq, uint32_t limit,
-                        const char *expected) {
+static inline void assert_page(struct fixture *f, unsigned session, uint64_t before_seq, uint32_t limit,
+                               const char *expected) {
   struct store_op *op = history(f, session, before_seq, limit);
   char text[512] = "";
   for (size_t i = 0; i < op->message_count; i++) {
@@ -143,7 +143,7 @@ static void assert_page(struct fixture *f, unsigned session, uint64_t before_seq
 #define OLD_ID "0000000000005e55000000000000001d"
 
 /* As its server writes one: five messages, user and ai in turns, the third with a file; under a key or plain. */
-static void put_reference(const char *key) {
+static inline void put_reference(const char *key) {
   static const char *const texts[] = {"Hello world.", "", "look", "I see", "bye"};
   struct keyring *keys = NULL;
   char why[256];
@@ -181,14 +181,14 @@ static void put_reference(const char *key) {
   put("sessions", doc);
 }
 
-static int start_server(void **state) {
+static inline int start_server(void **state) {
   (void)state;
   if (mongod_there())
     mongod_start(&server, "rs0");
   return 0;
 }
 
-static int stop_server(void **state) {
+static inline int stop_server(void **state) {
   (void)state;
   if (server.pid != 0)
     mongod_remove(&server);

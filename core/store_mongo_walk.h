@@ -1,0 +1,30 @@
+/* In: a database nobody else has open. Out: all of it looked at, message by message, and some of it changed.
+ * Why: what reencrypt and handback have in common. Every change is one that can be made again, so a walk that was
+ * broken off is begun again and passes over what is done. */
+#pragma once
+#include "store_mongo_impl.h"
+
+struct walk {
+  struct mongo *h;
+  store_progress_fn *tell;
+  void *arg;
+  char *why; /* 256 bytes */
+  struct store_progress progress;
+};
+
+/* What the content of a message is to become. 0 and a new object in *out; 1: it is so already; or why it cannot be
+ * read: it stays as it is and is counted as failed; UV_ENOMEM ends the walk. */
+typedef int walk_recode_fn(const struct keyring *k, const char *session_id, uint64_t seq, const char *stored,
+                           size_t len, char **out, size_t *out_len);
+
+/* Prepares the database and counts. */
+int walk_begin(struct walk *w);
+/* All that is embedded in conversations. */
+int walk_embedded(struct walk *w, walk_recode_fn *recode);
+/* Of one message: as walk_recode_fn, but failures are logged and counted, and are 1. */
+int walk_recode(struct walk *w, walk_recode_fn *recode, const char *session_id, uint64_t seq, const char *stored,
+                size_t len, char **out, size_t *out_len);
+/* Writes why; the code of the command that failed. */
+int walk_failed(struct walk *w, int code);
+/* The end: 0, or a code and why when something could not be done. */
+int walk_end(struct walk *w);
