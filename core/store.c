@@ -225,17 +225,34 @@ static size_t take_more(struct store_thread *t, struct store_op **ops, size_t ma
   return n;
 }
 
+/* Writes ops, *n of them, and leaves those that have to wait; true: the database is away. */
+static bool batch_write(struct store_thread *t, struct store_op **ops, size_t *n, bool last_try) {
+  bool away = false;
+  t->store->backend->write(t->handle, ops, *n);
+  for (size_t i = 0; i < *n; i++)
+    away |= ops[i]->code == E_AWAY;
+  *n = keep_waiting(t->store, ops, *n, last_try);
+  return away;
+}
+
+/* Nothing waits any more for a database that was away: is it still? */
+static bool still_away(struct store_thread *t) {
+  struct store_op probe = {.kind = STORE_PING}, *ops[] = {&probe};
+  t->store->backend->write(t->handle, ops, 1);
+  return probe.code == E_AWAY;
+}
+
 static void *writer_run(void *arg) {
   struct store_thread *t = arg;
   struct store *s = t->store;
   struct store_op *ops[BATCH_MAX];
   for (size_t n; (n = thread_take(t, ops, BATCH_MAX)) > 0;) {
-    for (bool more = true; n > 0;) {
-      s->backend->write(t->handle, ops, n);
-      n = keep_waiting(s, ops, n, !more);
-      away_note(s, n > 0);
-      more = n == 0 || away_wait(s);
-      n += take_more(t, ops + n, n > 0 ? BATCH_MAX - n : 0);
+    bool more = true;
+    for (bool away = false; n > 0 || (away && more);) {
+      away = n > 0 ? batch_write(t, ops, &n, !more) : still_away(t);
+      away_note(s, away);
+      more = !away || away_wait(s);
+      n += take_more(t, ops + n, away ? BATCH_MAX - n : 0);
     }
   }
   return NULL;

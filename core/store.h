@@ -167,9 +167,10 @@ struct store_backend {
   /* The first writer handle creates and upgrades the schema and takes the lock against other processes. */
   int (*open)(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]);
   void (*close)(void *handle);
-  /* A batch of writes, committed together; sets code of each. E_AWAY: the database could not be reached, nothing of the
-   * operation is stored (or storing it again does no harm), and so for all later ones of the same session and all later
-   * erasures; it is tried again until timeout_ms, then it has failed (E_STORE) with the rest of its session. */
+  /* A batch of writes, committed together; sets code of each. A STORE_PING among them asks whether it could be written.
+   * E_AWAY: the database could not be reached, nothing of the operation is stored (or storing it again does no harm),
+   * and so for all later ones of the same session and all later erasures; it is tried again until timeout_ms, then it
+   * has failed (E_STORE) with the rest of its session. */
   void (*write)(void *handle, struct store_op **ops, size_t count);
   void (*read)(void *handle, struct store_op *op);
   /* Of a writer handle with keys; see store_reencrypt. NULL: not supported. */

@@ -208,6 +208,8 @@ static int op_run(struct handle *h, struct store_op *op) {
       lock_release(&h->m->lock);
     }
     return code;
+  case STORE_PING:
+    return 0;
   default:
     return E_INVALID;
   }

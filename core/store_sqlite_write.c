@@ -136,6 +136,8 @@ static int op_run(struct handle *h, struct store_op *op, struct place *p, bool f
     return sqlite_expire(h, op);
   case STORE_AUDIT:
     return sqlite_audit(h, &op->audit);
+  case STORE_PING: /* that it began is the answer */
+    return 0;
   default:
     return E_INVALID;
   }
@@ -143,7 +145,8 @@ static int op_run(struct handle *h, struct store_op *op, struct place *p, bool f
 
 /* Where only the first row can break a rule there is nothing to undo, and a savepoint costs copies of pages. */
 static bool op_needs_fence(const struct store_op *op, bool found) {
-  return op->kind == STORE_WRITE ? (size_t)!found + op->message_count > 1 : op->kind != STORE_AUDIT;
+  return op->kind == STORE_WRITE ? (size_t)!found + op->message_count > 1
+                                 : op->kind == STORE_ERASE || op->kind == STORE_EXPIRE;
 }
 
 static int op_fenced(struct handle *h, struct store_op *op) {

@@ -505,7 +505,10 @@ static void what_waited_too_long_fails_with_the_rest_of_its_conversation(void **
     assert_int_equal(caller_submit(f->caller, f->store, op), 0);
   }
   caller_wait(f->caller, 4);
+  assert_int_equal(ping(f), E_STORE); /* it is still away, though nothing waits */
   row->away(false);
+  while (ping(f) != 0) { /* until it has been found again, without anybody writing */
+  }
   for (unsigned i = 1; i <= 3; i++) {
     assert_int_equal(f->caller->replies[i]->code, E_STORE);
     assert_int_equal(f->caller->replies[i]->messages[0].seq, 0);
