@@ -23,6 +23,9 @@
 
 #define TICK_NS 4000000    /* of processor time; the kernel rounds up to its own tick */
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one hurts nobody */
+#define MARK_STEPS 16      /* above the soft mark a collection begins with every 1/16 of the limit */
+#define USUAL_STEPMUL 200  /* LuaJIT's default */
+#define PRESSED_STEPMUL 100000
 #define STACK_BYTES (1u << 20)
 #define REPORT_BYTES 65536 /* the gauge moves in steps of this */
 
@@ -213,6 +216,23 @@ uint64_t guard_leave(struct guard *g, uint64_t spent_ns) {
 
 /* ---- memory ---- */
 
+/* The next step of the collector is due now, and it is a large one: at its own pace it would begin at twice of what
+ * there was, and many steps of 2 KB do not overtake texts of a megabyte. */
+static void press(struct guard *g) {
+  g->pressed = true;
+  g->mark = g->used + g->limit / MARK_STEPS;
+  lua_gc(g->L, LUA_GCSETSTEPMUL, PRESSED_STEPMUL);
+  lua_gc(g->L, LUA_GCRESTART, 0);
+}
+
+/* Memory has shrunk: the mark follows. */
+static void lower(struct guard *g) {
+  size_t mark = g->used + g->limit / MARK_STEPS;
+  if (mark < g->mark) {
+    g->mark = mark > g->soft ? mark : g->soft;
+  }
+}
+
 static void *count_alloc(void *state, void *block, size_t before, size_t after) {
   struct guard *g = state;
   bool guarded = after > before && g->depth && g->counting;
@@ -228,9 +248,9 @@ static void *count_alloc(void *state, void *block, size_t before, size_t after) 
   if (guarded && g->used > g->limit) {
     arm(g, GUARD_MEMORY);
   } else if (guarded && g->used > g->mark) {
-    g->pressed = true;
-    g->mark += g->limit / 16;
-    lua_gc(g->L, LUA_GCRESTART, 0); /* the next step of the collector is due now, not at four times of what there was */
+    press(g);
+  } else if (guarded && g->mark > g->soft) {
+    lower(g);
   }
   return result;
 }
@@ -249,10 +269,14 @@ bool guard_relieve(struct guard *g) {
     return false;
   }
   metrics_add(METRIC_SCRIPT_COLLECTIONS, 1);
+  lua_gc(g->L, LUA_GCSETSTEPMUL, USUAL_STEPMUL);
   lua_gc(g->L, LUA_GCCOLLECT, 0);
   g->pressed = false;
   g->end = GUARD_WELL;
-  g->mark = g->used > g->soft / 2 ? g->used + (g->limit - (g->used < g->limit ? g->used : g->limit)) / 2 : g->soft;
+  g->mark = g->soft;
+  if (g->used > g->soft) {
+    g->mark = g->used + g->limit / MARK_STEPS;
+  }
   report(g);
   return g->used > g->limit / 4 * 3;
 }

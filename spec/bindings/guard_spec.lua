@@ -75,3 +75,161 @@ describe("a hostile handler", function()
     end)
   end end
 end)
+
+describe("the guard", function()
+  after_each(scene.close)
+
+  local function shipped(bot, settings)
+    settings = settings or {}
+    settings.CHATBOX_BOT = "evil"
+    return scene.shipped { settings = settings, files = { ["bots/evil.lua"] =
+      'local bot = require "bot" "evil"\nbot:otherwise(function(session, message)\n' .. bot .. "\nend)\nreturn bot" } }
+  end
+
+  it("lets nothing of a slice that was ended take effect; the user's own message is stored all the same", function()
+    local world = shipped [[
+      session:reply "half"
+      session:set { name = "half" }
+      chat.metrics.add "evil_half"
+      while true do end ]]
+    local alice = world:connect "alice"
+    alice:hears_all()
+    alice:says("hello", { cid = "c1" })
+    assert.equal("ack", alice:hears().type)
+    local heard = alice:hears_all()
+    assert.equal(1, #heard)
+    assert.equal("INTERNAL", heard[1].error.code)
+    local history = alice:asks { type = "history" }
+    assert.equal(1, #history.messages)
+    assert.equal("hello", history.messages[1].content)
+    assert.is_nil(world:http({ path = "/metrics/prometheus" }).body:find("evil_half", 1, true))
+    local session = world:http({ path = "/sessions", user = "alice" }).json.sessions[1]
+    assert.not_equal("half", session.name)
+  end)
+
+  it("lets take effect what a handler did before it waited", function()
+    local world = scene.case [[ return { go = function(session)
+      session:send '"before"'
+      chat.timer.sleep(1)
+      session:send '"after"'
+      while true do end
+    end } ]]
+    local alice = world:connect "alice"
+    alice:sends "go"
+    world:advance(1)
+    assert.equal("before", alice:hears())
+    assert.matches("SCRIPT_SLICE_BUDGET", alice:hears().failed)
+    assert.is_nil(alice:hears())
+  end)
+
+  it("counts the time of all slices of a message together, and that of no other", function()
+    local world = scene.case([[
+      local function burn() local x = 0 for i = 1, 300000 do x = x + i % 7 end end
+      return {
+        often = function() while true do burn() chat.timer.sleep(0) end end,
+        little = function() burn() chat.timer.sleep(0) burn() return "done" end,
+      } ]], { SCRIPT_MESSAGE_BUDGET = "150ms" })
+    local alice = world:connect "alice"
+    alice:sends "often"
+    world:advance(100)
+    assert.matches("SCRIPT_MESSAGE_BUDGET", alice:hears().failed)
+    for _ = 1, 20 do
+      alice:sends "little"
+      world:advance(1)
+      assert.same({ "done" }, alice:hears())
+    end
+  end)
+
+  it("ends who waits longer than SCRIPT_WAIT_DEADLINE, and the conversation goes on", function()
+    local world = scene.case([[ return {
+      long = function() chat.timer.sleep "1h" end,
+      steps = function() for _ = 1, 100 do chat.timer.sleep "1m" end end,
+      just = function() chat.timer.sleep "299s" return "just" end,
+      asks = function(session) return session:ask { within = "20m" } or "nobody" end,
+      asks_then = function(session) session:ask { within = "20m" } chat.timer.sleep "1h" end,
+      fine = function() return "fine" end } ]], { SCRIPT_WAIT_DEADLINE = "5m" })
+    for _, word in ipairs { "long", "steps" } do
+      local alice = world:connect(word)
+      alice:sends(word)
+      alice:sends "fine"
+      world:advance(299999)
+      assert.is_nil(alice:hears())
+      world:advance(60000)
+      assert.matches("SCRIPT_WAIT_DEADLINE", alice:hears().failed)
+      assert.same({ "fine" }, alice:hears())
+    end
+    local bob = world:connect "bob"
+    bob:sends "just"
+    world:advance "299s"
+    assert.same({ "just" }, bob:hears())
+    bob:sends "asks"
+    world:advance "20m"
+    assert.same({ "nobody" }, bob:hears())
+    bob:sends "asks_then"
+    world:advance "20m"
+    assert.is_nil(bob:hears())
+    world:advance "5m"
+    assert.matches("SCRIPT_WAIT_DEADLINE", bob:hears().failed)
+    assert.equal(0, world:tasks())
+  end)
+
+  it("holds for every entry of the scripts, and for their loading", function()
+    local ENTRIES = "message = function() end, connect = function() end, http = function() end, "
+      .. "failed = function() end, refused = function() end"
+    local function init(entry) return { ["init.lua"] = "return {" .. ENTRIES .. ", " .. entry .. " }" } end
+    local settings = { SCRIPT_MESSAGE_BUDGET = "200ms" }
+    for _, name in ipairs { "connect", "message", "failed" } do
+      local world = assert(scene.new { settings = settings,
+        files = init(name .. " = function() while true do end end" .. (name == "failed" and ", message = error" or "")) })
+      local alice = world:connect "alice"
+      scene.log()
+      alice:sends "x"
+      if name ~= "connect" then assert.matches("kind=time", table.concat(scene.log(), "\n"), 1, true) end
+    end
+    local world = assert(scene.new { settings = settings, files = init "http = function() while true do end end" })
+    assert.equal(500, world:http({}).status)
+    world = assert(scene.new { settings = settings, files = init "describe = function() while true do end end" })
+    assert.is_nil(world:describe())
+    local none, why = scene.new { settings = settings, files = { ["init.lua"] = "while true do end" } }
+    assert.is_nil(none)
+    assert.matches("SCRIPT_MESSAGE_BUDGET", why)
+    none, why = scene.new { settings = settings, files = { ["init.lua"] = "local t = {} for i = 1, 1e9 do t[i] = i end" } }
+    assert.is_nil(none)
+    assert.matches("SCRIPT_", why)
+  end)
+
+  it("gives memory back that a message took, whatever became of the message", function()
+    local world = scene.case([[ return {
+      garbage = function() local t = {} for i = 1, 200000 do t[i] = { i } end return "fine" end,
+      much = function() local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t end end,
+      at_once = function() local s = "x" while true do s = s .. s end end,
+      fine = function() return "fine" end } ]], { SCRIPT_MEMORY_LIMIT = "32MiB", SCRIPT_ALLOCATION_LIMIT = "4MiB" })
+    local alice = world:connect "alice"
+    alice:asks "fine"
+    local before = world:memory()
+    for _ = 1, 5 do
+      assert.matches("SCRIPT_MEMORY_LIMIT", alice:asks("much").failed)
+      assert.matches("SCRIPT_ALLOCATION_LIMIT", alice:asks("at_once").failed)
+      assert.same({ "fine" }, alice:asks "garbage")
+    end
+    assert.is_true(world:memory() < before + 256, "more than 256 KiB stayed")
+  end)
+
+  it("collects early when memory is half used, so that garbage alone ends nobody", function()
+    local world = scene.case([[
+      local kept = {}
+      return {
+        keep = function() for i = 1, 14 do kept[i] = ("x"):rep(1000000) .. i end return "kept" end,
+        churn = function() for i = 1, 100 do local _ = ("y"):rep(900000) .. i end return "churned" end,
+      } ]], { SCRIPT_MEMORY_LIMIT = "32MiB", SCRIPT_SLICE_BUDGET = "5s", SCRIPT_MESSAGE_BUDGET = "5s" })
+    local alice = world:connect "alice"
+    assert.same({ "kept" }, alice:asks "keep")
+    for _ = 1, 5 do assert.same({ "churned" }, alice:asks "churn") end
+  end)
+
+  it("can be switched off, for who trusts the scripts", function()
+    local world = scene.case([[ return { long = function()
+      local x = 0 for i = 1, 50000000 do x = x + i end return "done" end } ]], { SCRIPT_SLICE_BUDGET = "0" })
+    assert.same({ "done" }, world:connect("alice"):asks "long")
+  end)
+end)
