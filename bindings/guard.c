@@ -25,7 +25,7 @@
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one hurts nobody */
 #define MARK_STEPS 16      /* above the soft mark a collection begins with every 1/16 of the limit */
 #define USUAL_STEPMUL 200  /* LuaJIT's default */
-#define PRESSED_STEPMUL 100000
+#define PRESSED_STEPMUL 10000
 #define STACK_BYTES (1u << 20)
 #define REPORT_BYTES 65536 /* the gauge moves in steps of this */
 
