@@ -20,6 +20,7 @@
 #define ERASE_LIMIT_MS 600000
 
 struct wish {
+  const char *settings; /* the file of --config */
   struct config *config;
   const char *kind, *id; /* "user" or "session", and which */
   const char *file;
@@ -32,11 +33,10 @@ static bool wish_read(int argc, char **argv, struct wish *w) {
                                           {"session", required_argument, NULL, 's'},
                                           {"config", required_argument, NULL, 'c'},
                                           {NULL, 0, NULL, 0}};
-  const char *settings = NULL;
   *w = (struct wish){0};
   for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
     if (o == 'c') {
-      settings = optarg;
+      w->settings = optarg;
     } else if (o == '?' || w->id) {
       return false;
     } else {
@@ -45,14 +45,16 @@ static bool wish_read(int argc, char **argv, struct wish *w) {
     }
   }
   w->file = argv[optind];
-  if (optind + (w->file != NULL) != argc || (w->id && (!*w->id || strlen(w->id) > ID_MAX || strchr(w->id, '\n')))) {
-    return false;
-  }
-  w->config = load(settings);
+  return optind + (w->file != NULL) == argc && (!w->id || (*w->id && strlen(w->id) <= ID_MAX && !strchr(w->id, '\n')));
+}
+
+/* What is wrong with the settings was said. */
+static bool wish_begin(struct wish *w) {
+  w->config = load(w->settings);
   if (w->config) {
     server_control_path(w->config, w->socket, sizeof w->socket);
   }
-  return true;
+  return w->config != NULL;
 }
 
 static int wish_end(struct wish *w, int code, const char *why) {
@@ -129,7 +131,7 @@ int command_backup(int argc, char **argv) {
   if (!wish_read(argc, argv, &w) || !w.file || w.id) {
     return complain("backup: FILE is needed, and must not be there yet", EXIT_USAGE);
   }
-  if (!w.config) {
+  if (!wish_begin(&w)) {
     return EXIT_USAGE;
   }
   struct store_options o = {.url = config_string(w.config, SETTING_STORE_URL)};
@@ -168,7 +170,7 @@ int command_export(int argc, char **argv) {
   if (!wish_read(argc, argv, &w) || !w.id || w.file) {
     return complain("export: --user ID or --session ID is needed", EXIT_USAGE);
   }
-  if (!w.config) {
+  if (!wish_begin(&w)) {
     return EXIT_USAGE;
   }
   int code = keyring_new(config_string(w.config, SETTING_ENCRYPTION_KEY),
@@ -185,7 +187,7 @@ int command_erase(int argc, char **argv) {
   if (!wish_read(argc, argv, &w) || !w.id || w.file || strcmp(w.kind, "user") != 0) {
     return complain("erase: --user ID is needed", EXIT_USAGE);
   }
-  if (!w.config) {
+  if (!wish_begin(&w)) {
     return EXIT_USAGE;
   }
   snprintf(subject, sizeof subject, "user %s", w.id);
