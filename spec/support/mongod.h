@@ -93,7 +93,7 @@ static inline void mongod_launch(struct mongod *m) {
   if (m->pid != 0)
     return;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent || freopen("/dev/null", "w", stdout) == NULL)
+  if (getppid() != parent || freopen("/dev/null", "w", stdout) == NULL || freopen("/dev/null", "w", stderr) == NULL)
     _exit(1);
   execl(MONGOD_SCRIPT, "mongod.sh", "run", m->folder, port, m->set, (char *)NULL);
   _exit(1);
@@ -152,6 +152,15 @@ static inline size_t mongod_wait(const struct mongod *m, size_t count) {
   return i;
 }
 
+/* Until every member has what was written so far. */
+static inline void mongod_wait_all(const struct mongod *m, size_t count) {
+  char command[160];
+  snprintf(command, sizeof command,
+           "{\"insert\": \"all\", \"documents\": [{}], \"writeConcern\": {\"w\": %zu, \"wtimeout\": %d}}", count,
+           MONGOD_PATIENCE_MS);
+  mongod_must(&m[mongod_wait(m, count)], command);
+}
+
 /* One server: standalone, or with a name of a set the only member of it. Ready. */
 static inline void mongod_start(struct mongod *m, const char *set) {
   mongod_new(m, set);
@@ -173,7 +182,7 @@ static inline void mongod_start_set(struct mongod m[3], const char *set) {
   for (int i = 1; i < 3; i++)
     mongod_must(&m[i], "{\"ping\": 1}");
   mongod_must(&m[0], config);
-  mongod_wait(m, 3);
+  mongod_wait_all(m, 3);
 }
 
 /* Again on the same data and port; ready. */

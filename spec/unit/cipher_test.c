@@ -299,6 +299,25 @@ static void a_previous_key_still_opens_and_the_newest_one_seals(void **state) {
   keyring_free(k);
 }
 
+static void what_the_reference_reads_is_told_from_what_it_does_not(void **state) {
+  (void)state;
+  struct keyring *k = ring(OTHER_KEY, KEY, false);
+  const char *text = TEXT;
+  char *stored;
+  size_t len;
+  assert_int_equal(cipher_seal_reference(k, text, strlen(text), &stored, &len), 0);
+  assert_true(cipher_is_reference(k, stored, len));
+  assert_true(cipher_is_reference(NULL, stored, len));                /* a text that looks like it */
+  assert_false(cipher_is_reference(k, REFERENCE, strlen(REFERENCE))); /* the key before */
+  assert_false(cipher_is_reference(k, text, strlen(text)));
+  assert_true(cipher_is_reference(NULL, text, strlen(text)));
+  assert_false(cipher_is_reference(k, SEALED, strlen(SEALED)));
+  assert_false(cipher_is_reference(NULL, SEALED, strlen(SEALED)));
+  assert_false(cipher_is_reference(NULL, "plain:" SEALED, strlen("plain:" SEALED)));
+  free(stored);
+  keyring_free(k);
+}
+
 static void without_its_key_nothing_is_shown(void **state) {
   (void)state;
   struct keyring *k = ring(OTHER_KEY, "", false);
@@ -451,6 +470,7 @@ int main(void) {
     cmocka_unit_test(a_previous_key_still_opens_and_the_newest_one_seals),
     cmocka_unit_test(without_its_key_nothing_is_shown),
     cmocka_unit_test(a_key_that_claims_the_id_of_another_does_not_open),
+    cmocka_unit_test(what_the_reference_reads_is_told_from_what_it_does_not),
     cmocka_unit_test(plain_text_from_a_time_without_a_key_is_read),
     cmocka_unit_test(plain_text_that_looks_encrypted_is_an_error_unless_allowed),
     cmocka_unit_test(a_text_reads_as_it_was_said_whatever_it_looks_like),
