@@ -163,9 +163,13 @@ static inline void mongod_wait_all(const struct mongod *m, size_t count) {
 
 /* One server: standalone, or with a name of a set the only member of it. Ready. */
 static inline void mongod_start(struct mongod *m, const char *set) {
+  char config[160];
   mongod_new(m, set);
+  snprintf(config, sizeof config,
+           "{\"replSetInitiate\": {\"_id\": \"%s\", \"members\": [{\"_id\": 0, \"host\": \"127.0.0.1:%u\"}]}}", set,
+           m->port);
   if (set != NULL)
-    mongod_must(m, "{\"replSetInitiate\": {}}");
+    mongod_must(m, config);
   mongod_wait(m, 1);
 }
 
