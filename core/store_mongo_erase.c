@@ -117,5 +117,6 @@ static int expire(struct mongo *h, struct store_op *op) {
 int mongo_erase(struct mongo *h, struct store_op *op) {
   return op->kind == STORE_ERASE    ? erase_user(h, op)
          : op->kind == STORE_EXPIRE ? expire(h, op)
+         : op->kind == STORE_PING   ? mongo_ping(h)
                                     : audit_write(h, &op->audit);
 }
