@@ -83,7 +83,7 @@ void failure(struct task *t, enum guard_end end) {
   t->http = NULL;
   task_end(t, false); /* before anybody is told: what it held can be collected then */
   if (end == GUARD_MEMORY) {
-    guard_relieve(&vm->guard);
+    vm_relieve(vm);
   }
   if (vm->world->script_error) {
     vm->world->script_error(vm->world->arg, r.message);

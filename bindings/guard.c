@@ -263,6 +263,10 @@ static void report(struct guard *g) {
   }
 }
 
+bool guard_worn(const struct guard *g) {
+  return g->limit && g->used > g->limit / 4 * 3;
+}
+
 bool guard_relieve(struct guard *g) {
   report(g);
   if (!g->limit || (!g->pressed && g->end != GUARD_MEMORY)) {
@@ -278,7 +282,7 @@ bool guard_relieve(struct guard *g) {
     g->mark = g->used + g->limit / MARK_STEPS;
   }
   report(g);
-  return g->used > g->limit / 4 * 3;
+  return guard_worn(g);
 }
 
 /* ---- life ---- */

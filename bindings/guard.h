@@ -71,6 +71,8 @@ void guard_verdict(struct guard *g, enum guard_end end);
 /* Between slices. Collects if the soft mark was passed; whether even that left more than three quarters of the limit.
  */
 bool guard_relieve(struct guard *g);
+/* More than three quarters of the limit are in use. */
+bool guard_worn(const struct guard *g);
 
 /* "time", "memory", "wait": for metrics and logs. */
 const char *guard_kind(enum guard_end end);

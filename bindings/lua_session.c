@@ -307,8 +307,8 @@ static int l_session_times(lua_State *L) {
 
 /* ---- changing: into the effects of the slice ---- */
 
-#define COMMITS_MAX 16 /* of one handler, on their way to the store: what it changes meanwhile has to wait somewhere   \
-                        */
+/* Commits of one handler on their way to the store: what it changes meanwhile has to wait somewhere. */
+#define COMMITS_MAX 16
 
 /* The effects on the session at index 1; NULL: *code says why, to be returned as a result. */
 static struct effects *effects_here(lua_State *L, int *code) {

@@ -402,6 +402,14 @@ static void on_nobody(void *arg, bool ok, const char *text) {
   (void)arg, (void)ok, (void)text; /* log and history have it */
 }
 
+bool scripts_enable(struct scripts *s, const char *name, const char *who) {
+  bool back = s->world->aside && aside_enable(s->world->aside, name) > 0;
+  if (back) {
+    LOG(LOG_INFO, "script", "answers again", LSTR("name", name), LSTR("who", who));
+  }
+  return back;
+}
+
 void scripts_reload(struct scripts *s, const char *who) {
   struct scripts_order order = {.verb = SCRIPTS_RELOAD, .who = who};
   if (s->running) {

@@ -59,12 +59,15 @@ void scripts_refused(struct scripts *s, size_t index, struct session *session, s
 
 /* ---- life ---- */
 
+static void on_worn(void *arg);
+
 static int slot_open(struct slot *slot, struct host *h, struct version *v, char why[512]) {
   struct vm *vm;
   int code = vm_new(h->worker, h->scripts->world, v->bundle, &vm, why);
   if (!code) {
     *slot = (struct slot){.vm = vm, .version = version_ref(v), .host = h};
     vm_count_into(vm, &v->tally[worker_index(h->worker)]);
+    vm_when_worn(vm, on_worn, h);
   }
   return code;
 }
@@ -190,7 +193,7 @@ static void retire(struct host *h, struct slot *slot) {
 /* ---- orders ---- */
 
 static size_t version_count(const struct host *h) {
-  size_t count = (h->current.vm != NULL) + (h->canary.vm != NULL);
+  size_t count = (h->current.vm != NULL) + (h->canary.vm != NULL) + h->staged;
   for (size_t i = 0; i < OLD_MAX; i++) {
     count += h->old[i].vm != NULL;
   }
@@ -217,6 +220,40 @@ static bool make_room(struct host *h) {
   return version_count(h) < SCRIPTS_VERSIONS;
 }
 
+/* ---- a VM whose scripts keep too much ---- */
+
+/* The same version anew, with nothing in its memory; the old VM drains like that of an old version. */
+static void renew(struct slot *slot) {
+  struct host *h = slot->host;
+  struct slot fresh;
+  char why[512] = "older versions are still draining";
+  if (!make_room(h) || slot_open(&fresh, h, slot->version, why)) {
+    LOG(LOG_ERROR, "script", "its memory is full, and it cannot be started anew", LSTR("error", why),
+        LSTR("version", vm_version(slot->vm)));
+    vm_when_worn(slot->vm, on_worn, h);
+    return;
+  }
+  LOG(LOG_WARN, "script", "its memory is full of what scripts keep: it starts anew (SCRIPT_MEMORY_LIMIT)",
+      LSTR("version", vm_version(slot->vm)), LINT("worker", worker_index(h->worker)));
+  retire(h, slot);
+  *slot = fresh;
+}
+
+static void renew_worn(void *arg) {
+  struct host *h = arg;
+  struct slot *slots[] = {&h->current, &h->canary};
+  for (size_t i = 0; i < 2; i++) {
+    if (slots[i]->vm && vm_worn(slots[i]->vm)) {
+      renew(slots[i]);
+    }
+  }
+}
+
+/* By post: it is noticed on the stack of the VM itself. */
+static void on_worn(void *arg) {
+  worker_call(((struct host *)arg)->worker, renew_worn, arg);
+}
+
 /* Started, and what is missing in it looked for. */
 static int slot_start(struct slot *slot, struct host *h, const struct job *job, char why[512]) {
   size_t at = 0;
@@ -232,6 +269,7 @@ void host_stage(void *arg) {
   struct host *h = stage->host;
   if (make_room(h)) {
     stage->code = slot_start(&stage->fresh, h, stage->job, stage->why);
+    h->staged = stage->code == 0;
   } else {
     stage->code = E_BUSY;
     snprintf(stage->why, sizeof stage->why, "older versions are still waiting for the store; try again");
@@ -249,6 +287,7 @@ struct change {
 static void change_here(void *arg) {
   struct change *c = arg;
   struct host *h = c->host;
+  h->staged = h->staged && !c->fresh.vm;
   switch (c->what) {
   case HOST_DISCARD:
     slot_close(&c->fresh);

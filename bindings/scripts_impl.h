@@ -31,6 +31,7 @@ struct host {
   struct scripts *scripts;
   struct worker *worker;
   struct slot current, canary, old[SCRIPTS_VERSIONS - 1];
+  bool staged;          /* a further one has started and waits for its place */
   unsigned lane, share; /* of the canary */
   size_t asked;         /* orders its scripts have given and not yet heard of */
 };

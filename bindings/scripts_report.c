@@ -111,6 +111,7 @@ static struct scripts_report *complete(const struct gathering *g) {
   r->history = s->history;
   r->canary_share = s->canary ? s->share : 0;
   r->kept = s->kept_count;
+  r->aside_count = s->world->aside ? aside_list(s->world->aside, r->aside, ASIDE_NAMES) : 0;
   for (size_t i = 0; i < s->count; i++) {
     for (size_t j = 0; j < g->parts[i].count; j++) {
       r->vms[r->vm_count++] = g->parts[i].vms[j];
@@ -179,6 +180,9 @@ static void print_waits(const struct scripts_report *r, FILE *out) {
 void report_print(const struct scripts_report *r, FILE *out) {
   print_versions(r, out);
   print_waits(r, out);
+  for (size_t i = 0; i < r->aside_count; i++) {
+    fprintf(out, "%s is put aside: its handlers were ended too often\n", r->aside[i]);
+  }
   fprintf(out, "\n%zu earlier versions to go back to\n", r->kept);
   const struct history_entry *e;
   for (unsigned back = 0; (e = history_at(&r->history, back)); back++) {

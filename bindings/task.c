@@ -424,7 +424,7 @@ void task_run(struct task *t, int arguments) {
     task_run(asker, 1);
   }
   if (outermost) {
-    guard_relieve(&vm->guard);
+    vm_relieve(vm);
     vm_maybe_idle(vm);
   }
 }

@@ -187,6 +187,22 @@ void vm_count_into(struct vm *vm, struct vm_tally *tally) {
   vm->tally = tally;
 }
 
+void vm_when_worn(struct vm *vm, void (*fn)(void *), void *arg) {
+  vm->when_worn = (struct idle_call){fn, arg};
+}
+
+bool vm_worn(const struct vm *vm) {
+  return guard_worn(&vm->guard);
+}
+
+void vm_relieve(struct vm *vm) {
+  struct idle_call worn = vm->when_worn;
+  if (guard_relieve(&vm->guard) && worn.fn) {
+    vm->when_worn.fn = NULL;
+    worn.fn(worn.arg);
+  }
+}
+
 const char *vm_version(const struct vm *vm) {
   return bundle_version(vm->bundle);
 }

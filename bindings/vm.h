@@ -46,6 +46,9 @@ int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle
            char why[512]) NODISCARD;
 /* From now on calls are counted there; it outlives the VM. */
 void vm_count_into(struct vm *vm, struct vm_tally *tally);
+/* fn(arg), once, when scripts keep so much that collecting does not help: from a slice's end, on its worker. */
+void vm_when_worn(struct vm *vm, void (*fn)(void *arg), void *arg);
+bool vm_worn(const struct vm *vm);
 /* Only when vm_idle. */
 void vm_free(struct vm *vm);
 

@@ -93,7 +93,7 @@ struct vm {
   struct task *to_resume; /* an asker that was offered something, resumed when the offering task has ended */
   int message_ref, connect_ref, http_ref, failed_ref, refused_ref, describe_ref;
   int require_ref;
-  struct idle_call when_idle;
+  struct idle_call when_idle, when_worn;
   unsigned aside_changes; /* that the scripts know of */
   struct timer *deadline; /* the earliest, while anybody has one */
   struct vm_tally *tally; /* NULL: nobody counts */
@@ -171,3 +171,5 @@ void bind_push_deep(lua_State *L);
 /* Runs a function that may not wait: it happens between two messages. */
 void vm_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second);
 void vm_maybe_idle(struct vm *vm);
+/* Between slices: memory is looked after. */
+void vm_relieve(struct vm *vm);

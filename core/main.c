@@ -281,8 +281,10 @@ static const struct command commands[] = {
   {"promote", "promote [--why TEXT] [--config FILE]", command_promote, "Gives all conversations to the canary."},
   {"rollback", "rollback [--why TEXT] [--config FILE]", command_rollback,
    "Ends the canary; without one, brings the version before the current one back. The folder stays as it is."},
-  {"scripts", "scripts [--config FILE]", command_scripts,
-   "Prints which versions of the scripts answer, how well, what waits in them, and what was done with them."},
+  {"scripts", "scripts [enable NAME] [--config FILE]", command_scripts,
+   "Prints which versions of the scripts answer, how well, what waits in them, what was done with them, and which "
+   "routes "
+   "and bots are put aside (SCRIPT_KILLS_MAX). enable brings one of these back: scripts enable bot:echo."},
   {"reencrypt", "reencrypt [--config FILE]", reencrypt,
    "Encrypts every message in the store with ENCRYPTION_KEY; the server has to be stopped. Can be broken off and "
    "resumed."},

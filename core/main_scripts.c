@@ -40,9 +40,22 @@ static bool read_wish(int argc, char **argv, struct wish *w, const char *allowed
   return optind == argc;
 }
 
+/* The line goes to the server; its answer to standard output. */
+static int tell_server(const char *file, const char *line) {
+  char path[512], why[256] = "";
+  struct config *c = load(file);
+  if (!c) {
+    return EXIT_USAGE;
+  }
+  server_control_path(c, path, sizeof path);
+  config_free(c);
+  int code = control_call(path, line, stdout, why);
+  return code == 0 ? EXIT_DONE : complain(*why ? why : err_text(code), EXIT_FAILED);
+}
+
 static int give_order(int argc, char **argv, const char *allowed) {
   struct wish w = {0};
-  char path[512], line[CONTROL_LINE_MAX], why[256] = "";
+  char line[CONTROL_LINE_MAX];
   if (!read_wish(argc, argv, &w, allowed)) {
     fprintf(stderr, "chatbox: see chatbox %s --help\n", argv[0]);
     return EXIT_USAGE;
@@ -53,14 +66,7 @@ static int give_order(int argc, char **argv, const char *allowed) {
   if (orders_line(line, argv[0], w.canary, w.why)) {
     return complain("--why: one line of at most 900 bytes", EXIT_USAGE);
   }
-  struct config *c = load(w.config);
-  if (!c) {
-    return EXIT_USAGE;
-  }
-  server_control_path(c, path, sizeof path);
-  config_free(c);
-  int code = control_call(path, line, stdout, why);
-  return code == 0 ? EXIT_DONE : complain(*why ? why : err_text(code), EXIT_FAILED);
+  return tell_server(w.config, line);
 }
 
 int command_reload(int argc, char **argv) {
@@ -75,8 +81,19 @@ int command_rollback(int argc, char **argv) {
   return give_order(argc, argv, "w");
 }
 
+/* scripts, or scripts enable NAME */
 int command_scripts(int argc, char **argv) {
-  return give_order(argc, argv, "");
+  struct wish w = {0};
+  char line[CONTROL_LINE_MAX];
+  if (argc < 3 || strcmp(argv[1], "enable") != 0) {
+    return give_order(argc, argv, "");
+  }
+  const char *name = argv[2];
+  if (!read_wish(argc - 2, argv + 2, &w, "") || strlen(name) > 255 || strpbrk(name, "\r\n")) {
+    return complain("see chatbox scripts --help", EXIT_USAGE);
+  }
+  snprintf(line, sizeof line, "enable %s", name);
+  return tell_server(w.config, line);
 }
 
 /* ---- without a server ---- */

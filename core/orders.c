@@ -41,6 +41,15 @@ static void on_report(void *arg, struct scripts_report *report) {
   free(report);
 }
 
+/* What was put aside answers again. */
+static void enable(struct scripts *s, struct control_client *client, const char *name) {
+  char who[CONTROL_WHO_MAX], text[256];
+  control_who(client, who);
+  bool back = scripts_enable(s, name, who);
+  snprintf(text, sizeof text, back ? "%.100s answers again" : "%.100s is not put aside", name);
+  control_reply(client, back, text);
+}
+
 static int verb_of(const char *word, size_t len, enum scripts_verb *verb) {
   static const struct {
     const char *name;
@@ -83,6 +92,10 @@ bool orders_take(struct scripts *s, struct control_client *client, const char *l
   struct scripts_order order = {.who = who};
   if (strcmp(line, "scripts") == 0) {
     scripts_report(s, on_report, client);
+    return true;
+  }
+  if (strncmp(line, "enable ", 7) == 0) {
+    enable(s, client, line + 7);
     return true;
   }
   if (verb_of(line, word, &order.verb)) {

@@ -233,3 +233,31 @@ describe("the guard", function()
     assert.same({ "done" }, world:connect("alice"):asks "long")
   end)
 end)
+
+describe("a VM whose scripts keep too much", function()
+  after_each(scene.close)
+
+  it("starts anew, and the next message finds it good; who waits in the old one ends there", function()
+    local world = scene.case([[
+      local hoard = {}
+      return {
+        hoard = function() while true do hoard[#hoard + 1] = ("x"):rep(100000) .. #hoard end end,
+        kept = function() return #hoard > 0 end,
+        wait = function() chat.timer.sleep(5) return #hoard > 0 end,
+        much = function() local t = {} for i = 1, 100 do t[i] = ("y"):rep(100000) .. i end return #t end,
+      } ]], { SCRIPT_MEMORY_LIMIT = "16MiB", SCRIPT_ALLOCATION_LIMIT = "1MiB", SCRIPT_SLICE_BUDGET = "5s",
+              SCRIPT_MESSAGE_BUDGET = "5s" })
+    local alice, bob = world:connect "alice", world:connect "bob"
+    for _ = 1, 3 do
+      assert.same({ false }, alice:asks "kept")
+      bob:sends "wait"
+      assert.matches("SCRIPT_MEMORY_LIMIT", alice:asks("hoard").failed)
+      assert.matches("starts anew", table.concat(scene.log(), "\n"), 1, true)
+      assert.same({ false }, alice:asks "kept")
+      assert.same({ 100 }, alice:asks "much")
+      world:advance(5)
+      assert.same({ true }, bob:hears())
+    end
+    assert.equal(0, world:tasks())
+  end)
+end)
