@@ -146,10 +146,16 @@ describe("a reload nobody waits for", function()
   it("is remembered while another one is under way, once", function()
     local world = start()
     world:write(case "2")
-    world:hang_up(true)
+    world:hang_up()
     assert.equal("2", world:connect("alice"):asks("version")[1])
-    assert.equal(2, #history(world)) -- the second one found nothing new
     assert.matches("reload %x+ running, by SIGHUP", history(world)[1])
+    world:write(case "3")
+    world:hang_up(case "4")
+    assert.equal("4", world:connect("bob"):asks("version")[1])
+    local lines = history(world)
+    assert.equal(4, #lines) -- twice while one was under way is once
+    assert.matches("reload %x+ running, by file change", lines[1])
+    assert.matches("reload %x+ replaced, by SIGHUP", lines[2])
   end)
 end)
 
@@ -254,14 +260,14 @@ describe("a canary", function()
     local world = begin({ SCRIPT_CANARY_MIN = "100000", SCRIPT_CANARY_MARGIN = "0" }, 50, true)
     for _, person in ipairs(crowd(world, 30)) do person:sends "version" end
     world:advance "10s"
-    assert.matches("  canary  ", world:report())
+    assert.matches("\n%x+  canary  ", world:report())
   end)
 
   it("stays when the current version fails as often", function()
     local world = begin({ SCRIPT_CANARY_MIN = "10", SCRIPT_CANARY_MARGIN = "20" })
     for _, person in ipairs(crowd(world, 60)) do person:sends "fail" end
     world:advance "10s"
-    assert.matches("  canary  ", world:report())
+    assert.matches("\n%x+  canary  ", world:report())
   end)
 
   it("shows calls and failures of both side by side", function()

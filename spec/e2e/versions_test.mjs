@@ -168,6 +168,18 @@ describe("over HTTP", () => {
   });
 });
 
+describe("with no time to drain", () => {
+  test("whoever orders a reload hears what came of it, from the version that it replaced", async (t) => {
+    const server = await serve(t, { env: { SCRIPT_DRAIN_TIMEOUT: "0" } });
+    const token = server.token("boss", ADMIN);
+    for (let i = 0; i < 40; i++) {
+      await server.script(BOT, botThatSays(`number ${i}`));
+      const { status, text } = await server.post("/admin/scripts/reload", { token });
+      assert.equal(status, 200, text);
+    }
+  });
+});
+
 describe("as Kubernetes does it", () => {
   test("a ConfigMap that swaps its link is a change like any other", async (t) => {
     const server = await serve(t, { env: { DEVELOPMENT: "true", RATE_LIMIT: "1000000" } });

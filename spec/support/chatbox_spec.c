@@ -178,11 +178,13 @@ static int l_world_order(lua_State *L) {
   return 2;
 }
 
-/* As SIGHUP does: nobody waits for the outcome. `second`: another one comes before the first is done. */
+/* As SIGHUP does: nobody waits for the outcome. Files: they change, and it comes again, before the first is done. */
 static int l_world_hang_up(lua_State *L) {
   struct world *w = check_world(L);
   scripts_reload(w->scripts, "SIGHUP");
-  if (lua_toboolean(L, 2)) {
+  if (!lua_isnoneornil(L, 2)) {
+    write_files(L, 2, w);
+    scripts_reload(w->scripts, "SIGHUP");
     scripts_reload(w->scripts, "file change");
   }
   world_settle(w);
