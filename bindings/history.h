@@ -25,7 +25,7 @@ enum outcome {
 };
 
 struct history_entry {
-  unsigned number; /* from 1, never used twice */
+  unsigned number; /* from 1; what changed nothing gives its number back */
   uint64_t at_ms;  /* since 1970 */
   const char *verb;
   enum outcome outcome;
