@@ -6,10 +6,12 @@
 #include "bind.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #define JSON_DEPTH 32
 #define JSON_VALUES 50000
 #define JSON_BYTES (1u << 20)
+#define JSON_PLAIN 1024              /* bytes */
 #define JSON_SMALL (2 * JSON_VALUES) /* a text of this size cannot hold more values */
 
 int luaopen_cjson_safe(lua_State *L); /* of lua-cjson, whose header wants another Lua's path */
@@ -86,8 +88,31 @@ static void weigh(lua_State *L, struct weight *w, int depth) {
   }
 }
 
+/* Most of what is encoded are short texts in which nothing has to be escaped. */
+static bool push_plain(lua_State *L) {
+  char quoted[JSON_PLAIN + 2];
+  size_t len = 0;
+  const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
+  if (!text || len > JSON_PLAIN) {
+    return false;
+  }
+  for (size_t i = 0; i < len; i++) {
+    unsigned char c = (unsigned char)text[i];
+    if (c < ' ' || c == '"' || c == '\\' || c == '/' || c == 0x7F) {
+      return false;
+    }
+  }
+  quoted[0] = quoted[len + 1] = '"';
+  memcpy(quoted + 1, text, len);
+  lua_pushlstring(L, quoted, len + 2);
+  return true;
+}
+
 static int l_json_encode(lua_State *L) {
   struct weight w = {0};
+  if (push_plain(L)) {
+    return 1;
+  }
   luaL_checkany(L, 1);
   lua_settop(L, 1);
   luaL_checkstack(L, JSON_DEPTH * 4, "no room for its depth");

@@ -14,17 +14,19 @@
 #include <uv.h>
 
 #define METATABLE "chat.session"
-#define METHODS "chat.session.methods"
+#define MEMBERS "chat.session.members" /* name -> method, or number of a field */
 #define TEXT_FIELD_MAX 1000
 #define ASK_DEFAULT_MS (5 * 60 * 1000)
 
+/* The only userdata a script can get hold of; the VM in it tells it from all that is not ours. */
 struct handle {
+  const struct vm *vm;
   session_handle value;
 };
 
 static void push_handle(struct vm *vm, lua_State *L, session_handle value) {
   struct handle *h = lua_newuserdata(L, sizeof *h);
-  h->value = value;
+  *h = (struct handle){vm, value};
   lua_rawgeti(L, LUA_REGISTRYINDEX, vm->metatable_ref);
   lua_setmetatable(L, -2);
 }
@@ -73,18 +75,12 @@ void bind_push_session(struct vm *vm, lua_State *L, session_handle value) {
   }
 }
 
-/* As luaL_checkudata, without looking the metatable up by its name. */
 session_handle bind_check_session(lua_State *L, int index) {
-  struct handle *h = lua_touserdata(L, index);
-  if (h && lua_getmetatable(L, index)) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, bind_vm(L)->metatable_ref);
-    bool same = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);
-    if (same) {
-      return h->value;
-    }
+  const struct handle *h = lua_touserdata(L, index);
+  if (!h || lua_objlen(L, index) != sizeof *h || h->vm != bind_vm(L)) {
+    return luaL_typerror(L, index, "session"), 0;
   }
-  return luaL_typerror(L, index, "session"), 0;
+  return h->value;
 }
 
 /* ---- reading ---- */
@@ -248,18 +244,16 @@ static int push_immutable(lua_State *L, struct vm *vm, session_handle handle, en
   return 1;
 }
 
-/* Upvalues: the VM, the methods, the fields (name -> enum field). */
+/* Upvalues: the VM, the members. */
 static int l_session_index(lua_State *L) {
   session_handle handle = bind_check_session(L, 1);
   lua_pushvalue(L, 2);
   lua_rawget(L, lua_upvalueindex(2));
-  if (!lua_isnil(L, -1)) {
-    return 1;
-  }
-  lua_pushvalue(L, 2);
-  lua_rawget(L, lua_upvalueindex(3));
   struct reading r;
   r.field = (enum field)lua_tointeger(L, -1);
+  if (lua_isfunction(L, -1)) {
+    return 1;
+  }
   if (!r.field) {
     return luaL_error(L, "a session has no field or method %s", lua_tostring(L, 2));
   }
@@ -655,14 +649,11 @@ static int l_session_method(lua_State *L) {
   if (!vm->current || vm->current->kind != TASK_LOAD) {
     return luaL_error(L, "methods are added while scripts load");
   }
-  lua_getfield(L, LUA_REGISTRYINDEX, METHODS);
+  lua_getfield(L, LUA_REGISTRYINDEX, MEMBERS);
   lua_pushvalue(L, 1);
   lua_rawget(L, -2);
   bool taken = !lua_isnil(L, -1);
   lua_pop(L, 1);
-  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-    taken |= strcmp(fields[i].name, lua_tostring(L, 1)) == 0;
-  }
   if (taken) {
     return luaL_error(L, "a session has a field or method %s already", lua_tostring(L, 1));
   }
@@ -715,7 +706,7 @@ static const struct bind_function functions[] = {
 };
 const struct bind_module bind_session = {"session", "One conversation.", functions};
 
-static void push_methods(struct vm *vm, lua_State *L) {
+static void push_members(struct vm *vm, lua_State *L) {
   lua_newtable(L);
   for (const struct bind_function *f = functions; f->name; f++) {
     const char *colon = strchr(f->name, ':');
@@ -724,10 +715,6 @@ static void push_methods(struct vm *vm, lua_State *L) {
       lua_setfield(L, -2, colon + 1);
     }
   }
-}
-
-static void push_fields(lua_State *L) {
-  lua_newtable(L);
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
     lua_pushinteger(L, fields[i].field);
     lua_setfield(L, -2, fields[i].name);
@@ -739,13 +726,11 @@ void bind_open_session(struct vm *vm) {
   luaL_newmetatable(L, METATABLE); // [meta]
   lua_pushvalue(L, -1);
   vm->metatable_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  push_methods(vm, L); // [meta, methods]
+  lua_pushlightuserdata(L, vm); // [meta, vm]
+  push_members(vm, L);          // [meta, vm, members]
   lua_pushvalue(L, -1);
-  lua_setfield(L, LUA_REGISTRYINDEX, METHODS);
-  lua_pushlightuserdata(L, vm); // [meta, methods, vm]
-  lua_insert(L, -2);            // [meta, vm, methods]
-  push_fields(L);               // [meta, vm, methods, fields]
-  lua_pushcclosure(L, l_session_index, 3);
+  lua_setfield(L, LUA_REGISTRYINDEX, MEMBERS);
+  lua_pushcclosure(L, l_session_index, 2);
   lua_setfield(L, -2, "__index"); // [meta]
   bind_push_function(vm, L, l_session_eq);
   lua_setfield(L, -2, "__eq");
