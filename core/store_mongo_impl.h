@@ -50,6 +50,8 @@ int mongo_failed(struct mongo *h, const char *what, const bson_error_t *error);
 int mongo_check(struct mongo *h, mongoc_client_t *client, char why[256]);
 /* The same, and makes version and indexes where they are missing: before the first write. */
 int mongo_prepare(struct mongo *h, char why[256]);
+/* Of a prepared one: by writing what is there already, as the majority has to confirm. */
+int mongo_writable(struct mongo *h);
 
 /* ---- store_mongo_command.c: what commands have in common ---- */
 

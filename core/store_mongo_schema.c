@@ -99,6 +99,10 @@ static int indexes_make(struct mongo *h) {
   return 0;
 }
 
+int mongo_writable(struct mongo *h) {
+  return version_write(h);
+}
+
 int mongo_prepare(struct mongo *h, char why[256]) {
   if (atomic_load(&h->known->prepared))
     return 0;

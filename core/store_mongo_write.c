@@ -273,6 +273,8 @@ static int batch_write(struct mongo *h, struct store_op **ops, size_t count) {
 /* Operations of one kind that follow each other; what is not a message goes alone. */
 static int run_write(struct mongo *h, struct store_op **ops, size_t count, size_t *length) {
   *length = 1;
+  if (ops[0]->kind == STORE_PING)
+    return ops[0]->code = mongo_writable(h);
   if (ops[0]->kind != STORE_WRITE) {
     mongo_forget(h); /* it may be about to delete what is known */
     return ops[0]->code = mongo_erase(h, ops[0]);

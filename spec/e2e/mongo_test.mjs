@@ -1,0 +1,111 @@
+// The server on MongoDB, as its users meet it: no difference while the database is there, and the truth while it is not. One standalone database for all of it: what a replica set adds is in
+// spec/unit/store_mongo_failover_test.c.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { Mongod, noMongod } from "../support/mongod.mjs";
+import { serve, somebody } from "./support.mjs";
+
+const READY = "/readyz";
+
+describe("on MongoDB", { skip: noMongod }, () => {
+  let mongod;
+  const cleanups = [];
+  before(async () => {
+    mongod = await Mongod.start({ after: (fn) => cleanups.push(fn) });
+  });
+  after(async () => {
+    for (const fn of cleanups) await fn();
+  });
+
+  let databases = 0;
+  const env = (more = {}) => ({ STORE_URL: mongod.url(`chat${++databases}`), ...more });
+
+  async function again(t, server, more) {
+    await server.stop();
+    const next = await server.again(more);
+    t.after(() => next.remove());
+    return next;
+  }
+
+  /** Asks until the answer has that status. How long that took, in ms. */
+  async function readiness(server, status, limit) {
+    const began = Date.now();
+    for (;;) {
+      const answer = await server.get(READY);
+      if (answer.status === status) return Date.now() - began;
+      assert.ok(Date.now() - began < limit, `${READY} still says ${answer.status} after ${limit} ms`);
+    }
+  }
+
+  test("a conversation is there after a restart and goes on", async (t) => {
+    const server = await serve(t, { env: env({ ENCRYPTION_KEY: "0123456789abcdef0123456789abcdef" }) });
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("before");
+    const ack = await alice.saysSurely("surely", "cid-1");
+
+    const later = await again(t, server);
+    const back = await later.join(alice.user);
+    assert.equal(back.greeting.session_id, alice.session);
+    await back.talks("after");
+    const same = await back.saysSurely("surely", "cid-1");
+    assert.deepEqual([same.id, same.seq, same.duplicate], [ack.id, ack.seq, true]);
+    const said = await later.history(alice.user, alice.session);
+    const texts = said.map((m) => m.content);
+    assert.deepEqual(texts.slice(0, 3), ["before", "before", "surely"]);
+    assert.deepEqual(texts.slice(-2), ["after", "after"]);
+    assert.deepEqual(said.map((m) => m.seq), said.map((_, i) => i + 1));
+  });
+
+  test("what was said is handed back, and goes on from there", async (t) => {
+    const server = await serve(t, { env: env() });
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("one");
+    await server.stop();
+    const { code, out, err } = await server.command("handback");
+    assert.equal(code, 0, err);
+    assert.match(out, /^done: \d+ messages, all where the other server looks for them/m);
+    const later = await again(t, server);
+    const back = await later.join(alice.user, { session: alice.session });
+    await back.talks("two");
+    const said = await later.history(alice.user, alice.session);
+    assert.deepEqual(said.map((m) => m.content), ["one", "one", "two", "two"]);
+  });
+
+  for (const [how, away, back] of [
+    ["killed", () => mongod.kill(), () => mongod.again()],
+    ["paused", () => mongod.pause(), () => mongod.resume()],
+  ]) {
+    test(`a database that is ${how}: readiness says so, a message waits and fails with the truth, then all goes on`, async (t) => {
+      const server = await serve(t, { env: env({ STORE_TIMEOUT: "3s" }) });
+      const alice = await server.join(somebody("alice"));
+      await alice.saysSurely("before", "cid-1");
+      assert.equal((await server.get(READY)).status, 200);
+
+      await away();
+      assert.ok((await readiness(server, 503, 2000)) < 2000);
+      alice.says("meanwhile", { cid: "cid-2" });
+      const error = await alice.hearsError("DATABASE_ERROR");
+      assert.equal(error.recoverable, true);
+      assert.equal(alice.heard.all.filter((m) => m.type === "ack" && m.cid === "cid-2").length, 0);
+
+      await back();
+      await readiness(server, 200, 20000);
+      await alice.saysSurely("meanwhile", "cid-2");
+      await alice.saysSurely("after", "cid-3");
+      const said = await server.history(alice.user, alice.session);
+      const mine = said.filter((m) => m.sender === "user").map((m) => m.content);
+      assert.deepEqual(mine, ["before", "meanwhile", "after"]);
+    });
+  }
+
+  test("a server that starts without its database is not ready, and is as soon as it comes", async (t) => {
+    await mongod.kill();
+    const server = await serve(t, { env: env() });
+    assert.equal((await server.get(READY)).status, 503);
+    await mongod.again();
+    await readiness(server, 200, 20000);
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("hello");
+  });
+});
