@@ -67,7 +67,7 @@ static void uri_deadlines(struct mongo_pool *p, mongoc_uri_t *uri) {
   uri_default(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, part);
   uri_default(uri, MONGOC_URI_CONNECTTIMEOUTMS, part);
   uri_default(uri, MONGOC_URI_WAITQUEUETIMEOUTMS, part);
-  uri_default(uri, MONGOC_URI_HEARTBEATFREQUENCYMS, 2000);
+  uri_default(uri, MONGOC_URI_HEARTBEATFREQUENCYMS, 500); /* the least there is: how soon a new primary is seen */
   uri_default(uri, MONGOC_URI_SOCKETTIMEOUTMS, clamp(whole / 2, 500, NO_TIMEOUT_MS));
   p->confirm_ms = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_SOCKETTIMEOUTMS, 0) / 5 * 4;
 }

@@ -1,5 +1,5 @@
 /* What core/store_mongo*.c promises, on a real server: what every backend does is in store_backend_test.c, here is what
- * only this one does: the reference's database taken over as it is, other owners, names, and a server that goes. */
+ * only this one does: the reference's database taken over as it is, other owners, names and versions. */
 #include "../support/mongo_fixture.h"
 
 /* ---- taking over ---- */
@@ -253,72 +253,6 @@ static void a_newer_schema_is_refused_with_one_line(void **state) {
   assert_string_equal(why, "the database has schema version 99, this program knows versions up to 1");
 }
 
-static void an_url_that_is_none_is_refused(void **state) {
-  NEEDS_SERVER();
-  struct fixture *f = *state;
-  char why[256];
-  strcpy(f->url, "mongodb://127.0.0.1:notaport/chat");
-  assert_int_equal(try_open(f, why), E_INVALID);
-  assert_has(why, "STORE_URL");
-}
-
-/* ---- a server that goes ---- */
-
-static int64_t now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void while_the_server_is_down_writes_wait_and_what_is_back_goes_on(void **state) {
-  NEEDS_SERVER();
-  struct fixture *f = *state;
-  f->timeout_ms = 60000;
-  reopen(f);
-  make_session(f, 1);
-  say(f, 1, 1, "c1", "before");
-  mongod_kill(&server);
-  int64_t began = now_ms();
-  assert_int_equal(call(f, read_of(STORE_PING, 0, NULL, 0))->code, E_STORE);
-  assert_in_range(now_ms() - began, 0, 2000);
-  struct store_op *op = caller_write(1);
-  caller_add(op, 2, "c2", "during", 6);
-  size_t answered = f->caller->count;
-  assert_int_equal(caller_submit(f->caller, f->store, op), 0);
-  assert_int_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->code, E_STORE);
-  assert_int_equal(f->caller->count, answered + 1); /* the read's; the write waits */
-  mongod_again(&server);
-  caller_wait(f->caller, answered + 2);
-  assert_int_equal(op->code, 0);
-  assert_int_equal(op->messages[0].seq, 2);
-  assert_page(f, 1, 0, 10, "1 before, 2 during");
-  assert_int_equal(call(f, read_of(STORE_PING, 0, NULL, 0))->code, 0);
-}
-
-static void a_server_that_hangs_is_found_out_within_two_seconds_and_what_waited_long_enough_has_failed(void **state) {
-  NEEDS_SERVER();
-  struct fixture *f = *state;
-  f->timeout_ms = 2000;
-  reopen(f);
-  make_session(f, 1);
-  say(f, 1, 1, "c1", "before");
-  assert_int_equal(call(f, read_of(STORE_PING, 0, NULL, 0))->code, 0);
-  kill(server.pid, SIGSTOP);
-  int64_t began = now_ms();
-  assert_int_equal(call(f, read_of(STORE_PING, 0, NULL, 0))->code, E_STORE);
-  assert_in_range(now_ms() - began, 0, 2000);
-  struct store_op *op = caller_write(1);
-  caller_add(op, 2, "c2", "during", 6);
-  assert_int_equal(call(f, op)->code, E_STORE);
-  assert_int_equal(op->messages[0].seq, 0);
-  kill(server.pid, SIGCONT);
-  /* Whether it was stored nobody knows; said again it is there once. */
-  mongod_wait(&server, 1);
-  struct message_record *m = say(f, 1, 3, "c2", "during");
-  assert_int_equal(m->seq, 2);
-  assert_page(f, 1, 0, 10, "1 before, 2 during");
-}
-
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup_database, teardown)
 
 int main(void) {
@@ -334,9 +268,6 @@ int main(void) {
     WITH(another_owner_of_the_same_conversation_leaves_no_gap_and_takes_no_number_twice),
     WITH(what_another_owner_has_erased_keeps_no_messages),
     WITH(a_newer_schema_is_refused_with_one_line),
-    WITH(an_url_that_is_none_is_refused),
-    WITH(while_the_server_is_down_writes_wait_and_what_is_back_goes_on),
-    WITH(a_server_that_hangs_is_found_out_within_two_seconds_and_what_waited_long_enough_has_failed),
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }
