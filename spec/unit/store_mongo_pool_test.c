@@ -103,7 +103,7 @@ static void while_the_server_is_down_writes_wait_and_what_is_back_goes_on(void *
   mongod_kill(&server);
   int64_t began = now_ms();
   assert_int_equal(call(f, read_of(STORE_PING, 0, NULL, 0))->code, E_STORE);
-  assert_in_range(now_ms() - began, 0, 2000);
+  assert_in_range(now_ms() - began, 0, 1500);
   struct store_op *op = caller_write(1);
   caller_add(op, 2, "c2", "during", 6);
   size_t answered = f->caller->count;
@@ -118,7 +118,7 @@ static void while_the_server_is_down_writes_wait_and_what_is_back_goes_on(void *
   assert_int_equal(call(f, read_of(STORE_PING, 0, NULL, 0))->code, 0);
 }
 
-static void a_server_that_hangs_is_found_out_within_two_seconds_and_what_waited_long_enough_has_failed(void **state) {
+static void a_server_that_hangs_is_found_out_at_once_and_what_waited_long_enough_has_failed(void **state) {
   NEEDS_SERVER();
   struct fixture *f = *state;
   f->timeout_ms = 2000;
@@ -129,7 +129,7 @@ static void a_server_that_hangs_is_found_out_within_two_seconds_and_what_waited_
   kill(server.pid, SIGSTOP);
   int64_t began = now_ms();
   assert_int_equal(call(f, read_of(STORE_PING, 0, NULL, 0))->code, E_STORE);
-  assert_in_range(now_ms() - began, 0, 2000);
+  assert_in_range(now_ms() - began, 0, 1500);
   struct store_op *op = caller_write(1);
   caller_add(op, 2, "c2", "during", 6);
   assert_int_equal(call(f, op)->code, E_STORE);
@@ -151,7 +151,7 @@ int main(void) {
     WITH(a_new_conversation_that_was_not_confirmed_is_made_once),
     WITH(who_is_no_primary_is_waited_for_and_who_refuses_is_not),
     WITH(while_the_server_is_down_writes_wait_and_what_is_back_goes_on),
-    WITH(a_server_that_hangs_is_found_out_within_two_seconds_and_what_waited_long_enough_has_failed),
+    WITH(a_server_that_hangs_is_found_out_at_once_and_what_waited_long_enough_has_failed),
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }
