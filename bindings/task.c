@@ -142,7 +142,8 @@ static void on_settled(struct effects *e, void *arg) {
   if (e->code) {
     LOG(LOG_ERROR, "store", "what a handler wanted was not stored", LSTR("error", err_name(e->code)),
         LSTR("session", session_id(e->session)), LSTR("version", vm_version(vm)));
-    if (e->conn && !told) {
+    if (e->conn && !told && t->refused != (uint32_t)e->token) {
+      t->refused = (uint32_t)e->token;
       vm_refused(vm, e->session, e->conn, "STORE");
     }
   }
@@ -288,6 +289,7 @@ void task_end(struct task *t, bool reusable) {
                        .co = t->co,
                        .co_ref = t->co_ref,
                        .generation = t->generation + 1,
+                       .refused = t->refused,
                        .counts = t->counts,
                        .count_room = t->count_room,
                        .stored = t->stored,

@@ -100,6 +100,20 @@ describe("a handler", function()
       assert.same({ { refused = "STORE" }, "on" }, alice:hears_all())
     end)
 
+    it("is told once by a handler that fails to store twice, and again by the next one", function()
+      local world = scene.case [[ return {
+        store = function(s)
+          s:append { sender = "user", type = "x", content = "1" } s:commit()
+          s:append { sender = "ai", type = "x", content = "2" }
+        end } ]]
+      local alice = world:connect "alice"
+      world:fault("writes fail", true)
+      for _ = 1, 2 do
+        alice:sends "store"
+        assert.same({ { refused = "STORE" } }, alice:hears_all())
+      end
+    end)
+
     it("changes several conversations together with its own", function()
       local world = scene.case [[ local other return {
         connect = function(s) other = other or s end,
