@@ -436,32 +436,45 @@ static int l_session_append(lua_State *L) {
   return 1;
 }
 
+struct send_options {
+  uint64_t to, except;
+  bool event;
+};
+
 /* A slip in the options must not send to everybody what was meant for one. */
-static void send_options(lua_State *L, uint64_t *to, uint64_t *except) {
-  luaL_checktype(L, 3, LUA_TTABLE);
-  for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-    uint64_t *which = strcmp(name, "to") == 0 ? to : strcmp(name, "except") == 0 ? except : NULL;
-    if (!which) {
-      luaL_error(L, "session:send: there is no option %s", name);
-      return;
-    }
-    if (lua_type(L, -1) != LUA_TNUMBER) {
-      luaL_error(L, "session:send: %s is a connection", name);
-    }
+static void send_option(lua_State *L, const char *name, struct send_options *o) {
+  uint64_t *which = strcmp(name, "to") == 0 ? &o->to : strcmp(name, "except") == 0 ? &o->except : NULL;
+  if (strcmp(name, "event") == 0) {
+    luaL_argcheck(L, lua_isboolean(L, -1), 3, "event is true or false");
+    o->event = lua_toboolean(L, -1);
+  } else if (!which) {
+    luaL_error(L, "session:send: there is no option %s", name);
+  } else if (lua_type(L, -1) != LUA_TNUMBER) {
+    luaL_error(L, "session:send: %s is a connection", name);
+  } else {
     *which = bind_check_connection(L, lua_gettop(L));
   }
-  if (!*to && !*except) {
+}
+
+static void send_options(lua_State *L, struct send_options *o) {
+  luaL_checktype(L, 3, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
+    send_option(L, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?", o);
+  }
+  if (!o->to && !o->except && !o->event) {
     luaL_error(L, "session:send: the options name a connection");
+  }
+  if (o->to && o->event) {
+    luaL_error(L, "session:send: an event is for everybody");
   }
 }
 
 static int l_session_send(lua_State *L) {
   size_t len;
   const char *text = luaL_checklstring(L, 2, &len);
-  uint64_t to = 0, except = 0;
+  struct send_options o = {0};
   if (!lua_isnoneornil(L, 3)) {
-    send_options(L, &to, &except);
+    send_options(L, &o);
   }
   int code;
   struct effects *e = effects_here(L, &code);
@@ -469,7 +482,7 @@ static int l_session_send(lua_State *L) {
     return bind_result(L, code);
   }
   struct message *m = message_new(text, len);
-  code = m ? effects_send(e, m, to, except, 0) : UV_ENOMEM;
+  code = !m ? UV_ENOMEM : o.event ? effects_send_event(e, m, o.except) : effects_send(e, m, o.to, o.except, 0);
   message_unref(m);
   return bind_result(L, code);
 }
@@ -689,7 +702,8 @@ static const struct bind_function functions[] = {
    "Adds a message {sender, type, content, cid?, extra?}; extra is JSON text. The session is stored from then on."},
   {"session:close", l_session_close, "", "true", false, "Ends the conversation."},
   {"session:send", l_session_send, "text string, options? table", "true", false,
-   "Sends one JSON document to every member, or {to = connection}, or {except = connection}."},
+   "Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is "
+   "the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate."},
   {"session:commit", l_session_commit, "", "true", false, "What was done so far takes effect now; nobody waits."},
   {"session:flush", l_session_flush, "", "table stored", true,
    "Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last "

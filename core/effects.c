@@ -7,6 +7,8 @@
 #include "log.h"
 #include "metrics.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -128,6 +130,17 @@ int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t exc
   return 0;
 }
 
+int effects_send_event(struct effects *e, struct message *m, uint64_t except) {
+  if (e->message_count == 0) {
+    return E_NOT_FOUND;
+  }
+  int code = effects_send(e, m, 0, except, 0);
+  if (!code) {
+    e->sends[e->send_count - 1].event = (uint32_t)e->message_count;
+  }
+  return code;
+}
+
 int effects_response(struct effects *e, uint32_t ms) {
   if (e->response_count >= EFFECTS_MAX) {
     return E_FULL;
@@ -143,12 +156,32 @@ int effects_response(struct effects *e, uint32_t ms) {
 
 /* ---- sends ---- */
 
-static void send_one(const struct effects_send *send, struct conn *c, const struct mailbox *here) {
+static void send_one(const struct effects_send *send, struct message *m, struct conn *c, const struct mailbox *here) {
   if (send->close_code) {
-    conn_close(c, send->close_code, send->message->text, here);
+    conn_close(c, send->close_code, m->text, here);
   } else {
-    conn_send(c, send->message, here);
+    conn_send(c, m, here);
   }
+}
+
+/* A new reference to what goes out; NULL: nothing. Only now it is known how the message was stored. */
+static struct message *document(const struct effects *e, const struct effects_send *send) {
+  const struct message *m = send->message;
+  const struct message_record *r = send->event ? &e->messages[send->event - 1] : NULL;
+  char tail[STORE_ID_LEN + 64];
+  if (!r || m->len < 2 || m->text[m->len - 1] != '}') {
+    return message_ref(send->message);
+  }
+  if (r->duplicate) {
+    return NULL;
+  }
+  int len = snprintf(tail, sizeof tail, "%s\"id\":\"%s\",\"seq\":%" PRIu64 "}", m->text[m->len - 2] == '{' ? "" : ",",
+                     r->id, r->seq);
+  struct message *whole = message_join(m->text, m->len - 1, tail, (size_t)len);
+  if (!whole) {
+    abort(); /* members that silently miss an event would break the order they are promised */
+  }
+  return whole;
 }
 
 static void run_sends(const struct effects *e, const struct mailbox *here) {
@@ -156,16 +189,18 @@ static void run_sends(const struct effects *e, const struct mailbox *here) {
   session_members(e->session, &members);
   for (size_t i = 0; i < e->send_count; i++) {
     const struct effects_send *send = &e->sends[i];
-    if (send->to && e->conn && conn_id(e->conn) == send->to) {
-      send_one(send, e->conn, here);
-      continue;
+    struct message *m = document(e, send);
+    bool direct = m && send->to && e->conn && conn_id(e->conn) == send->to;
+    if (direct) {
+      send_one(send, m, e->conn, here);
     }
-    for (size_t k = 0; k < members.count; k++) {
+    for (size_t k = 0; m && !direct && k < members.count; k++) {
       uint64_t id = conn_id(members.all[k]);
       if ((!send->to || send->to == id) && send->except != id) {
-        send_one(send, members.all[k], here);
+        send_one(send, m, members.all[k], here);
       }
     }
+    message_unref(m);
   }
   members_free(&members);
 }

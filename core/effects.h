@@ -27,6 +27,7 @@ struct effects_send {
   struct message *message; /* of a close: its reason, NUL included */
   uint64_t to, except;     /* connection ids; 0: everybody, nobody */
   int close_code;          /* 0: a document */
+  uint32_t event;          /* 1 + index of the message whose event it is; 0: of none */
 };
 
 struct effects {
@@ -79,6 +80,9 @@ bool effects_stores(const struct effects *e);
 int effects_set_text(struct effects *e, enum effects_text which, const char *text) NODISCARD;
 int effects_append(struct effects *e, struct message_record *record) NODISCARD;
 int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t except, int close_code) NODISCARD;
+/* The event of the message appended last: a JSON object that goes out with the id and seq the message was stored under,
+ * to everybody but `except`; not at all when it was a duplicate. Also E_NOT_FOUND: nothing was appended. */
+int effects_send_event(struct effects *e, struct message *m, uint64_t except) NODISCARD;
 int effects_response(struct effects *e, uint32_t ms) NODISCARD;
 
 /* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING, E_GONE (erased);

@@ -6,17 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct message *message_new(const char *text, size_t len) {
-  if (len > SIZE_MAX - sizeof(struct message))
+struct message *message_join(const char *text, size_t len, const char *more, size_t more_len) {
+  if (len > SIZE_MAX - sizeof(struct message) || more_len > SIZE_MAX - sizeof(struct message) - len)
     return NULL;
-  struct message *m = malloc(sizeof *m + len);
+  struct message *m = malloc(sizeof *m + len + more_len);
   if (m == NULL)
     return NULL;
   atomic_init(&m->refs, 1);
-  m->len = len;
+  m->len = len + more_len;
   if (len > 0)
     memcpy(m->text, text, len);
+  if (more_len > 0)
+    memcpy(m->text + len, more, more_len);
   return m;
+}
+
+struct message *message_new(const char *text, size_t len) {
+  return message_join(text, len, NULL, 0);
 }
 
 struct message *message_ref(struct message *m) {

@@ -14,5 +14,7 @@ struct message {
 
 /* Copies text. One reference, the caller's. NULL when memory is out. Any thread. */
 struct message *message_new(const char *text, size_t len) NODISCARD;
+/* The same of two pieces. */
+struct message *message_join(const char *text, size_t len, const char *more, size_t more_len) NODISCARD;
 struct message *message_ref(struct message *m);
 void message_unref(struct message *m); /* NULL is allowed */

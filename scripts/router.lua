@@ -84,11 +84,12 @@ local function relay(session, request)
   local document = request.file_id
       and make(session, request.content, request.file_id, request.file_url, request.metadata)
     or make(session, request.content, request.metadata)
-  session:send(document, { except = request.connection })
+  session:send(document, { except = request.connection, event = true })
 end
 
 -- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, or
--- failed. With a cid the sender is told once it is stored; without one it is handed over and nobody waits.
+-- failed. With a cid the sender is told once it is stored; without one it is handed over and nobody waits. The others
+-- see it once it is stored, with its number, and only once.
 local function record(session, request)
   if session.name == "" and request.type == "user_message" then
     session:set { name = name(request.content) }
@@ -100,6 +101,7 @@ local function record(session, request)
     cid = request.cid,
     extra = extra(request),
   }
+  relay(session, request)
   if request.cid then
     local stored = session:flush()
     if not stored then
@@ -115,7 +117,6 @@ local function record(session, request)
       return false
     end
   end
-  relay(session, request)
   session:commit()
   return true
 end

@@ -55,7 +55,7 @@ function session:append(message) end
 ---@return true
 function session:close() end
 
---- Sends one JSON document to every member, or {to = connection}, or {except = connection}.
+--- Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate.
 ---@param text string
 ---@param options? table
 ---@return true

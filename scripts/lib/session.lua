@@ -7,6 +7,7 @@ local RESPONSE_MAX_MS = 24 * 60 * 60 * 1000 -- whoever speaks a day later is not
 
 local EXTRA = json.encode { version = chat.version } -- whoever reads it later can find the script that said it
 
+local EVENT = { event = true }
 local answer = envelope.new("ai_response", "ai", "content")
 local now = chat.timer.now
 
@@ -34,5 +35,5 @@ chat.session.method("reply", function(session, text)
     session:add_response_time(math.min(math.max(0, now() - last_ms), RESPONSE_MAX_MS))
   end
   session:add_tokens(math.floor(#text / BYTES_PER_TOKEN))
-  return session:send(answer(session, text))
+  return session:send(answer(session, text), EVENT)
 end)

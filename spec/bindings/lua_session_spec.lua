@@ -201,6 +201,51 @@ describe("chat.session", function()
     end)
   end)
 
+  describe("session:send of an event", function()
+    local EVENT = [[ return {
+      say = function(s, c, cid)
+        s:append { sender = "user", type = "x", content = "first" }
+        local id = s:append { sender = "user", type = "x", content = "second", cid = cid ~= "" and cid or nil }
+        s:send('{"a":1}', { event = true, except = c })
+        return id
+      end,
+      bare = function(s) s:append { sender = "ai", type = "x", content = "" } s:send("{}", { event = true }) s:send("7", { event = true }) end,
+      early = function(s) return s:send("{}", { event = true }) end,
+    } ]]
+
+    it("carries id and seq of the message appended last, once it is stored", function()
+      local world = scene.case(EVENT)
+      local phone, desk = world:connect "alice", world:connect "alice"
+      world:fault("writes wait", true)
+      phone:sends "say"
+      assert.same({}, desk:hears_all())
+      world:fault("writes wait", false)
+      local id = phone:hears()[1]
+      assert.same({ { a = 1, id = id, seq = 2 } }, desk:hears_all())
+    end)
+
+    it("goes out once, whoever says the same again", function()
+      local world = scene.case(EVENT)
+      local phone, desk = world:connect "alice", world:connect "alice"
+      phone:asks "say c1"
+      desk:hears_all()
+      phone:asks "say c1"
+      assert.same({}, desk:hears_all())
+    end)
+
+    it("may have no fields, or be no object", function()
+      local world = scene.case(EVENT)
+      local alice = world:connect "alice"
+      alice:sends "bare"
+      local heard = alice:hears_all()
+      assert.same({ 1, 7 }, { heard[1].seq, heard[2] })
+    end)
+
+    it("needs a message", function()
+      assert.same({ nil, "not found", "NOT_FOUND" }, scene.case(EVENT):connect("alice"):asks "early")
+    end)
+  end)
+
   describe("session:send", function()
     local SENDS = [[ return {
       all = function(s) s:send '"all"' end,
@@ -221,6 +266,9 @@ describe("chat.session", function()
 
     it("refuses options it does not know: a slip must not tell everybody", function()
       refused("session:send('x', { only = connection })", "session:send: there is no option only")
+      refused("session:send('x', { event = 1 })", "event is true or false")
+      refused("session:append { sender = 'ai', type = 'x', content = '' } session:send('{}', { event = true, to = connection })",
+        "session:send: an event is for everybody")
       refused("session:send('x', {})", "session:send: the options name a connection")
       refused("session:send('x', { to = nil })", "session:send: the options name a connection")
       refused("session:send('x', { to = 'me' })", "session:send: to is a connection")

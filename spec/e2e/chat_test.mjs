@@ -43,6 +43,19 @@ describe("a conversation", () => {
     assert.deepEqual(sessions.map((s) => [s.id, s.name, s.is_active, s.message_count]), [[id, "one.", true, 4]]);
   });
 
+  test("is numbered: what is seen live has the id and the seq of what is stored, once", async () => {
+    const phone = await server.join(somebody("alice"));
+    const laptop = await server.join(phone.user);
+    const ack = await phone.saysSurely("hello", "c1");
+    const [seen, answer] = [await laptop.hears("user_message"), await laptop.hears("ai_response")];
+    assert.deepEqual([seen.id, seen.seq], [ack.id, ack.seq]);
+    const stored = await server.history(phone.user, phone.session);
+    assert.deepEqual([answer.id, answer.seq], [stored[1].id, stored[1].seq]);
+    await phone.saysSurely("hello", "c1");
+    await phone.talks("another");
+    assert.equal((await laptop.hears("user_message")).content, "another"); // the duplicate is no event
+  });
+
   test("is the same on all devices: each sees what the other says and what both are answered", async () => {
     const phone = await server.join(somebody("alice"));
     const laptop = await server.join(phone.user);

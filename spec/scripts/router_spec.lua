@@ -101,6 +101,14 @@ describe("the router", function()
       assert.same({ "c-1", stored.id, 1, false }, { heard[1].cid, heard[1].id, heard[1].seq, heard[1].duplicate })
     end)
 
+    it("shows the message to the other devices under the same id and seq", function()
+      local tab = world:connect { user = "anna" }
+      tab:heard()
+      say("hi", { cid = "c-1" })
+      local ack, shown = anna:heard()[1], tab:heard()[1]
+      assert.same({ "user_message", "hi", ack.id, ack.seq }, { shown.type, shown.content, shown.id, shown.seq })
+    end)
+
     it("gives no ack before the commit", function()
       world.store_held = true
       say("hi", { cid = "c-1" })

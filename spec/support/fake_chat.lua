@@ -99,10 +99,12 @@ function World:commit(context)
     end
   end
   for _, send in ipairs(slice.sends) do
-    for _, member in ipairs(self.clients) do
+    local text, event = send.text, send.event
+    if event then text = text:gsub("}$", (',"id":"%s","seq":%d}'):format(event.id, event.seq or 0)) end
+    for _, member in ipairs(event and not event.seq and {} or self.clients) do -- a duplicate has got no number
       if (send.to and member == send.to) or (not send.to and member.session == send.session and member ~= send.except) then
-        table.insert(member.inbox, assert(cjson.decode(send.text)))
-        table.insert(member.raw, send.text)
+        table.insert(member.inbox, assert(cjson.decode(text)))
+        table.insert(member.raw, text)
       end
     end
   end
@@ -276,7 +278,12 @@ local function session_methods(world)
   function m.send(h, text, options)
     options = options or {}
     assert(type(text) == "string")
-    table.insert(world.current.slice.sends, { session = of[h], text = text, to = options.to, except = options.except })
+    local send = { session = of[h], text = text, to = options.to, except = options.except }
+    for _, append in ipairs(options.event and world.current.slice.appends or {}) do
+      if append.session == of[h] then send.event = append.message end
+    end
+    assert(not options.event or send.event, "an event of no message")
+    table.insert(world.current.slice.sends, send)
     return true
   end
   function m.commit()

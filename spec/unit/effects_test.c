@@ -53,7 +53,7 @@ struct outcome {
   int times, code;
   uint64_t seq;
   bool duplicate;
-  char id[STORE_ID_LEN + 1];
+  char id[STORE_ID_LEN + 1], last_id[STORE_ID_LEN + 1];
 };
 
 static void settled(struct effects *e, void *arg) {
@@ -64,6 +64,7 @@ static void settled(struct effects *e, void *arg) {
     o->seq = e->messages[0].seq;
     o->duplicate = e->messages[0].duplicate;
     memcpy(o->id, e->messages[0].id, sizeof o->id);
+    memcpy(o->last_id, e->messages[e->message_count - 1].id, sizeof o->last_id);
   }
   effects_free(e);
 }
@@ -181,6 +182,58 @@ static void fields_and_messages_are_stored_together(void **state) {
   commit(st, 0, append(slice(s), NULL, NULL, "three"), NULL);
   stage_settle(st);
   assert_int_equal(metrics_value(METRIC_SESSIONS_CREATED), created + 1);
+  session_unref(s);
+}
+
+static void event(struct effects *e, const char *text) {
+  struct message *m = message_new(text, strlen(text));
+  assert_int_equal(effects_send_event(e, m, 0), 0);
+  message_unref(m);
+}
+
+static void an_event_goes_out_with_what_the_store_gave_it(void **state) {
+  struct stage *st = *state;
+  struct session *s = stage_draft(st, "ann", 0);
+  struct conn *near = stage_member(st, s, "ann", 0), *far = stage_member(st, s, "ann", 1);
+  struct effects *e = append(append(slice(s), NULL, NULL, "one"), NULL, NULL, "two");
+  char expected[100];
+  struct outcome o;
+  event(e, "{\"a\":1}");
+  commit(st, 0, e, &o);
+  assert_silent(near);
+  stage_settle(st);
+  snprintf(expected, sizeof expected, "{\"a\":1,\"id\":\"%s\",\"seq\":2}", o.last_id);
+  assert_gets(near, expected);
+  assert_gets(far, expected);
+  stage_leave(s, near);
+  stage_leave(s, far);
+  session_unref(s);
+}
+
+static void an_event_of_a_duplicate_is_no_event(void **state) {
+  struct stage *st = *state;
+  struct session *s = stage_draft(st, "ann", 0);
+  struct conn *c = stage_member(st, s, "ann", 0);
+  struct outcome o;
+  commit(st, 0, append(slice(s), NULL, "c1", "hello"), &o);
+  struct effects *e = append(slice(s), NULL, "c1", "hello");
+  event(e, "{}");
+  commit(st, 0, say(e, "the rest"), &o);
+  stage_settle(st);
+  assert_true(o.duplicate);
+  assert_gets(c, "the rest");
+  stage_leave(s, c);
+  session_unref(s);
+}
+
+static void an_event_needs_a_message(void **state) {
+  struct stage *st = *state;
+  struct session *s = stage_draft(st, "ann", 0);
+  struct effects *e = slice(s);
+  struct message *m = message_new("{}", 2);
+  assert_int_equal(effects_send_event(e, m, 0), E_NOT_FOUND);
+  message_unref(m);
+  effects_free(e);
   session_unref(s);
 }
 
@@ -606,6 +659,9 @@ int main(void) {
     STAGE(what_is_not_stored_goes_out_at_once),
     STAGE(slices_are_seen_in_the_order_they_were_committed),
     STAGE(fields_and_messages_are_stored_together),
+    STAGE(an_event_goes_out_with_what_the_store_gave_it),
+    STAGE(an_event_of_a_duplicate_is_no_event),
+    STAGE(an_event_needs_a_message),
     STAGE(a_message_sent_twice_is_told_so),
     STAGE(a_slice_that_is_not_stored_is_not_seen_and_says_so),
     STAGE(one_that_was_stored_stays_so_when_a_later_slice_fails),

@@ -75,11 +75,21 @@ static void threads_may_let_go_in_any_order(void **state) {
   }
 }
 
+static void two_pieces_become_one(void **state) {
+  (void)state;
+  struct message *m = message_join("abc", 2, "xyz", 3);
+  assert_int_equal(m->len, 5);
+  assert_memory_equal(m->text, "abxyz", 5);
+  message_unref(m);
+  assert_null(message_join("a", 1, "b", SIZE_MAX - 8));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(a_message_is_a_copy_of_its_text),  cmocka_unit_test(an_empty_message_is_a_message),
-    cmocka_unit_test(a_length_that_wraps_is_refused),   cmocka_unit_test(it_lives_until_the_last_reference_goes),
-    cmocka_unit_test(letting_go_of_nothing_is_allowed), cmocka_unit_test(threads_may_let_go_in_any_order),
+    cmocka_unit_test(a_message_is_a_copy_of_its_text), cmocka_unit_test(an_empty_message_is_a_message),
+    cmocka_unit_test(a_length_that_wraps_is_refused),  cmocka_unit_test(it_lives_until_the_last_reference_goes),
+    cmocka_unit_test(two_pieces_become_one),           cmocka_unit_test(letting_go_of_nothing_is_allowed),
+    cmocka_unit_test(threads_may_let_go_in_any_order),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,11 +12,12 @@ describe("session:reply", function()
     world:plain(function() anna.session.handle:reply(text) end)
   end
 
-  it("stores the answer and sends it whole to everybody, in the form old clients know", function()
+  it("stores the answer and sends it whole to everybody, in the form old clients know, with its number", function()
     local tab = world:connect { user = "anna" }
     tab:heard()
     reply "hello"
     local expected = { {
+      id = world.messages[anna.session.id][1].id, seq = 1,
       type = "ai_response", session_id = anna.session.id, content = "hello", sender = "ai", timestamp = "2026-03-02T15:00:00.000Z",
     } }
     assert.same(expected, (anna:heard()))
