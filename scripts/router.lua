@@ -20,6 +20,7 @@ local decode, send_error = json.decode, errors.send
 local setmetatable, type = setmetatable, type
 
 local LATER = "later" -- to the server: the conversation is busy, call again when it is not
+local CID_MAX = 128 -- bytes
 local KIND_SHOWN = 64 -- bytes of an unknown type that are repeated in the error
 
 local ack = envelope.new("ack", "system", "cid", "id", "seq", "duplicate")
@@ -40,10 +41,15 @@ function Request.__index(request, key)
   end
 end
 
-local function limited(session, connection, limiter)
-  local ok, _, _, retry_after_ms = take(limiter, session.user_id)
+-- An error about this request, under its sender's own number.
+local function refuse(request, code, message, more)
+  send_error(request.session, request.connection, code, message, more, request.cid)
+end
+
+local function limited(request, limiter)
+  local ok, _, _, retry_after_ms = take(limiter, request.session.user_id)
   if not ok then
-    send_error(session, connection, "TOO_MANY_REQUESTS", nil, { retry_after = retry_after_ms })
+    refuse(request, "TOO_MANY_REQUESTS", nil, { retry_after = retry_after_ms })
     return true
   end
   return false
@@ -56,7 +62,7 @@ local function stays(request, route, raw)
   if not access.is_id(id) then
     return true
   end
-  if not route.rate and limited(session, connection, "messages") then -- a look-up costs a read of the store
+  if not route.rate and limited(request, "messages") then -- a look-up costs a read of the store
     return false
   end
   local other, code = access.find(id, session.user_id)
@@ -64,11 +70,11 @@ local function stays(request, route, raw)
     if code == "UNKNOWN" then
       return true
     end
-    send_error(session, connection, code, code == "NOT_FOUND" and "Session not found: it has ended" or nil)
+    refuse(request, code, code == "NOT_FOUND" and "Session not found: it has ended" or nil)
   elseif not chat.connection.move(session, connection, other) then
-    send_error(session, connection, "SERVICE_ERROR", "Failed to establish session connection")
+    refuse(request, "SERVICE_ERROR", "Failed to establish session connection")
   elseif not chat.connection.forward(session, connection, other, raw) then -- too much waits there already
-    send_error(session, connection, "SERVICE_ERROR", "Server busy — please retry")
+    refuse(request, "SERVICE_ERROR", "Server busy — please retry")
   end
   return false
 end
@@ -105,7 +111,7 @@ local function record(session, request)
   if request.cid then
     local stored = session:flush()
     if not stored then
-      send_error(session, request.connection, "DATABASE_ERROR")
+      refuse(request, "DATABASE_ERROR")
       return false
     end
     local message = stored[#stored]
@@ -154,6 +160,11 @@ local function compile(routes)
   return compiled
 end
 
+-- Whether a field nobody has checked can be told back to its sender.
+local function sayable(cid)
+  return type(cid) == "string" and #cid <= CID_MAX
+end
+
 local function unroutable(session, connection, document)
   local kind = type(document) == "table" and document.type
   if type(kind) == "string" then
@@ -183,26 +194,27 @@ function router.new(routes)
     local request = setmetatable({ type = kind, session = session, connection = connection }, Request)
     local wrong = route.check(document, request)
     if wrong then
-      return send_error(session, connection, "INVALID_FORMAT", wrong)
+      local cid = document.cid
+      return send_error(session, connection, "INVALID_FORMAT", wrong, nil, sayable(cid) and cid or nil)
     end
     count "messages_received"
 
-    if route.rate and limited(session, connection, route.rate) then
+    if route.rate and limited(request, route.rate) then
       return
     elseif route.admin and not (request.user and request.user.admin) then
-      return send_error(session, connection, "INSUFFICIENT_PERMISSIONS")
+      return refuse(request, "INSUFFICIENT_PERMISSIONS")
     end
     local id = request.session_id
     if id and id ~= session.id and not stays(request, route, raw) then
       return
     elseif route.active and session.end_ms ~= 0 then
-      return send_error(session, connection, "NOT_FOUND", "Session not found: it has ended")
+      return refuse(request, "NOT_FOUND", "Session not found: it has ended")
     elseif route.stored and not record(session, request) then
       return
     end
 
     if aside[route.name] then
-      send_error(session, connection, "SERVICE_ERROR", ASIDE)
+      refuse(request, "SERVICE_ERROR", ASIDE)
     elseif route.handler then
       route.handler(session, request)
     end

@@ -29,7 +29,7 @@ local CODES = {
   INTERNAL = { "An unexpected error occurred", recoverable = true },
 }
 
-local document = envelope.new("error", "ai", "error")
+local document = envelope.new("error", "ai", "error", "cid")
 
 --- Tells one connection what went wrong.
 ---@param session table
@@ -37,12 +37,13 @@ local document = envelope.new("error", "ai", "error")
 ---@param code string one of the codes above
 ---@param message? string in place of the code's own text
 ---@param more? { retry_after: integer?, incident: string?, detail: string? } further fields of the error
-function errors.send(session, connection, code, message, more)
+---@param cid? string of the message it is about
+function errors.send(session, connection, code, message, more, cid)
   local known = CODES[code] or error("unknown error code " .. tostring(code), 2)
   local body = more or {}
   body.code, body.message, body.recoverable = code, message or known[1], known.recoverable
   chat.metrics.count "message_errors"
-  session:send(document(session, body), { to = connection })
+  session:send(document(session, body, cid), { to = connection })
 end
 
 return errors

@@ -101,6 +101,18 @@ describe("the router", function()
       assert.same({ "c-1", stored.id, 1, false }, { heard[1].cid, heard[1].id, heard[1].seq, heard[1].duplicate })
     end)
 
+    it("says in an error which message it is about, also when that is what was wrong", function()
+      for _, case in ipairs { { "", { cid = "c-1" }, "c-1" }, { "hi", { cid = "c\n1" }, "c\n1" }, { "hi", { cid = ("c"):rep(129) } }, { "", {} } } do
+        say(case[1], case[2])
+        local heard = anna:heard()
+        assert.same({ "error" }, types(heard))
+        assert.equal(case[3], heard[1].cid)
+      end
+      world.store_fails = true
+      say("hi", { cid = "c-2" })
+      assert.equal("c-2", anna:heard()[1].cid)
+    end)
+
     it("shows the message to the other devices under the same id and seq", function()
       local tab = world:connect { user = "anna" }
       tab:heard()
