@@ -187,6 +187,14 @@ void vm_count_into(struct vm *vm, struct vm_tally *tally) {
   vm->tally = tally;
 }
 
+const char *vm_manner(const struct config *config) {
+  return config_int(config, SETTING_SCRIPT_SLICE_BUDGET) == 0
+           ? "compiled: SCRIPT_SLICE_BUDGET is 0, nothing ends a loop"
+         : guard_can_compile() ? "compiled: this LuaJIT can end compiled loops"
+                               : "interpreted: this LuaJIT cannot end compiled loops "
+                                 "(README, A faster LuaJIT)";
+}
+
 void vm_when_worn(struct vm *vm, void (*fn)(void *), void *arg) {
   vm->when_worn = (struct idle_call){fn, arg};
 }

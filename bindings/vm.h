@@ -44,6 +44,8 @@ struct vm_tally {
  * "scripts/bots/echo.lua:3: …" in why[]; UV_ENOMEM. References the bundle. */
 int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle, struct vm **out,
            char why[512]) NODISCARD;
+/* For the log: how this LuaJIT and these settings let scripts run, "compiled" or "interpreted", and why. */
+const char *vm_manner(const struct config *config);
 /* From now on calls are counted there; it outlives the VM. */
 void vm_count_into(struct vm *vm, struct vm_tally *tally);
 /* fn(arg), once, when scripts keep so much that collecting does not help: from a slice's end, on its worker. */

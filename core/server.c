@@ -642,6 +642,7 @@ static int start(struct server *s, char why[512]) {
   if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
   }
+  LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_manner(c)));
   LOG(LOG_INFO, "server", "listening", LSTR("address", config_string(c, SETTING_SERVER_ADDRESS)), LINT("port", port),
       LSTR("prefix", config_string(c, SETTING_PATH_PREFIX)), LINT("workers", s->count),
       LSTR("scripts", scripts_version(s->scripts)));
