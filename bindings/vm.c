@@ -34,11 +34,18 @@ static void push_chat(struct vm *vm) {
   lua_setfield(L, -2, "version");
 }
 
-/* Protected: opens the libraries, runs the sandbox, loads init. Leaves its table on the stack. */
-static int load(lua_State *L) {
+/* Protected. Before anything is compiled: a literal like 1LL opens the ffi library, which no script sees, and where
+ * there is no table of loaded modules yet nobody holds it; lua_close then falls over what is left of it. */
+static int open_libraries(lua_State *L) {
   struct vm *vm = lua_touserdata(L, 1);
   luaL_openlibs(L);
   guard_interpret(&vm->guard);
+  return 0;
+}
+
+/* Protected: runs the sandbox, loads init. Leaves its table on the stack. */
+static int load(lua_State *L) {
+  struct vm *vm = lua_touserdata(L, 1);
   bind_open_session(vm);
   guard_open_names(vm);
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
@@ -122,6 +129,10 @@ static int take_entries(struct vm *vm, char why[512]) {
 }
 
 static int load_scripts(struct vm *vm, char why[512]) {
+  if (lua_cpcall(vm->L, open_libraries, vm)) {
+    snprintf(why, 512, "%.480s", lua_tostring(vm->L, -1));
+    return UV_ENOMEM;
+  }
   int code = compile_all(vm, why);
   if (code) {
     return code;

@@ -93,6 +93,23 @@ describe("a rollback", function()
   end)
 end)
 
+describe("an old version", function()
+  after_each(scene.close)
+
+  it("with a 64 bit number in its text is freed like any other", function() -- it opens a library nobody asked for
+    for _ = 1, 5 do
+      local world = scene.case [[local big, kept = 1LL, {} return { fill = function()
+        for i = 1, 20000 do kept[i] = { i .. " kept", x = "table" .. i } end
+        return tostring(big + 1)
+      end }]]
+      world:memory() -- what nobody holds is gone, and its place is taken
+      assert.same({ "2LL" }, world:connect("alice"):asks "fill")
+      world:memory()
+      scene.close()
+    end
+  end)
+end)
+
 describe("the history", function()
   after_each(scene.close)
 
