@@ -4,8 +4,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const bench = dirname(fileURLToPath(import.meta.url));
@@ -131,6 +133,36 @@ function listening(child, log) {
   });
 }
 
+// One command over the control socket, as `chatbox reload` sends it.
+function command(socket, line) {
+  return new Promise((resolve, reject) => {
+    let said = '';
+    const connection = connect(socket, () => connection.write(`${line}\n`));
+    connection.setEncoding('utf8').on('data', (text) => { said += text; });
+    connection.once('error', reject);
+    connection.once('close', () => (said.startsWith('ok ') ? resolve(said) : reject(new Error(`${line}: ${said}`))));
+  });
+}
+
+// Changes a script and reloads, again and again, while work() runs. → what it gave, and how many reloads there were.
+async function reloading(folder, every, work) {
+  const script = join(folder, 'scripts', 'changing.lua');
+  let reloads = 0;
+  let running = true;
+  const loop = async () => {
+    while (running) {
+      writeFileSync(script, `return ${process.hrtime.bigint()}LL\n`);
+      await command(join(folder, 'chatbox.sock'), 'reload');
+      reloads += 1;
+      await sleep(every);
+    }
+  };
+  const done = loop();
+  const result = await work().finally(() => { running = false; });
+  await done;
+  return { ...result, reloads };
+}
+
 async function stop(child) {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = new Promise((resolve) => { child.once('exit', resolve); });
@@ -195,6 +227,7 @@ export async function workspace({ names, connections }) {
     try {
       const port = await listening(child, log);
       await use({
+        reloading: (every, work) => reloading(folder, every, work),
         load: (flags, kind) => {
           const { message, answer } = dialogue(kind, name);
           return load([LOAD, '--json', '--port', String(port), '--pid', String(child.pid), '--tokens-file', tokens,
