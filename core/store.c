@@ -225,13 +225,12 @@ static size_t take_more(struct store_thread *t, struct store_op **ops, size_t ma
   return n;
 }
 
-/* Writes ops, *n of them, and leaves those that have to wait; true: the database is away. */
-static bool batch_write(struct store_thread *t, struct store_op **ops, size_t *n, bool last_try) {
+/* true: the database is away. */
+static bool batch_write(struct store_thread *t, struct store_op **ops, size_t n) {
   bool away = false;
-  t->store->backend->write(t->handle, ops, *n);
-  for (size_t i = 0; i < *n; i++)
+  t->store->backend->write(t->handle, ops, n);
+  for (size_t i = 0; i < n; i++)
     away |= ops[i]->code == E_AWAY;
-  *n = keep_waiting(t->store, ops, *n, last_try);
   return away;
 }
 
@@ -249,8 +248,9 @@ static void *writer_run(void *arg) {
   for (size_t n; (n = thread_take(t, ops, BATCH_MAX)) > 0;) {
     bool more = true;
     for (bool away = false; n > 0 || (away && more);) {
-      away = n > 0 ? batch_write(t, ops, &n, !more) : still_away(t);
-      away_note(s, away);
+      away = n > 0 ? batch_write(t, ops, n) : still_away(t);
+      away_note(s, away); /* first: who has his answer and asks whether it is away is told the truth */
+      n = keep_waiting(s, ops, n, !more);
       more = !away || away_wait(s);
       n += take_more(t, ops + n, away ? BATCH_MAX - n : 0);
     }
