@@ -657,6 +657,9 @@ static void close_handle(uv_handle_t *handle, void *arg) {
 }
 
 static void take_down(struct server *s) {
+  uv_timer_stop(&s->sessions_timer); /* the loop runs once more below, and what they look at is gone then */
+  uv_timer_stop(&s->limits_timer);
+  uv_timer_stop(&s->retention_timer);
   for (size_t i = 0; i < s->started; i++) {
     worker_stop(s->sites[i].worker);
   }
