@@ -95,7 +95,7 @@ void guard_refresh(struct vm *vm) {
 
 void guard_note_kill(struct task *t, const char *name) {
   struct vm *vm = t->vm;
-  if (*name && vm->world->aside && aside_kill(vm->world->aside, name, worker_now_ms(vm->worker))) {
+  if (*name && !vm->blameless && vm->world->aside && aside_kill(vm->world->aside, name, worker_now_ms(vm->worker))) {
     LOG(LOG_WARN, "script", "put aside: its handlers were ended too often (SCRIPT_KILLS_MAX)", LSTR("name", name),
         LSTR("version", vm_version(vm)));
   }

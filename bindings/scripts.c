@@ -130,7 +130,7 @@ static void forget_kept(struct scripts *s) {
 
 static void report_outcome(const struct scripts *s, const char *outcome, bool ok, const char *text) {
   if (ok) {
-    LOG(LOG_INFO, "script", "reloaded", LSTR("outcome", text), LSTR("version", scripts_version(s)));
+    LOG(LOG_INFO, "script", "the order is carried out", LSTR("outcome", text), LSTR("version", scripts_version(s)));
   } else {
     LOG(LOG_ERROR, "script", "reload failed: the running version goes on", LSTR("error", text),
         LSTR("version", scripts_version(s)));

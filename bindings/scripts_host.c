@@ -185,6 +185,7 @@ static void retire(struct host *h, struct slot *slot) {
   struct slot *old = place_for_old(h);
   *old = *slot;
   *slot = (struct slot){.host = h};
+  vm_blames(old->vm, false);
   uint64_t drain_ms = (uint64_t)config_int(h->scripts->world->config, SETTING_SCRIPT_DRAIN_TIMEOUT);
   old->deadline = worker_timer(h->worker, drain_ms, on_deadline, old);
   vm_when_idle(old->vm, on_idle, old);
@@ -237,6 +238,7 @@ static void renew(struct slot *slot) {
       LSTR("version", vm_version(slot->vm)), LINT("worker", worker_index(h->worker)));
   retire(h, slot);
   *slot = fresh;
+  vm_blames(slot->vm, slot == &h->current);
 }
 
 static void renew_worn(void *arg) {
@@ -298,12 +300,14 @@ static void change_here(void *arg) {
     break;
   case HOST_CANARY:
     h->canary = c->fresh;
+    vm_blames(h->canary.vm, false);
     h->lane = c->lane;
     h->share = c->share;
     break;
   case HOST_PROMOTE:
     retire(h, &h->current);
     h->current = h->canary;
+    vm_blames(h->current.vm, true);
     h->canary = (struct slot){.host = h};
     break;
   case HOST_DROP_CANARY:

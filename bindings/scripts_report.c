@@ -183,7 +183,7 @@ void report_print(const struct scripts_report *r, FILE *out) {
   for (size_t i = 0; i < r->aside_count; i++) {
     fprintf(out, "%s is put aside: its handlers were ended too often\n", r->aside[i]);
   }
-  fprintf(out, "\n%zu earlier versions to go back to\n", r->kept);
+  fprintf(out, "\nearlier versions to go back to: %zu\n", r->kept);
   const struct history_entry *e;
   for (unsigned back = 0; (e = history_at(&r->history, back)); back++) {
     char at[32];

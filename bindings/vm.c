@@ -222,6 +222,10 @@ void vm_relieve(struct vm *vm) {
   }
 }
 
+void vm_blames(struct vm *vm, bool yes) {
+  vm->blameless = !yes;
+}
+
 const char *vm_version(const struct vm *vm) {
   return bundle_version(vm->bundle);
 }

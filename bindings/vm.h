@@ -51,6 +51,9 @@ void vm_count_into(struct vm *vm, struct vm_tally *tally);
 /* fn(arg), once, when scripts keep so much that collecting does not help: from a slice's end, on its worker. */
 void vm_when_worn(struct vm *vm, void (*fn)(void *arg), void *arg);
 bool vm_worn(const struct vm *vm);
+/* Whether what has to be ended in it too often is put aside, for every VM: yes, until it is told that it is not the
+ * current version. A canary goes as a whole. */
+void vm_blames(struct vm *vm, bool yes);
 /* Only when vm_idle. */
 void vm_free(struct vm *vm);
 

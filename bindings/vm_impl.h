@@ -97,6 +97,7 @@ struct vm {
   struct idle_call when_idle, when_worn;
   unsigned aside_changes; /* that the scripts know of */
   struct timer *deadline; /* the earliest, while anybody has one */
+  bool blameless;         /* its kills put nobody aside */
   struct vm_tally *tally; /* NULL: nobody counts */
   char tag;               /* its address is the first value of every yield of ours */
 };

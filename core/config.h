@@ -87,6 +87,8 @@
   X(BOT, "CHATBOX_BOT", STRING, "echo", 1, 100, false, "The bot that answers: a file of scripts/bots.")                \
   X(DEVELOPMENT, "DEVELOPMENT", BOOL, "false", 0, 0, false,                                                            \
     "Reload scripts when their files change, and show script errors to admins.")                                       \
+  X(SCRIPT_WATCH, "SCRIPT_WATCH", BOOL, "false", 0, 0, false,                                                          \
+    "Reload scripts when their files change, also without DEVELOPMENT: for a mounted ConfigMap.")                      \
   X(SCRIPT_DRAIN_TIMEOUT, "SCRIPT_DRAIN_TIMEOUT", DURATION, "30s", 0, 3600000, false,                                  \
     "After a reload, handlers of the old version have so long to finish.")                                             \
   X(SCRIPT_CANARY_MIN, "SCRIPT_CANARY_MIN", INT, "20", 1, 1000000, false,                                              \

@@ -85,8 +85,8 @@ int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t exc
 int effects_send_event(struct effects *e, struct message *m, uint64_t except) NODISCARD;
 int effects_response(struct effects *e, uint32_t ms) NODISCARD;
 
-/* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING, E_GONE (erased);
- * on success e->messages carry seq, id and duplicate. */
+/* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING,
+ * E_GONE (erased); on success e->messages carry seq, id and duplicate. */
 void effects_commit(struct effects *e, const struct effects_home *home);
 /* Owner: an item that came through the inbox. Takes e. */
 void effects_apply(struct effects *e, const struct effects_home *home);

@@ -1,5 +1,6 @@
 /* In: nothing. Out: what the command line's files share. Why: main.c is the table of commands; those that look after
- * the stored data are in main_data.c, those about the scripts in main_scripts.c. Part of the program, not of the core library. */
+ * the stored data are in main_data.c, those about the scripts in main_scripts.c. Part of the program, not of the core
+ * library. */
 #pragma once
 #include "attr.h"
 #include "config.h"

@@ -288,7 +288,8 @@ static void render_metric(FILE *out, enum metric m) {
   if (head == NULL || series_value(&plain[m]) != 0) /* a metric that is used with labels has no line without */
     render_series(out, m, &plain[m]);
   for (const struct series *s = head; s != NULL; s = s->next)
-    render_series(out, m, s);
+    if (described[m].kind != GAUGE || series_value(s) != 0) /* what is no more has no line: it would stay for ever */
+      render_series(out, m, s);
 }
 
 /* The lock is taken per family: its list may grow meanwhile. */

@@ -628,7 +628,7 @@ static int start(struct server *s, char why[512]) {
   if (code) {
     return code;
   }
-  if (config_bool(c, SETTING_DEVELOPMENT)) {
+  if (config_bool(c, SETTING_DEVELOPMENT) || config_bool(c, SETTING_SCRIPT_WATCH)) {
     const char *folders[] = {config_string(c, SETTING_SCRIPTS_DIR), config_string(c, SETTING_WEB_DIR)};
     s->watch = watch_new(&s->loop, folders, 2, on_change, s);
   }

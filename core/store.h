@@ -151,9 +151,10 @@ typedef void store_progress_fn(void *arg, const struct store_progress *p);
  * called again. 0; or a negative code with one line in why[]: E_CIPHER when some could not be opened and are as they
  * were, the log names the first ones; E_UNSUPPORTED. */
 int store_reencrypt(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]) NODISCARD;
-/* Writes what was said since a database was taken over to where the program it comes from looks for it, as that writes it
- * itself, under the newest of o->keys. As store_reencrypt: nothing else has it open, and it goes on where it was broken
- * off. 0; or a negative code with one line in why[]: E_STORE when some conversations could not be handed back whole. */
+/* Writes what was said since a database was taken over to where the program it comes from looks for it, as that writes
+ * it itself, under the newest of o->keys. As store_reencrypt: nothing else has it open, and it goes on where it was
+ * broken off. 0; or a negative code with one line in why[]: E_STORE when some conversations could not be handed back
+ * whole. */
 int store_handback(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]) NODISCARD;
 /* A copy, as of one instant, of a database that a server may be using meanwhile, in a new file (0600; E_CONFLICT when
  * there is one) that is there whole or not at all. 0; or a negative code with one line in why[]; E_UNSUPPORTED. */

@@ -273,6 +273,24 @@ describe("a canary", function()
     assert.is_true((world:reload(case "3")))
   end)
 
+  it("whose bot has to be ended again and again does not put the current version's aside", function()
+    local world = scene.shipped { settings = { SCRIPT_KILLS_MAX = "1", SCRIPT_CANARY_MIN = "100000" } }
+    world:write { ["bots/echo.lua"] = 'local bot = require "bot" "echo"\n'
+      .. "bot:otherwise(function() while true do end end)\nreturn bot" }
+    assert.is_true((world:order("canary", 50)))
+    local answers = { ai_response = 0, error = 0 }
+    for _, person in ipairs(crowd(world, 12)) do
+      person:sends { type = "user_message", content = "hello" }
+      for _, heard in ipairs(person:hears_all()) do
+        if answers[heard.type] then answers[heard.type] = answers[heard.type] + 1 end
+        assert.is_true(heard.type ~= "ai_response" or heard.content == "hello", heard.content)
+      end
+    end
+    assert.is_true(answers.error > 0 and answers.ai_response > 0)
+    assert.equal(12, answers.error + answers.ai_response)
+    assert.matches("canary +%d+ +" .. answers.error .. " +" .. answers.error .. " ", world:report())
+  end)
+
   it("is not judged before it has had SCRIPT_CANARY_MIN calls", function()
     local world = begin({ SCRIPT_CANARY_MIN = "100000", SCRIPT_CANARY_MARGIN = "0" }, 50, true)
     for _, person in ipairs(crowd(world, 30)) do person:sends "version" end

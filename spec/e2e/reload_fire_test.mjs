@@ -16,6 +16,7 @@ const JOINING = 50;
 const SANITIZED = /asan|tsan/.test(BIN);
 const ROOM = 2 * 1024 * 1024; // bytes; a leak of one VM a reload and worker would be more
 
+const DONE = "the order is carried out"; // as the log says it
 const BOT = "bots/echo.lua";
 const bot = (version) => `local bot = require "bot" "echo"
 bot:hears("slowly", function(session, message)
@@ -53,8 +54,8 @@ const triggers = (server, admin) => [
   async () => {
     server.process.kill("SIGHUP");
     await server.log.next((l) => l.msg === "an order for the scripts" && l.who === "SIGHUP", "SIGHUP to be taken");
-    const line = await server.log.next((l) => l.msg === "reloaded" || l.msg.startsWith("reload failed"), "the outcome of SIGHUP");
-    return [line.msg === "reloaded", line.text];
+    const line = await server.log.next((l) => l.msg === DONE || l.msg.startsWith("reload failed"), "the outcome of SIGHUP");
+    return [line.msg === DONE, line.text];
   },
   async () => {
     const { status, text } = await server.post("/admin/scripts/reload", { token: admin, body: '{"why":"fire"}' });

@@ -165,6 +165,7 @@ describe("over HTTP", () => {
     await alice.talks("the old one again");
     const metrics = (await server.get("/metrics/prometheus")).text;
     assert.match(metrics, new RegExp(`chatbox_scripts_info\\{version="[0-9a-f]{12}",role="current"\\} 1`));
+    assert.equal(metrics.match(/^chatbox_scripts_info/gm).length, 1, "versions that are gone have no line");
   });
 });
 
@@ -182,7 +183,7 @@ describe("with no time to drain", () => {
 
 describe("as Kubernetes does it", () => {
   test("a ConfigMap that swaps its link is a change like any other", async (t) => {
-    const server = await serve(t, { env: { DEVELOPMENT: "true", RATE_LIMIT: "1000000" } });
+    const server = await serve(t, { env: { SCRIPT_WATCH: "true", RATE_LIMIT: "1000000" } });
     const alice = await server.join(somebody("alice"));
     // A mounted ConfigMap: bots/echo.lua -> ..data/echo.lua, ..data -> ..2024_1, and an update swaps ..data.
     const bots = path.join(server.scripts, "bots");
