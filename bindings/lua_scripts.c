@@ -185,15 +185,21 @@ static void begin(struct task *t) {
   mailbox_put(a->host->scripts->home, &a->post);
 }
 
-/* Raises, or is not NULL: the order is given with task_wait(…, begin). */
+/* NULL: the request has none. */
+static const struct identity *administrator(const struct task *t) {
+  const struct identity *who = t->kind == TASK_HTTP && t->http ? t->http->identity : NULL;
+  return who && who->admin ? who : NULL;
+}
+
+/* An order to be filled in and given with task_wait(…, begin). Raises; only the analyser sees it return NULL. */
 static struct ask *new_ask(lua_State *L) {
   struct vm *vm = bind_vm(L);
   struct task *t = bind_task(L);
-  if (t->kind != TASK_HTTP || !t->http || !t->http->identity || !t->http->identity->admin) {
-    luaL_error(L, "chat.scripts is only for the HTTP request of an administrator");
-  }
-  if (!vm->world->scripts) {
-    luaL_error(L, "chat.scripts: there is no server here");
+  const struct identity *who = administrator(t);
+  if (!who || !vm->world->scripts) {
+    luaL_error(L, who ? "chat.scripts: there is no server here"
+                      : "chat.scripts is only for the HTTP request of an administrator");
+    return NULL;
   }
   free(t->ask); /* of a wait that was refused */
   struct ask *a = t->ask = calloc(1, sizeof *a);
@@ -202,7 +208,7 @@ static struct ask *new_ask(lua_State *L) {
     return NULL;
   }
   a->host = &vm->world->scripts->hosts[worker_index(vm->worker)];
-  snprintf(a->who, sizeof a->who, "admin %s", t->http->identity->user_id);
+  snprintf(a->who, sizeof a->who, "admin %s", who->user_id);
   a->order.who = a->who;
   a->order.why = a->why;
   return a;
@@ -220,6 +226,9 @@ static const char *why_field(lua_State *L) {
 static int order(lua_State *L, enum scripts_verb verb, unsigned share, const char *what) {
   const char *why = why_field(L);
   struct ask *a = new_ask(L);
+  if (!a) {
+    return 0;
+  }
   snprintf(a->why, sizeof a->why, "%s", why);
   a->order.verb = verb;
   a->order.share = share;
@@ -243,7 +252,11 @@ static int l_scripts_rollback(lua_State *L) {
 }
 
 static int l_scripts_report(lua_State *L) {
-  new_ask(L)->report_wanted = true;
+  struct ask *a = new_ask(L);
+  if (!a) {
+    return 0;
+  }
+  a->report_wanted = true;
   return task_wait(L, "chat.scripts.report", begin);
 }
 
