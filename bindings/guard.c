@@ -314,8 +314,12 @@ void guard_close(struct guard *g) {
 
 /* ---- what this LuaJIT can do ---- */
 
+bool guard_compiles(const struct guard *g) {
+  return !g->slice_ns || guard_can_compile();
+}
+
 void guard_interpret(struct guard *g) {
-  if (g->slice_ns && !guard_can_compile()) {
+  if (!guard_compiles(g)) {
     luaJIT_setmode(g->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
   }
 }

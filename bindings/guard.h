@@ -52,6 +52,7 @@ void guard_close(struct guard *g);
 
 /* After luaL_openlibs: no compiler where compiled code could not be ended. */
 void guard_interpret(struct guard *g);
+bool guard_compiles(const struct guard *g);
 
 /* Around everything that runs a script's code. slice_ns: what it may use, of message_ns in all; spent_ns: what its
  * message has used before, 0 for what has not waited yet, which costs no clock call. Both 0 of a guard without budgets.

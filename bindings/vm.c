@@ -51,13 +51,15 @@ static int load(lua_State *L) {
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 7);
   push_chat(vm);
   lua_setfield(L, -2, "chat");
   bind_push_json(vm, L);
   lua_setfield(L, -2, "cjson");
   bind_push_strings(L);
   lua_setfield(L, -2, "strings");
+  lua_pushboolean(L, guard_compiles(&vm->guard));
+  lua_setfield(L, -2, "compiles");
   bind_push_deep(L);
   lua_setfield(L, -2, "deep");
   bind_push_function(vm, L, l_source);
