@@ -60,6 +60,14 @@ static void set_text(lua_State *L, const char *name, const char *text, size_t le
   lua_setfield(L, -2, name);
 }
 
+static void push_settings(lua_State *L) {
+  lua_newtable(L);
+  for (int i = 0; i < SETTING_COUNT; i++) {
+    lua_pushstring(L, config_secret((enum setting)i) ? "secret" : "");
+    lua_setfield(L, -2, config_name((enum setting)i));
+  }
+}
+
 static void push_files(lua_State *L, const struct bundle *b) {
   lua_createtable(L, (int)bundle_count(b), 0);
   for (size_t i = 0; i < bundle_count(b); i++) {
@@ -78,11 +86,13 @@ static int read_all(lua_State *L) {
   luaL_openlibs(L);
   luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* compiling takes twice as long as this runs in all */
   load_chunk(L, check_lua, check_lua_len, "@check");
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, 5);
   push_files(L, b);
   lua_setfield(L, -2, "files");
   push_functions(L);
   lua_setfield(L, -2, "functions");
+  push_settings(L);
+  lua_setfield(L, -2, "settings");
   load_chunk(L, check_syntax_lua, check_syntax_lua_len, "@check_syntax");
   load_chunk(L, check_words_lua, check_words_lua_len, "@check_words");
   lua_call(L, 0, 1);

@@ -2,7 +2,8 @@
 -- "path:line: text", and what can only be told once they are loaded.
 -- Why: a misspelt name in a handler shows when somebody says the word that leads there. Everything reported here is
 -- certain: it would raise, or never be reached. Embedded, trusted:
---     check { syntax, files = { { name, path, text } }, functions = { ["chat.log.info"] = "message string" }, globals }
+--     check { syntax, files = { { name, path, text } }, functions = { ["chat.log.info"] = "message string" }, globals,
+--       settings = { JWT_SECRET = "secret", RATE_LIMIT = "" } }
 --     -> { "scripts/x.lua:3: …" }, { { module, field, place } }
 local input = ...
 local find, format = string.find, string.format
@@ -100,10 +101,31 @@ function on.require(name, line)
   end
 end
 
-function on.call(value, count, open, line)
+local function check_setting(name, line)
+  local known_as = input.settings[name]
+  if not known_as then
+    report(line, "there is no setting %s", name)
+  elseif known_as == "secret" then
+    report(line, "%s is secret", name)
+  end
+end
+
+local function check_limiter(name, line)
+  if name ~= "messages" and name ~= "public" then -- lua_limit.c
+    report(line, "the limiters are messages and public, not %s", name)
+  end
+end
+
+local first_argument = { ["chat.config.get"] = check_setting, ["chat.limit.take"] = check_limiter }
+
+function on.call(value, count, open, line, values)
   local fn = value and value.kind == "chat" and functions[value.path]
   if fn then
     check_count(fn, count, open, line)
+    local first = values[1]
+    if first_argument[fn.name] and first and first.kind == "string" and first.text then
+      first_argument[fn.name](first.text, line)
+    end
   elseif value and value.kind == "field" and known[value.module] then
     local key = value.module .. " " .. value.field
     calls[key] = calls[key] or {}
@@ -150,6 +172,9 @@ local function check_messages(routes)
   for kind, item in pairs(routes.named) do
     local route = item.value
     if kind ~= "common" and route and route.kind == "table" then
+      if text_of(route.named.rate) then
+        check_limiter(text_of(route.named.rate), route.named.rate.line)
+      end
       if route.items[1] or not flag(route, "stored") then
         check_handler(route.items[1], route, "route " .. kind)
       end
@@ -189,6 +214,12 @@ local function check_endpoints(routes)
       if auth and not AUTH[auth] then
         report(item.line, "route %s: auth is \"user\" or \"admin\"", what)
       end
+      if text_of(route.named.limit) then
+        check_limiter(text_of(route.named.limit), route.named.limit.line)
+      end
+      if text_of(route.named.networks) then
+        check_setting(text_of(route.named.networks), route.named.networks.line)
+      end
       check_handler(route.items[3], route, "route " .. what)
       for _, other in ipairs(method and where and earlier or {}) do
         if other.method == method and covers(other.where, where) then
@@ -213,7 +244,10 @@ local function check_file(file)
     return report(tonumber(line) or 1, "%s", text or "this is not a text")
   end
   calls, mentions = {}, {}
-  local returned = input.syntax(file.text, on)
+  local read, returned = pcall(input.syntax, file.text, on)
+  if not read then
+    return -- it compiles: what cannot be read here is no mistake of its author
+  end
   for key, values in pairs(calls) do
     for _, value in ipairs(mentions[key] == #values and values or {}) do
       need(value, "call")

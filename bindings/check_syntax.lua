@@ -7,7 +7,7 @@
 --     on.chat(path, line)                chat.store.history is mentioned     on.set_chat(path, line)
 --     on.require(name, line)             a module is asked for
 --     on.field(value)                    m.f of such a module is mentioned
---     on.call(value, count, open, line)  it is called; open: the last argument may be more than one
+--     on.call(value, count, open, line, values)  it is called; open: the last argument may be more than one
 --     on.method(value, name, count, open, line)
 --     on.duplicate(key, line, first)     a key that this table already has
 -- A value is nil (anything) or { kind = "string" | "chat" | "module" | "field" | "table" | "session" | "require", … }.
@@ -163,7 +163,7 @@ return function(text, on)
 
   local function called(value, line)
     local count, many, values = arguments()
-    on.call(value, count, many, line)
+    on.call(value, count, many, line, values)
     local first = values[1]
     if value and value.kind == "require" and first and first.kind == "string" and first.text then
       on.require(first.text, line)

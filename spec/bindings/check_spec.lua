@@ -54,6 +54,13 @@ describe("a check finds", function()
       findings "return function(session) session:send(1, 2, 3, chat.timer.now()) end")
   end)
 
+  it("settings and limiters that are none", function()
+    assert.same({ "1: there is no setting RATE_LIMITT" }, findings 'return chat.config.get "RATE_LIMITT"')
+    assert.same({ "1: JWT_SECRET is secret" }, findings 'return chat.config.get "JWT_SECRET"')
+    assert.same({ "1: the limiters are messages and public, not message" }, findings "chat.limit.take('message', 'x')")
+    fine "local name = ... return chat.config.get(name), chat.config.get 'RATE_LIMIT', chat.limit.take('public', 'x')"
+  end)
+
   it("a module nobody wrote", function()
     assert.same({ "1: module 'lib.x' not found: there is no scripts/lib/x.lua" }, findings "local x = require 'lib.x'")
   end)
@@ -95,7 +102,7 @@ describe("a check has nothing against", function()
   it("calls it cannot count", function()
     fine "return function(...) return chat.limit.take(...) end"
     fine "return function(f) return chat.limit.take(f()) end"
-    fine "return function(f) return chat.limit.take('x', (f())) end"
+    fine "return function(f) return chat.limit.take('public', (f())) end"
     fine "return function(session, other) other:append() session:reply() session:mine(1, 2, 3) end"
     fine "local info = chat.log.info info = print return function() info(1, 2, 3, 4) end"
   end)
@@ -119,6 +126,14 @@ describe("a check of routes", function()
   it("of messages finds those without a handler", function()
     assert.same({ "scripts/routes.lua:2: route b has no handler", "scripts/routes.lua:4: route c: its handler is a string" },
       routes 'return { a = { print }, common = { x = "y" },\nb = { rate = "messages" },\nd = { stored = true },\nc = { "x" } }')
+  end)
+
+  it("finds limiters and settings that are none", function()
+    assert.same({ "scripts/routes.lua:2: the limiters are messages and public, not mesages" },
+      routes 'return {\na = { print, rate = "mesages" }, b = { print, rate = "messages" } }')
+    assert.same({ "scripts/api/routes.lua:1: the limiters are messages and public, not x",
+      "scripts/api/routes.lua:2: there is no setting y" },
+      endpoints 'return { { "GET", "/a", print, limit = "x" },\n{ "GET", "/b", print, networks = "y" } }')
   end)
 
   it("of HTTP requests finds those that another one takes, and those that cannot be", function()
