@@ -568,10 +568,7 @@ static int open_parts(struct server *s, char why[512]) {
   code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
   code =
     code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
-  if (!code) {
-    s->world.scripts = s->scripts;
-    scripts_warn(s->scripts);
-  }
+  s->world.scripts = s->scripts;
   code = code ? code : open_keys(s, why);
   store.keys = s->keys;
   code = code ? code : store_open(&store, &s->store, why);
@@ -628,6 +625,7 @@ static int start(struct server *s, char why[512]) {
   if (code) {
     return code;
   }
+  scripts_warn(s->scripts);
   if (config_bool(c, SETTING_DEVELOPMENT) || config_bool(c, SETTING_SCRIPT_WATCH)) {
     const char *folders[] = {config_string(c, SETTING_SCRIPTS_DIR), config_string(c, SETTING_WEB_DIR)};
     s->watch = watch_new(&s->loop, folders, 2, on_change, s);

@@ -4,6 +4,7 @@
  * SCRIPTS_DIR in the environment names other scripts. Bound: a world serves FUZZ_WORLD_INPUTS inputs, then its database
  * goes and the next one begins. */
 #pragma once
+#include "metrics.h"
 #include "utf8.h"
 #include "world.h"
 
