@@ -36,6 +36,8 @@ local function ended()
   end
 end
 
+local COLLECTING = os.getenv "SPEC_GC" -- a collection at every step may take longer than a tick of the clock
+
 if chatbox.tsan then
   describe("a hostile handler", function()
     pending "SKIPPED: ThreadSanitizer delays signals, and the guard is one"
@@ -67,7 +69,7 @@ describe("a hostile handler", function()
         if entry.how ~= "any" then assert.equal(entry.how, field(line, "kind")) end
         assert.equal(heard.incident, field(line, "incident"))
         assert.equal(world:version(), field(line, "version"))
-        if entry.how == "time" then assert.is_true(tonumber(field(line, "cpu_ms")) <= 150, line) end
+        if entry.how == "time" and not COLLECTING then assert.is_true(tonumber(field(line, "cpu_ms")) <= 150, line) end
         assert.matches("scripts/case.lua:%d+", line)
       end
       assert.equal(0, world:tasks())
@@ -203,7 +205,8 @@ describe("the guard", function()
       garbage = function() local t = {} for i = 1, 200000 do t[i] = { i } end return "fine" end,
       much = function() local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t end end,
       at_once = function() local s = "x" while true do s = s .. s end end,
-      fine = function() return "fine" end } ]], { SCRIPT_MEMORY_LIMIT = "32MiB", SCRIPT_ALLOCATION_LIMIT = "4MiB" })
+      fine = function() return "fine" end } ]], { SCRIPT_MEMORY_LIMIT = "32MiB", SCRIPT_ALLOCATION_LIMIT = "4MiB",
+      SCRIPT_SLICE_BUDGET = "5s", SCRIPT_MESSAGE_BUDGET = "5s" })
     local alice = world:connect "alice"
     alice:asks "fine"
     local before = world:memory()

@@ -182,7 +182,7 @@ describe("a VM", function()
     end)
 
     it("whatever it raises, and however deep it is", function()
-      local world = scene.case(FAILS)
+      local world = scene.case(FAILS, { SCRIPT_SLICE_BUDGET = "5s", SCRIPT_MESSAGE_BUDGET = "5s" }) -- not what is looked at
       local alice = world:connect "alice"
       for _ = 1, 3 do
         assert.equal("(error object is not a string)", alice:asks("no_text").failed)
