@@ -61,7 +61,7 @@ static void write_report(const struct task *t, enum guard_end end, const struct 
         LSTR("session", session), LSTR("traceback", r->traceback));
     return;
   }
-  snprintf(labels, sizeof labels, "kind=\"%s\"", guard_kind(end));
+  snprintf(labels, sizeof labels, "kind=\"%s\",version=\"%s\"", guard_kind(end), vm_version(vm));
   metrics_add_labelled(METRIC_SCRIPT_KILLS, labels, 1);
   LOG(LOG_ERROR, "script", "a handler was ended", LSTR("incident", r->incident), LSTR("version", vm_version(vm)),
       LSTR("kind", guard_kind(end)), LSTR("name", r->blamed), LSTR("error", r->message),
@@ -86,7 +86,7 @@ void failure(struct task *t, enum guard_end end) {
     vm_relieve(vm);
   }
   if (vm->world->script_error) {
-    vm->world->script_error(vm->world->arg, r.message);
+    vm->world->script_error(vm->world->arg, r.message, vm_version(vm));
   }
   if (http) {
     failure_respond(http, 500);

@@ -128,24 +128,30 @@ static void forget_kept(struct scripts *s) {
 
 /* ---- the end of an order ---- */
 
-static void report_outcome(const struct scripts *s, const char *outcome, bool ok, const char *text) {
+static void report_outcome(const struct job *job, const char *outcome, bool ok, const char *text) {
+  const struct scripts *s = job->scripts;
   if (ok) {
     LOG(LOG_INFO, "script", "the order is carried out", LSTR("outcome", text), LSTR("version", scripts_version(s)));
   } else {
     LOG(LOG_ERROR, "script", "reload failed: the running version goes on", LSTR("error", text),
-        LSTR("version", scripts_version(s)));
+        LSTR("version", scripts_version(s)), LSTR("refused", job->named));
   }
   if (!ok && s->world->script_error) {
-    s->world->script_error(s->world->arg, text);
+    s->world->script_error(s->world->arg, text, job->named);
   }
   char labels[64];
   snprintf(labels, sizeof labels, "outcome=\"%s\"", outcome);
   metrics_add_labelled(METRIC_SCRIPT_RELOADS, labels, 1);
 }
 
+static void name_version(struct job *job, const struct bundle *bundle) {
+  snprintf(job->named, sizeof job->named, "%s", bundle_version(bundle));
+  history_version(&job->scripts->history, job->entry, job->named);
+}
+
 static void finish(struct job *job, const char *outcome, bool ok, const char *text) {
   struct scripts *s = job->scripts;
-  report_outcome(s, outcome, ok, text);
+  report_outcome(job, outcome, ok, text);
   s->running = NULL;
   job->done(job->arg, ok, text);
   job_free(job);
@@ -274,7 +280,7 @@ static const char *refusal(const struct scripts *s, enum scripts_verb verb) {
 /* Takes the bundle. */
 static void stage_all(struct job *job, struct bundle *bundle) {
   struct scripts *s = job->scripts;
-  history_version(&s->history, job->entry, bundle_version(bundle));
+  name_version(job, bundle);
   job->version = version_new(bundle, ++s->numbers, s->count);
   bundle_unref(bundle);
   if (!job->version) {
@@ -320,7 +326,7 @@ static void read_and_stage(struct job *job) {
     return;
   }
   if (!reads_well(job, bundle, why)) {
-    history_version(&s->history, job->entry, bundle_version(bundle));
+    name_version(job, bundle);
     bundle_unref(bundle);
     fail(job, why);
     return;
@@ -338,7 +344,7 @@ static void promote(struct job *job) {
   become_current(s, canary);
   history_turn(&s->history, OUTCOME_RUNNING, OUTCOME_REPLACED);
   history_turn(&s->history, OUTCOME_CANARY, OUTCOME_PROMOTED);
-  history_version(&s->history, job->entry, scripts_version(s));
+  name_version(job, s->current->bundle);
   history_settle(&s->history, job->entry, OUTCOME_RUNNING, NULL);
   snprintf(text, sizeof text, "version %s has all conversations", scripts_version(s));
   finish(job, "promoted", true, text);
@@ -351,7 +357,7 @@ static void drop_canary(struct job *job) {
   snprintf(text, sizeof text, "version %s has no conversations any more: %s", bundle_version(s->canary->bundle),
            numbers);
   tell_hosts(s, HOST_DROP_CANARY);
-  history_version(&s->history, job->entry, bundle_version(s->canary->bundle));
+  name_version(job, s->canary->bundle);
   history_turn(&s->history, OUTCOME_CANARY, OUTCOME_ROLLED_BACK);
   history_settle(&s->history, job->entry, OUTCOME_DONE, numbers);
   struct version *canary = s->canary;

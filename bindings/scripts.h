@@ -55,7 +55,7 @@ int scripts_attach(struct scripts *s, struct worker *w, size_t index, char why[5
 struct vm *scripts_vm(struct scripts *s, size_t index);
 /* An item of a session this worker owns goes to the version that has the session. Takes the item. */
 void scripts_item(struct scripts *s, size_t index, struct session *session, struct item *item);
-/* As vm_refused. */
+/* As vm_refused, by the current version; the session may be another worker's. */
 void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code);
 /* Handlers waiting, of all versions. */
 size_t scripts_tasks(struct scripts *s, size_t index);

@@ -53,8 +53,9 @@ void scripts_item(struct scripts *s, size_t index, struct session *session, stru
   vm_item(vm_of(&s->hosts[index], session), session, item);
 }
 
+/* On the worker of the connection, which need not be the session's: whose the session is, it may not ask. */
 void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code) {
-  vm_refused(vm_of(&s->hosts[index], session), session, c, code);
+  vm_refused(s->hosts[index].current.vm, session, c, code);
 }
 
 /* ---- life ---- */

@@ -53,6 +53,7 @@ struct job {
   struct check *check; /* of what is new; NULL: it has run before */
   enum scripts_verb verb;
   unsigned share, entry;
+  char named[BUNDLE_VERSION_LEN + 1]; /* the version it is about; empty until that is known */
   scripts_done *done;
   void *arg;
   size_t waiting;

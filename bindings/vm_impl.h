@@ -22,7 +22,7 @@ struct task {
   int co_ref;
   uint32_t generation;
   uint32_t refused; /* the generation whose user has been told that something was not stored: once is enough */
-  uint32_t waits; /* how often it has waited: what a wait was begun for may come when it is over */
+  uint32_t waits;   /* how often it has waited: what a wait was begun for may come when it is over */
   enum task_kind kind;
   struct session *session; /* a reference, or NULL */
   struct conn *conn;       /* a reference, or NULL */

@@ -271,9 +271,9 @@ static void tell_here(void *arg) {
 }
 
 /* In development the people who run the server see script errors in the console of the page. Any thread. */
-static void script_error(void *arg, const char *text) {
+static void script_error(void *arg, const char *text, const char *version) {
   struct server *s = arg;
-  json_t *document = json_pack("{s:s, s:s}", "type", "script_error", "text", text);
+  json_t *document = json_pack("{s:s, s:s, s:s}", "type", "script_error", "text", text, "version", version);
   char *line = document ? json_dumps(document, JSON_COMPACT) : NULL;
   json_decref(document);
   struct message *m = line ? message_new(line, strlen(line)) : NULL;

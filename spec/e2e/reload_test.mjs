@@ -63,7 +63,9 @@ return bot
     await alice.talks("before");
     await server.script(BOT, TYPO);
     await reportOf(server, BOT, 5);
-    assert.match((await boss.hears("script_error")).text, /bots\/echo\.lua:5/);
+    const told = await boss.hears("script_error");
+    assert.match(told.text, /bots\/echo\.lua:5/);
+    assert.match(told.version, /^[0-9a-f]{12}$/);
     await alice.talks("the old one still answers");
     alice.heardNothingOf("script_error", "error");
 

@@ -324,7 +324,8 @@ static void no_wake(void *arg) {
   (void)arg; /* world_settle looks by itself */
 }
 
-static void note_script_error(void *arg, const char *text) {
+static void note_script_error(void *arg, const char *text, const char *version) {
+  (void)version;
   struct world *w = arg;
   snprintf(w->script_error, sizeof w->script_error, "%s", text);
 }
