@@ -74,7 +74,7 @@ int store_file_claim(const char *path, int *lock_fd, char why[256]) {
 int store_file_fresh(const char *url, char why[256]) {
   static const char *const suffixes[] = {"", "-wal", "-shm"};
   char path[PATH_MAX];
-  int lock_fd, code;
+  int lock_fd = -1, code;
   if (strncmp(url, "sqlite:", 7) != 0) {
     snprintf(why, 256, "only a database of sqlite: can be made anew");
     return E_UNSUPPORTED;
