@@ -65,16 +65,20 @@ static inline int caller_submit(struct caller *c, struct store *s, struct store_
   return store_submit(s, op);
 }
 
-/* Until there are so many replies. */
-static inline void caller_wait(struct caller *c, size_t count) {
+static inline void caller_wait_s(struct caller *c, size_t count, time_t limit_s) {
   struct timespec until;
   clock_gettime(CLOCK_REALTIME, &until);
-  until.tv_sec += 10;
+  until.tv_sec += limit_s;
   while (c->count < count) {
     if (sem_timedwait(&c->woken, &until) != 0)
       fail_msg("%zu replies came, %zu were expected", c->count, count);
     mailbox_drain(c->mailbox);
   }
+}
+
+/* Until there are so many replies. */
+static inline void caller_wait(struct caller *c, size_t count) {
+  caller_wait_s(c, count, 10);
 }
 
 /* The reply; the next caller_forget frees it. */

@@ -9,6 +9,7 @@
 #define IN_FLIGHT 200
 #define BETWEEN 600 /* messages acknowledged between two failures */
 #define MESSAGES_MAX 20000
+#define PATIENCE_S 60 /* a secondary may take long to see that the one it copies from hangs */
 
 static struct mongod servers[MEMBERS];
 
@@ -39,7 +40,7 @@ static int setup(void **state) {
   if (servers[0].port == 0)
     return 0;
   f->caller = caller_new();
-  f->timeout_ms = 60000;
+  f->timeout_ms = 1000 * PATIENCE_S;
   mongod_url(servers, MEMBERS, "chat", f->url);
   reopen(f);
   return 0;
@@ -68,7 +69,7 @@ static void say_next(struct fixture *f, unsigned session) {
 
 /* All are acknowledged, each conversation's in the order they were sent. */
 static void take_answers(struct fixture *f) {
-  caller_wait(f->caller, 1);
+  caller_wait_s(f->caller, 1, PATIENCE_S);
   for (size_t i = 0; i < f->caller->count; i++) {
     const struct store_op *op = f->caller->replies[i];
     unsigned session, number;
@@ -149,7 +150,7 @@ static void a_primary_that_hangs_and_comes_back_leaves_nothing_twice(void **stat
   struct fixture *f = *state;
   if (f->store == NULL)
     skip();
-  f->timeout_ms = 8000; /* what hangs is given up after half of it */
+  strcat(f->url, "&socketTimeoutMS=2000");
   reopen(f);
   load(f, BETWEEN);
   mongod_wait_all(servers, MEMBERS);
