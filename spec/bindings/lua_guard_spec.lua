@@ -2,7 +2,7 @@
 local chatbox = require "chatbox_spec"
 local scene = require "spec.support.scene"
 
-if chatbox.tsan then
+if chatbox.sanitizer == "thread" then
   describe("what overruns again and again", function()
     pending "SKIPPED: ThreadSanitizer delays signals, and the guard is one"
   end)

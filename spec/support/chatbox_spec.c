@@ -579,9 +579,9 @@ int luaopen_chatbox_spec(lua_State *L) {
   luaL_register(L, NULL, module);
   bind_push_strings(L);
   lua_setfield(L, -2, "strings");
-#if defined(__SANITIZE_THREAD__)
-  lua_pushboolean(L, 1);
-  lua_setfield(L, -2, "tsan");
+#ifdef CHATBOX_SANITIZE
+  lua_pushliteral(L, CHATBOX_SANITIZE);
+  lua_setfield(L, -2, "sanitizer");
 #endif
   return 1;
 }

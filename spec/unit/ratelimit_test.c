@@ -17,17 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#define SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#endif
-
 static uint64_t retry;
-
-static int take(struct ratelimit *r, const char *key, uint64_t now_ms) {
-  return ratelimit_take(r, key, strlen(key), now_ms, &retry);
-}
 
 static void the_limit_holds_inside_the_window(void **state) {
   (void)state;
@@ -197,7 +187,7 @@ static void keys_are_bytes_with_a_length(void **state) {
 /* Memory is asked from the allocator itself; a sanitizer's allocator does not answer. */
 static void a_key_costs_what_it_uses_and_never_more_than_the_limit(void **state) {
   (void)state;
-#if SANITIZED
+#ifdef CHATBOX_SANITIZE
   skip();
 #else
   enum { LIMIT = 1000, KEYS = 100, EACH = 5, OVERHEAD = 256 };
