@@ -62,8 +62,16 @@ ring_build() { # PRESET [TARGET…]
 
 # --- what the rings run ---------------------------------------------------------------------------------------------
 
+# What waits most of its time for a database runs where something can come of it: all of it on dev, the slow part not
+# again under a sanitizer, nothing of it for clang, whose point is its warnings.
 unit() { # PRESET [NAME]
-  ctest --test-dir "build/$1" -V -j 2 --no-tests=error ${2:+-R "^$2\$"}
+  local left_out=()
+  case $1 in
+  asan | tsan) left_out=(-LE slow) ;;
+  clang) left_out=(-LE mongo) ;;
+  esac
+  if [ -n "${2:-}" ] || [ -n "${SPEC_LONG:-}" ]; then left_out=(); fi
+  ctest --test-dir "build/$1" -V -j 2 --no-tests=error "${left_out[@]}" ${2:+-R "^$2\$"}
 }
 
 specs() { # PRESET FILE-OR-FOLDER…
@@ -96,9 +104,9 @@ dialogues() { # PRESET FILE…: one after the other, so that one that hangs is n
 rings_of() { # PRESET LABEL: everything that runs on one build
   ring "unit tests, $2" ctest unit "$1"
   ring "Lua specs, $2" busted specs "$1" spec/bindings spec/scripts
-  # The browser tests look at the page, not at the server: once is enough.
-  local files=(spec/e2e/[!p]*_test.mjs)
-  if [ "$1" = dev ]; then files+=(spec/e2e/page_test.mjs); fi
+  # The browser tests look at the page, those on MongoDB at the database, not at the server: once is enough.
+  local files=(spec/e2e/[!mp]*_test.mjs)
+  if [ "$1" = dev ]; then files+=(spec/e2e/mongo_test.mjs spec/e2e/page_test.mjs); fi
   ring "dialogues, $2" node dialogues "$1" "${files[@]}"
 }
 
