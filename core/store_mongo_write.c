@@ -292,7 +292,7 @@ bool mongo_tried(const struct mongo *h, const struct store_op *op) {
 }
 
 static void tried_note(struct mongo *h, struct store_op **ops, size_t count) {
-  const struct store_op **tried = realloc(h->tried, count * sizeof *tried);
+  const struct store_op **tried = realloc(h->tried, (count + 1) * sizeof *tried);
   h->tried = tried != NULL ? tried : h->tried;
   h->tried_count = 0;
   for (size_t i = 0; i < count && tried != NULL; i++)

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Mongod, noMongod } from "../support/mongod.mjs";
+import { ROUNDS, survivesKills } from "../support/crash.mjs";
 import { serve, somebody } from "./support.mjs";
 
 const READY = "/readyz";
@@ -71,6 +72,9 @@ describe("on MongoDB", { skip: noMongod }, () => {
     const said = await later.history(alice.user, alice.session);
     assert.deepEqual(said.map((m) => m.content), ["one", "one", "two", "two"]);
   });
+
+  test(`${ROUNDS} kills of the server lose nothing that was acknowledged and double nothing`, { timeout: 230_000 }, (t) =>
+    survivesKills(t, env()));
 
   for (const [how, away, back] of [
     ["killed", () => mongod.kill(), () => mongod.again()],
