@@ -34,7 +34,7 @@ static bool field_append(bson_t *doc, const struct field *f, const struct sessio
   if (f->optional && number == 0 && (text == NULL || *text == '\0'))
     return false;
   if (f->kind == TEXT)
-    bson_append_utf8(doc, f->name, -1, text != NULL ? text : "", -1);
+    mongo_append_text(doc, f->name, text != NULL ? text : "");
   else if (f->kind == DATE)
     bson_append_date_time(doc, f->name, -1, number);
   else if (f->kind == FLAG)

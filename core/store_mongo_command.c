@@ -66,6 +66,22 @@ void mongo_append_element(bson_t *array, uint32_t index, const char *text) {
   bson_append_utf8(array, key, (int)len, text, -1);
 }
 
+/* A script may have cut a name in the middle of a character; that is no reason not to store the rest. */
+void mongo_append_text(bson_t *doc, const char *name, const char *text) {
+  if (text == NULL)
+    return;
+  if (bson_utf8_validate(text, strlen(text), false)) {
+    bson_append_utf8(doc, name, -1, text, -1);
+    return;
+  }
+  char *plain = strdup(text);
+  for (char *p = plain; p != NULL && *p != '\0'; p++)
+    if ((unsigned char)*p >= 0x80)
+      *p = '?';
+  bson_append_utf8(doc, name, -1, plain != NULL ? plain : "", -1);
+  free(plain);
+}
+
 int mongo_no_memory(void) {
   LOG(LOG_ERROR, "store", "no memory for what was read");
   return E_STORE;

@@ -11,18 +11,13 @@
 #include <string.h>
 #include <uv.h>
 
-static void text_append(bson_t *doc, const char *name, const char *text) {
-  if (text != NULL)
-    bson_append_utf8(doc, name, -1, text, -1);
-}
-
 static int audit_write(struct mongo *h, const struct audit_record *a) {
   bson_error_t error;
   bson_t *doc = BCON_NEW(MONGO_TS, BCON_DATE_TIME(a->at_ms));
-  text_append(doc, MONGO_ACTOR, a->actor);
-  text_append(doc, MONGO_ACTION, a->action);
-  text_append(doc, MONGO_SUBJECT, a->subject);
-  text_append(doc, MONGO_DETAIL, a->detail);
+  mongo_append_text(doc, MONGO_ACTOR, a->actor);
+  mongo_append_text(doc, MONGO_ACTION, a->action);
+  mongo_append_text(doc, MONGO_SUBJECT, a->subject);
+  mongo_append_text(doc, MONGO_DETAIL, a->detail);
   bool done = mongoc_collection_insert_one(h->audit, doc, NULL, NULL, &error);
   bson_destroy(doc);
   return done ? 0 : mongo_failed(h, "write an audit record", &error);
@@ -73,16 +68,6 @@ static int erase_user(struct mongo *h, struct store_op *op) {
   return code ? code : account(h, op);
 }
 
-/* Where nothing has been said yet the reference has no last activity: the start counts. */
-#define IDLE_STAGES                                                                                                    \
-  "{'$addFields': {'idle': {'$ifNull': ['$" MONGO_LAST_ACTIVITY                                                        \
-  "', '$ts']}}}, {'$sort': {'idle': 1, '_id': 1}}, " DOOMED_STAGES
-
-static bson_t *idle_match(int64_t before_ms) {
-  return BCON_NEW("$or", "[", "{", MONGO_LAST_ACTIVITY, "{", "$lt", BCON_DATE_TIME(before_ms), "}", "}", "{",
-                  MONGO_LAST_ACTIVITY, BCON_NULL, "ts", "{", "$lt", BCON_DATE_TIME(before_ms), "}", "}", "]");
-}
-
 static int expire_one(struct mongo *h, struct store_op *op, const struct doomed *d) {
   if (op->in_use != NULL && op->in_use(op->arg, d->id))
     return 0;
@@ -95,12 +80,10 @@ static int expire_one(struct mongo *h, struct store_op *op, const struct doomed 
   return d->user_id == NULL || r->user_id != NULL ? 0 : mongo_no_memory();
 }
 
-/* A try that was broken off has its conversations in sessions already. */
-static int expire(struct mongo *h, struct store_op *op) {
-  if (op->sessions == NULL && (op->sessions = calloc(op->limit, sizeof *op->sessions)) == NULL)
-    return mongo_no_memory();
-  mongoc_cursor_t *cursor =
-    mongo_aggregate(h->sessions, mongo_stages(idle_match(op->before_ms), IDLE_STAGES), h, false);
+/* As the index has them, so nothing is sorted, however many there are. */
+static int expire_some(struct mongo *h, struct store_op *op, bson_t *match) {
+  static const char stages[] = "{'$sort': {'" MONGO_LAST_ACTIVITY "': 1, 'ts': 1}}, " DOOMED_STAGES;
+  mongoc_cursor_t *cursor = mongo_aggregate(h->sessions, mongo_stages(match, stages), h, false);
   const bson_t *doc;
   int code = 0;
   while (code == 0 && op->session_count < op->limit && mongoc_cursor_next(cursor, &doc)) {
@@ -110,7 +93,18 @@ static int expire(struct mongo *h, struct store_op *op) {
     free(d.user_id);
   }
   int ended = mongo_cursor_end(h, "find what is idle", cursor);
-  code = code ? code : ended;
+  return code ? code : ended;
+}
+
+/* First those in which nothing was ever said: the reference gives them no last activity, and their start counts. A try
+ * that was broken off has what it deleted in sessions already. */
+static int expire(struct mongo *h, struct store_op *op) {
+  if (op->sessions == NULL && (op->sessions = calloc(op->limit, sizeof *op->sessions)) == NULL)
+    return mongo_no_memory();
+  bson_t *silent = BCON_NEW(MONGO_LAST_ACTIVITY, BCON_NULL, "ts", "{", "$lt", BCON_DATE_TIME(op->before_ms), "}");
+  int code = expire_some(h, op, silent);
+  if (code == 0)
+    code = expire_some(h, op, BCON_NEW(MONGO_LAST_ACTIVITY, "{", "$lt", BCON_DATE_TIME(op->before_ms), "}"));
   return code || op->session_count == 0 ? code : account(h, op);
 }
 

@@ -61,6 +61,8 @@ bool mongo_copy(const bson_iter_t *at, char **out); /* a text; false: no memory 
 bool mongo_id(const bson_t *doc, const char *name, char out[STORE_ID_LEN + 1]);
 int64_t mongo_number(const bson_t *doc, const char *name); /* 0 where there is none */
 void mongo_append_element(bson_t *array, uint32_t index, const char *text);
+/* NULL: nothing. What is not UTF-8 loses its letters beyond ASCII. */
+void mongo_append_text(bson_t *doc, const char *name, const char *text);
 int mongo_no_memory(void); /* logs; E_STORE */
 
 /* All take their documents. majority: as the majority has it, not only this server. */

@@ -17,11 +17,6 @@
 
 #define DOCUMENT_MAX (16 * 1024 * 1024 - 1024) /* bytes: the server's limit, and room for the command around it */
 
-static void text_append(bson_t *doc, const char *name, const char *text) {
-  if (text != NULL)
-    bson_append_utf8(doc, name, -1, text, -1);
-}
-
 /* What is not UTF-8 is no text to MongoDB. */
 static bool content_append(bson_t *doc, const char *bytes, size_t len) {
   if (len > DOCUMENT_MAX)
@@ -52,11 +47,11 @@ bson_t *mongo_message_new(const struct mongo *h, const char *session_id, uint64_
   bson_append_utf8(doc, "_id", -1, m->id, -1);
   bson_append_utf8(doc, MONGO_SID, -1, session_id, -1);
   bson_append_int64(doc, MONGO_SEQ, -1, (int64_t)seq);
-  text_append(doc, MONGO_CID, m->cid);
-  text_append(doc, MONGO_SENDER, m->sender);
-  text_append(doc, MONGO_TYPE, m->type);
+  mongo_append_text(doc, MONGO_CID, m->cid);
+  mongo_append_text(doc, MONGO_SENDER, m->sender);
+  mongo_append_text(doc, MONGO_TYPE, m->type);
   bson_append_date_time(doc, MONGO_TS, -1, m->at_ms);
-  text_append(doc, MONGO_EXTRA, m->extra);
+  mongo_append_text(doc, MONGO_EXTRA, m->extra);
   *code = cipher_seal(h->keys, session_id, seq, m->content_len > 0 ? m->content : "", m->content_len, &sealed, &len);
   return finish(doc, sealed, len, code);
 }
@@ -81,8 +76,8 @@ static void metadata_append(bson_t *doc, json_t *metadata) {
 /* The reference's fields, from ours. */
 static void extra_append(bson_t *doc, const char *extra) {
   json_t *all = extra != NULL ? json_loads(extra, 0, NULL) : NULL;
-  text_append(doc, MONGO_FILE_ID, json_string_value(json_object_get(all, "file_id")));
-  text_append(doc, MONGO_FILE_URL, json_string_value(json_object_get(all, "file_url")));
+  mongo_append_text(doc, MONGO_FILE_ID, json_string_value(json_object_get(all, "file_id")));
+  mongo_append_text(doc, MONGO_FILE_URL, json_string_value(json_object_get(all, "file_url")));
   metadata_append(doc, json_object_get(all, "metadata"));
   json_decref(all);
 }
@@ -92,12 +87,12 @@ bson_t *mongo_message_embedded(const struct mongo *h, const struct message_recor
   size_t len;
   bson_t *doc = bson_new();
   bson_append_date_time(doc, MONGO_TS, -1, m->at_ms);
-  bson_append_utf8(doc, MONGO_SENDER, -1, m->sender != NULL ? m->sender : "", -1);
+  mongo_append_text(doc, MONGO_SENDER, m->sender != NULL ? m->sender : "");
   extra_append(doc, m->extra);
   bson_append_utf8(doc, MONGO_EMBEDDED_ID, -1, m->id, -1);
-  text_append(doc, MONGO_CID, m->cid);
-  text_append(doc, MONGO_TYPE, m->type);
-  text_append(doc, MONGO_EXTRA, m->extra);
+  mongo_append_text(doc, MONGO_CID, m->cid);
+  mongo_append_text(doc, MONGO_TYPE, m->type);
+  mongo_append_text(doc, MONGO_EXTRA, m->extra);
   *code = cipher_seal_reference(h->keys, m->content_len > 0 ? m->content : "", m->content_len, &sealed, &len);
   return finish(doc, sealed, len, code);
 }

@@ -195,10 +195,11 @@ static int sessions_change(struct batch *b) {
     if (p == NULL || (p->record == NULL && !p->moved))
       continue;
     bson_t *filter = BCON_NEW("_id", BCON_UTF8(p->id)), *change = change_new(p);
-    if (mongo_bulk_update(b->h, bulk, filter, change) == 0)
-      n++;
-    else
-      b->ops[i]->code = E_STORE;
+    int code = mongo_bulk_update(b->h, bulk, filter, change);
+    for (size_t k = i; k < b->count && code != 0; k++)
+      if (b->places[k] == p && b->ops[k]->code == 0)
+        b->ops[k]->code = code;
+    n += code == 0;
     p->record = NULL;
     p->moved = false;
   }

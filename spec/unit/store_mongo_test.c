@@ -145,6 +145,76 @@ static void the_indexes_of_the_reference_keep_their_names(void **state) {
   mongoc_collection_destroy(c);
 }
 
+/* The plan the server has for it, as JSON. */
+static void assert_plan(const char *command, const char *index) {
+  bson_t *ask = json(command), reply;
+  assert_true(mongoc_client_command_simple(client, database, ask, NULL, &reply, NULL));
+  char *text = bson_as_json(&reply, NULL), *others = strstr(text, "\"rejectedPlans\"");
+  assert_non_null(others);
+  *others = '\0';
+  assert_has(text, index);
+  assert_has_not(text, "\"SORT\"");
+  assert_has_not(text, "\"COLLSCAN\"");
+  bson_free(text);
+  bson_destroy(&reply);
+  bson_destroy(ask);
+}
+
+static void what_is_asked_often_is_answered_by_an_index_without_sorting(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(NULL);
+  reopen(f);
+  say(f, OLD, 1, NULL, "x");
+  assert_plan("{'explain': {'find': 'sessions', 'filter': {'uid': 'u1'}, 'sort': {'ts': -1, '_id': -1}}}",
+              "idx_user_list");
+  assert_plan(
+    "{'explain': {'find': 'sessions', 'filter': {'uid': 'u1', 'endTs': null}, 'sort': {'ts': -1, '_id': -1}}}",
+    "idx_user_active");
+  assert_plan("{'explain': {'find': 'sessions', 'filter': {'lastActivity': {'$lt': {'$date': {'$numberLong': '5'}}}},"
+              " 'sort': {'lastActivity': 1, 'ts': 1}}}",
+              "idx_last_activity");
+  assert_plan("{'explain': {'find': 'sessions', 'filter': {'lastActivity': null, 'ts': {'$lt': {'$date': {"
+              "'$numberLong': '5'}}}}, 'sort': {'lastActivity': 1, 'ts': 1}}}",
+              "idx_last_activity");
+  assert_plan("{'explain': {'find': 'messages', 'filter': {'sid': '" OLD_ID "', 'seq': {'$lt': 9, '$gt': 5}},"
+              " 'sort': {'seq': -1}}}",
+              "idx_session_seq");
+}
+
+static void a_name_that_was_cut_within_a_character_keeps_nothing_from_being_stored(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  reopen(f);
+  struct store_op *op = write_session(1, 1);
+  op->session.name = strdup("Gr\xc3\xbc\xc3");
+  caller_add(op, 1, NULL, "x", 1);
+  assert_int_equal(call(f, op)->code, 0);
+  assert_string_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.name, "Gr???");
+}
+
+static struct store_op *expiry(int64_t before_ms) {
+  struct store_op *op = store_op_new(STORE_EXPIRE);
+  op->before_ms = before_ms;
+  op->limit = 10;
+  op->audit = (struct audit_record){.actor = strdup("spec"), .action = strdup("retention")};
+  return op;
+}
+
+static void a_conversation_of_the_reference_in_which_nothing_was_said_expires_by_its_start(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(NULL);
+  change("sessions", "{}", "{'$unset': {'lastActivity': 1}}");
+  reopen(f);
+  assert_int_equal(call(f, expiry(1700000000000))->session_count, 0);
+  struct store_op *op = call(f, expiry(1700000000001));
+  assert_int_equal(op->session_count, 1);
+  assert_int_equal(op->erased.messages, 5);
+  assert_int_equal(count("sessions", "{}"), 0);
+  assert_int_equal(count("audit", "{}"), 1);
+}
+
 /* ---- encryption ---- */
 
 static void what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place(void **state) {
@@ -263,6 +333,9 @@ int main(void) {
     WITH(the_fields_of_the_reference_are_kept_up_to_date_in_its_own_types),
     WITH(a_new_conversation_is_one_the_reference_can_read),
     WITH(the_indexes_of_the_reference_keep_their_names),
+    WITH(what_is_asked_often_is_answered_by_an_index_without_sorting),
+    WITH(a_name_that_was_cut_within_a_character_keeps_nothing_from_being_stored),
+    WITH(a_conversation_of_the_reference_in_which_nothing_was_said_expires_by_its_start),
     WITH(what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place),
     WITH(a_cid_is_a_duplicate_also_after_a_restart_and_in_the_middle_of_a_batch),
     WITH(another_owner_of_the_same_conversation_leaves_no_gap_and_takes_no_number_twice),
