@@ -27,7 +27,7 @@ ring() { # NAME KIND COMMAND…
     grep -E "${failure_lines[$kind]}" "$log" | head -n 20 | sed 's/^ */      /'
     printf '      exit code %d; all of it: %s\n' "$code" "${log#"$root"/}"
   fi
-  grep -E '^ *ok .*# SKIP|^Pending ->' "$log" | sed 's/^ */      /'
+  grep -E '^ *ok .*# SKIP|^Pending ->|^[0-9]+: SKIPPED: ' "$log" | sed 's/^ */      /'
 }
 
 ring_count() {
