@@ -6,6 +6,7 @@
 #include "err.h"
 #include "metrics.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ static struct kept_message *kept_cid(const struct kept *k, const char *cid) {
 }
 
 static void message_drop(struct memory *m, struct kept_message *gone) {
+  assert(m->ids != NULL && gone->hh.tbl == m->ids->hh.tbl); /* it is one of them */
   HASH_DEL(m->ids, gone);
   m->bytes -= gone->record.content_len;
   message_record_deinit(&gone->record);

@@ -209,7 +209,11 @@ describe("chat.session", function()
         s:send('{"a":1}', { event = true, except = c })
         return id
       end,
-      bare = function(s) s:append { sender = "ai", type = "x", content = "" } s:send("{}", { event = true }) s:send("7", { event = true }) end,
+      bare = function(s)
+        s:append { sender = "ai", type = "x", content = "" }
+        s:send("{}", { event = true })
+        s:send("7", { event = true })
+      end,
       early = function(s) return s:send("{}", { event = true }) end,
     } ]]
 

@@ -102,7 +102,13 @@ describe("the router", function()
     end)
 
     it("says in an error which message it is about, also when that is what was wrong", function()
-      for _, case in ipairs { { "", { cid = "c-1" }, "c-1" }, { "hi", { cid = "c\n1" }, "c\n1" }, { "hi", { cid = ("c"):rep(129) } }, { "", {} } } do
+      local cases = {
+        { "", { cid = "c-1" }, "c-1" },
+        { "hi", { cid = "c\n1" }, "c\n1" },
+        { "hi", { cid = ("c"):rep(129) } },
+        { "", {} },
+      }
+      for _, case in ipairs(cases) do
         say(case[1], case[2])
         local heard = anna:heard()
         assert.same({ "error" }, types(heard))
