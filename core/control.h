@@ -1,9 +1,9 @@
 /* In: one line from a Unix socket. Out: one call of command(), later one reply on that socket.
- * Why: `chatbox reload` has to reach the running server, and to say what came of it. The socket file has mode 0600: who
- * may open it is who may command. A reply is `ok text` or `error text`, of one line or many; the close ends it.
- * Thread: all on the loop's thread, but control_call, which blocks. SIGPIPE has to be ignored by the process.
- * Bounds: 8 clients (a further one is told so), a line of 1 KiB, a reply of 64 KiB (what is longer is cut), 10 s for a
- * client to say its line, and again to take the reply. */
+ * Why: `chatbox reload`, `erase` and `export` have to reach the running server, and to say what came of it. The socket
+ * file has mode 0600: who may open it is who may command. A reply is `ok text` or `error text`, of one line or many;
+ * the close ends it. Thread: all on the loop's thread, but control_call, which blocks. SIGPIPE has to be ignored by the
+ * process. Bounds: 8 clients (a further one is told so), a line of 1 KiB, a reply of 64 KiB (what is longer is cut), 10
+ * s for a client to say its line, and again to take the reply. */
 #pragma once
 #include "attr.h"
 

@@ -2,12 +2,12 @@
 // person may have of it, and its end. And a disk that is full.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { BIN, Server, serve, somebody } from "./support.mjs";
+import { BIN, Server, serve, somebody, within } from "./support.mjs";
 
 const LIMITS = { RATE_LIMIT: "1000000", INBOX_LIMIT: "100000" };
 const lines = (text) => text.trimEnd().split("\n").filter(Boolean).map((line) => JSON.parse(line));
@@ -236,6 +236,60 @@ describe("run --fresh", () => {
     const fresh = await Server.start({ env: server.env, dir: server.dir, secret: server.secret, args: ["--fresh"] });
     t.after(() => fresh.remove());
     assert.equal((await fresh.get("/sessions", { user: alice.user })).json.count, 0);
+  });
+});
+
+describe("a database somebody else has locked", () => {
+  /** Holds the write lock of the file until it is let go; undefined: there is no python3 with sqlite3. */
+  async function lock(server) {
+    const file = path.join(server.dir, "chatbox.db");
+    const code = `import sqlite3, sys; c = sqlite3.connect("${file}", isolation_level=None); c.execute("BEGIN IMMEDIATE"); print("locked", flush=True); sys.stdin.read()`;
+    const child = spawn("python3", ["-c", code], { stdio: ["pipe", "pipe", "ignore"] });
+    const ended = new Promise((resolve) => child.on("close", resolve).on("error", resolve));
+    const locked = new Promise((resolve) => child.stdout.on("data", () => resolve(true)));
+    if ((await Promise.race([locked, ended])) !== true) return undefined;
+    return async () => {
+      child.stdin.end();
+      await ended;
+    };
+  }
+
+  /** Asks until the answer has that status. */
+  async function readyz(server, status) {
+    for (;;) {
+      if ((await server.get("/readyz")).status === status) return;
+    }
+  }
+
+  test("is away: not ready, messages wait, and all goes on when it is back", async (t) => {
+    const server = await serve(t, { env: LIMITS });
+    const alice = await server.join(somebody("alice"));
+    await alice.saysSurely("before", "c1");
+    const free = await lock(server);
+    if (!free) return t.skip("there is no python3 with sqlite3 to lock a database with");
+    alice.says("meanwhile", { cid: "c2" });
+    await within(readyz(server, 503), "the server to say that it is not ready");
+    assert.equal((await server.get("/healthz")).status, 200);
+    assert.equal((await server.history(alice.user, alice.session)).length, 2); // reading goes on
+    alice.heardNothingOf("error");
+    await free();
+    assert.equal((await alice.hears("ack", { cid: "c2" })).seq, 3);
+    await within(readyz(server, 200), "the server to be ready again");
+  });
+
+  test("for longer than STORE_TIMEOUT: a recoverable DATABASE_ERROR under the cid, and no ack", async (t) => {
+    const server = await serve(t, { env: { ...LIMITS, STORE_TIMEOUT: "1s" } });
+    const alice = await server.join(somebody("alice"));
+    await alice.saysSurely("before", "c1");
+    const free = await lock(server);
+    if (!free) return t.skip("there is no python3 with sqlite3 to lock a database with");
+    alice.says("too late", { cid: "c2" });
+    const told = await alice.next((m) => m.type === "error", "the error");
+    assert.deepEqual([told.cid, told.error.code, told.error.recoverable], ["c2", "DATABASE_ERROR", true]);
+    await free();
+    await within(readyz(server, 200), "the server to be ready again, though nobody writes");
+    const ack = await alice.saysSurely("too late", "c2");
+    assert.deepEqual([ack.seq, ack.duplicate], [3, false]);
   });
 });
 
