@@ -142,11 +142,22 @@ int command_backup(int argc, char **argv) {
   return wish_end(&w, code, why);
 }
 
+static bool of_this_server_only(const struct wish *w, char why[256]) {
+  bool alone = strncmp(config_string(w->config, SETTING_STORE_URL), "memory:", 7) == 0;
+  if (alone) {
+    snprintf(why, 256, "what a server keeps in memory can be read in that server only");
+  }
+  return alone;
+}
+
 static int export_to(const struct wish *w, const struct keyring *keys, FILE *out, char why[256]) {
   struct store_options o = {.url = config_string(w->config, SETTING_STORE_URL), .keys = keys};
   struct store_exported count;
   struct store_direct d;
   char said[256] = "", subject[ID_MAX + 16];
+  if (of_this_server_only(w, why)) {
+    return E_UNSUPPORTED;
+  }
   snprintf(subject, sizeof subject, "%s %s", w->kind, w->id);
   struct store_op *op = store_op_audit(STORE_AUDIT, "command line", "export", subject, now_ms());
   int code = ask_or_act(w, "export", op, said, why);

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
+import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { BIN, Server, serve, somebody, within } from "./support.mjs";
@@ -177,6 +178,16 @@ return bot
     assert.equal((await server.command("erase", "--user", "x")).code, 1);
     await assert.rejects(stat(path.join(server.dir, "none.db")));
     for (const args of [[], ["--session", "x"], ["--user", "a\nb"]]) assert.equal((await server.command("erase", ...args)).code, 2);
+  });
+
+  test("goes through the server where the store is no file", async (t) => {
+    const socket = path.join(os.tmpdir(), `chatbox-${process.pid}.sock`);
+    const server = await serve(t, { env: { STORE_URL: "memory:chat", CONTROL_SOCKET: socket } });
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("hello");
+    assert.equal(await ok(server, "erase", "--user", alice.user), "erased: 1 conversations, 2 messages\n");
+    assert.equal((await alice.ends()).code, 1013);
+    assert.equal((await server.command("export", "--user", alice.user)).code, 1);
   });
 
   test("asks the server of its own database, not of another one in the same folder", async (t) => {
