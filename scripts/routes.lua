@@ -6,7 +6,7 @@
 --     active     refused when the conversation has ended (stored implies it)
 --     admin      for administrators only
 -- What comes back: connection_status, loading, ai_response, user_message, file_upload, voice_message, typing_indicator,
--- history, pong, ack, error.
+-- history, pong, ack, error. What is stored carries its id and seq, and an error the cid of the message it is about.
 local help = require "handlers.help"
 local history = require "handlers.history"
 local live = require "handlers.live"
