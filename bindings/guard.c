@@ -26,6 +26,7 @@
 #define MARK_STEPS 16      /* above the soft mark a collection begins with every 1/16 of the limit */
 #define USUAL_STEPMUL 200  /* LuaJIT's default */
 #define PRESSED_STEPMUL 10000
+#define ALLOWANCE (1u << 20) /* a slice may use that though memory is full: somebody has to be told */
 #define STACK_BYTES (1u << 20)
 #define REPORT_BYTES 65536 /* the gauge moves in steps of this */
 
@@ -188,6 +189,7 @@ void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns) {
   uint64_t left = g->message_ns > spent_ns ? g->message_ns - spent_ns : 1;
   g->budget_ns = slice_ns < left ? slice_ns : left;
   g->counting = g->limit > 0;
+  g->cap = g->used + ALLOWANCE > g->limit ? g->used + ALLOWANCE : g->limit;
   g->stack = (uintptr_t)__builtin_frame_address(0);
   guard_verdict(g, GUARD_WELL);
   if (spent_ns) {
@@ -245,7 +247,7 @@ static void *count_alloc(void *state, void *block, size_t before, size_t after) 
     return NULL;
   }
   g->used += after - before;
-  if (guarded && g->used > g->limit) {
+  if (guarded && g->used > g->cap) {
     arm(g, GUARD_MEMORY);
   } else if (guarded && g->used > g->mark) {
     press(g);

@@ -33,7 +33,7 @@ struct guard {
   /* memory, bytes */
   lua_Alloc alloc;
   void *alloc_state;
-  size_t used, reported, limit, largest, soft, mark;
+  size_t used, reported, limit, largest, soft, mark, cap;
   bool counting, pressed; /* the cap holds now; the soft mark was passed */
   /* how the slice ended */
   volatile int end; /* enum guard_end */
