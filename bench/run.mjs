@@ -7,16 +7,21 @@ import { availableParallelism } from 'node:os';
 import { workspace } from './servers.mjs';
 import { ratio, table, TARGETS, value } from './table.mjs';
 
-const WHAT = ['one', 'sixteen', 'fixed', 'reload', 'stored', 'acked', 'idle'];
+const WHAT = ['one', 'sixteen', 'fixed', 'guards', 'kill', 'reload', 'stored', 'acked', 'idle'];
 const STORES = ['stored', 'acked'];
-const OURS = [...STORES, 'reload']; // what the peers do not do
+const OURS = [...STORES, 'kill', 'reload']; // what the peers do not do
 const RELOAD_MS = 250; // from one to the next
+const KILL_MS = 1000; // likewise
 
 const help = `Usage: bench/run [options] [WHAT…]
 WHAT is any of: one sixteen fixed reload stored acked idle; all of them when none is named.
   one      200 connections, 1 message in flight each      messages per second
   sixteen  200 connections, 16 messages in flight each    messages per second
   fixed    200 connections, 20,000 messages per second    processor time per message, 99th percentile of latency
+  guards   as sixteen, by chatbox with and without what bounds the time and memory of scripts
+                                                          processor time per message
+  kill     5,000 messages per second on one worker, without and with a handler that has to be ended every second;
+           chatbox only                                   99th percentile of latency
   reload   10,000 messages per second, without and with a reload of the scripts every 250 ms; chatbox only
                                                           what a reload adds to the 99th percentile
   stored   200 connections, 1 message in flight each, which are stored, acknowledged and answered by the echo bot;
@@ -27,7 +32,7 @@ Options:
   --quick           one short round
   --rounds N        default 3
   --seconds S       measured time of one run, default 3
-  --only NAMES      of chatbox,go,node,raw
+  --only NAMES      of chatbox,go,node,raw (guards brings in unguarded)
   --connections N   of the idle run, default 15000
   --strict          exit 1 when a target is missed
   --json FILE       every single result
@@ -61,6 +66,7 @@ function options() {
     strict: values.strict,
     json: values.json,
   };
+  if (o.what.includes('guards') && !o.names.includes('unguarded')) o.names.push('unguarded');
   const unknown = o.what.filter((w) => !WHAT.includes(w));
   if (unknown.length) throw new Error(`no such measurement: ${unknown.join(', ')}; see --help`);
   if (!(o.rounds >= 1 && o.rounds <= 20)) throw new Error('--rounds has to be 1 to 20');
@@ -71,6 +77,8 @@ const flags = (o) => ({
   one: ['--inflight', '1'],
   sixteen: ['--inflight', '16'],
   fixed: ['--mode', 'open', '--rate', '20000'],
+  guards: ['--inflight', '16'],
+  kill: ['--mode', 'open', '--rate', '5000'],
   reload: ['--mode', 'open', '--rate', '10000'],
   stored: ['--inflight', '1'],
   acked: ['--mode', 'open', '--rate', '2000'],
@@ -79,17 +87,22 @@ const flags = (o) => ({
 
 // One server's turn of one round: started, put through what was asked for, stopped.
 async function turn(space, name, round, o, results) {
-  const loads = o.what.filter((w) => w !== 'idle' && (name === 'chatbox' || !OURS.includes(w)));
+  const loads = o.what.filter((w) => (name === 'unguarded' ? w === 'guards' : name === 'chatbox' || ![...OURS, 'guards'].includes(w)))
+    .filter((w) => w !== 'idle');
   const timing = ['--connections', '200', '--seconds', String(o.seconds), '--warmup', String(o.warmup)];
   const measure = async (server, what, more) => {
     process.stderr.write(`bench: round ${round + 1} of ${o.rounds}, ${name}, ${what}\n`);
     const kind = STORES.includes(what) ? 'acked' : 'measured';
     const run = () => server.load([...flags(o)[what], ...more], kind);
-    if (what !== 'reload') {
+    if (!['kill', 'reload'].includes(what)) {
       results.push({ name, round, what, ...await run() });
       return;
     }
     const calm = await run();
+    if (what === 'kill') {
+      results.push({ name, round, what, ...await server.killing(KILL_MS, run), calm_p99_us: calm.p99_us });
+      return;
+    }
     const { reloads, ...shaken } = await server.reloading(RELOAD_MS, run);
     const bump = { bump_us: shaken.p99_us - calm.p99_us, calm_p99_us: calm.p99_us, reloads };
     results.push({ name, round, what, ...shaken, ...bump });
@@ -100,7 +113,7 @@ async function turn(space, name, round, o, results) {
     });
   }
   // Memory does not vary from round to round, but it does with what the process did before: a fresh one, once.
-  if (round === 0 && o.what.includes('idle')) {
+  if (round === 0 && o.what.includes('idle') && name !== 'unguarded') {
     await space.serve(name, (server) => measure(server, 'idle', []));
   }
 }

@@ -9,6 +9,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import WebSocket from 'ws';
 
 const bench = dirname(fileURLToPath(import.meta.url));
 const root = dirname(bench);
@@ -99,13 +100,20 @@ const chatboxEnvironment = (folder, secret, run) => ({
   RATE_WINDOW: '1s',
   PUBLIC_RATE_LIMIT: '1000000',
   INBOX_LIMIT: '1000',
+  SCRIPT_KILLS_MAX: '0',
 });
 
+// Nothing ends a handler, nothing bounds its memory, everything is compiled: what the guards are compared with.
+const UNGUARDED = { SCRIPT_SLICE_BUDGET: '0', SCRIPT_MEMORY_LIMIT: '0' };
+
+function ours() {
+  if (!existsSync(CHATBOX)) throw new Error(`${CHATBOX} is not built; ./dev bench builds it`);
+  return [CHATBOX, 'run'];
+}
+
 const commands = {
-  chatbox() {
-    if (!existsSync(CHATBOX)) throw new Error(`${CHATBOX} is not built; ./dev bench builds it`);
-    return [CHATBOX, 'run'];
-  },
+  chatbox: ours,
+  unguarded: ours,
   go: buildGo,
   node: () => [process.execPath, join(bench, 'peers', 'node', 'server.mjs')],
   raw: buildRaw,
@@ -163,6 +171,17 @@ async function reloading(folder, every, work) {
   return { ...result, reloads };
 }
 
+// Sends what the guard has to end, again and again, while work() runs. → what it gave, and how many were ended.
+async function killing(port, bearer, every, work) {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/chatbox/ws`, { headers: { Authorization: `Bearer ${bearer}` } });
+  await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
+  let kills = 0;
+  socket.on('message', (text) => { kills += text.includes('"INTERNAL"'); });
+  const timer = setInterval(() => socket.send('{"type":"spin"}'), every);
+  const result = await work().finally(() => { clearInterval(timer); socket.terminate(); });
+  return { ...result, kills };
+}
+
 async function stop(child) {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = new Promise((resolve) => { child.once('exit', resolve); });
@@ -216,8 +235,8 @@ export async function workspace({ names, connections }) {
   }
 
   async function serve(name, use) {
-    const environment = name === 'chatbox'
-      ? chatboxEnvironment(folder, secret, ++runs)
+    const environment = command[name][0] === CHATBOX
+      ? { ...chatboxEnvironment(folder, secret, ++runs), ...(name === 'unguarded' && UNGUARDED) }
       : { ...process.env, GOMAXPROCS: '1', NODE_ENV: 'production' };
     const [program, ...rest] = pinned(0, command[name]);
     const child = spawn(program, rest, { env: environment, stdio: ['ignore', 'ignore', 'pipe'] });
@@ -227,6 +246,7 @@ export async function workspace({ names, connections }) {
     try {
       const port = await listening(child, log);
       await use({
+        killing: (every, work) => killing(port, token(secret, 'killer'), every, work),
         reloading: (every, work) => reloading(folder, every, work),
         load: (flags, kind) => {
           const { message, answer } = dialogue(kind, name);

@@ -9,6 +9,9 @@ const ROWS = [
   { what: 'sixteen', key: 'server_us_per_message', title: '16 in flight, CPU us/message', digits: 2 },
   { what: 'fixed', key: 'server_us_per_message', title: '20,000/s, CPU us/message', digits: 2 },
   { what: 'fixed', key: 'p99_us', title: '20,000/s, p99 us' },
+  { what: 'guards', key: 'server_us_per_message', title: '16 in flight, guards, CPU us/message', digits: 2 },
+  { what: 'kill', key: 'calm_p99_us', title: '5,000/s, p99 us' },
+  { what: 'kill', key: 'p99_us', title: '5,000/s, 1 kill/s, p99 us' },
   { what: 'reload', key: 'calm_p99_us', title: '10,000/s, p99 us' },
   { what: 'reload', key: 'p99_us', title: '10,000/s, 4 reloads/s, p99 us' },
   { what: 'reload', key: 'bump_us', title: '10,000/s, what a reload adds to p99, us' },
@@ -24,6 +27,7 @@ export const TARGETS = [
   { what: 'sixteen', key: 'per_second', against: 'go', least: 2.5 },
   { what: 'sixteen', key: 'per_second', against: 'node', least: 2.5 },
   { what: 'fixed', key: 'server_us_per_message', against: 'go', most: 0.8 },
+  { what: 'guards', key: 'server_us_per_message', against: 'unguarded', most: 1.05 },
   { what: 'reload', key: 'bump_us', most: 10000 },
   { what: 'idle', key: 'resident_per_connection', most: 8192 },
 ];

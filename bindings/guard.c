@@ -302,7 +302,9 @@ int guard_open(struct guard *g, lua_State *L, const struct config *config) {
   g->soft = g->mark = g->limit / 2;
   g->used = (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB, 0);
   g->alloc = lua_getallocf(L, &g->alloc_state);
-  lua_setallocf(L, count_alloc, g);
+  if (g->limit) {
+    lua_setallocf(L, count_alloc, g);
+  }
   return 0;
 }
 

@@ -102,9 +102,10 @@
     "The same for all of one message, and for the loading of the scripts; time spent waiting does not count.")         \
   X(SCRIPT_WAIT_DEADLINE, "SCRIPT_WAIT_DEADLINE", DURATION, "5m", 100, 86400000, false,                                \
     "A handler that waits so long, session:ask aside, is ended.")                                                      \
-  X(SCRIPT_MEMORY_LIMIT, "SCRIPT_MEMORY_LIMIT", SIZE, "64MiB", 4194304, 17179869184, false,                            \
+  X(SCRIPT_MEMORY_LIMIT, "SCRIPT_MEMORY_LIMIT", SIZE, "64MiB", 0, 17179869184, false,                                  \
     "Memory of Lua per worker and version of the scripts. At most three versions live beside each other (new, old, "   \
-    "canary): plan with WORKERS * 3 * (this + SCRIPT_ALLOCATION_LIMIT). From half of it on it is collected early.")    \
+    "canary): plan with WORKERS * 3 * (this + SCRIPT_ALLOCATION_LIMIT). From half of it on it is collected early. "    \
+    "0: any.")                                                                                                         \
   X(SCRIPT_ALLOCATION_LIMIT, "SCRIPT_ALLOCATION_LIMIT", SIZE, "16MiB", 1048576, 1073741824, false,                     \
     "Largest single text or table of a script, in memory.")                                                            \
   X(SCRIPT_KILLS_MAX, "SCRIPT_KILLS_MAX", INT, "5", 0, 100, false,                                                     \

@@ -11,4 +11,10 @@ function measure.measure(session, request)
   session:send(answer(session, request.content))
 end
 
+-- What the guard is for.
+function measure.spin()
+  while true do
+  end
+end
+
 return measure
