@@ -92,10 +92,10 @@ static void note_place(struct guard *g, lua_State *L) {
 
 static void end_slice(struct guard *g, lua_State *L) {
   char text[160];
-  g->counting = false; /* what it takes to say so is not held against anybody */
+  guard_count(g, false); /* what it takes to say so is not held against anybody */
   note_place(g, L);
   lua_pushstring(L, guard_text(g, (enum guard_end)g->end, text, sizeof text));
-  g->counting = true;
+  guard_count(g, true);
   lua_error(L);
 }
 
@@ -188,8 +188,8 @@ void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns) {
   }
   uint64_t left = g->message_ns > spent_ns ? g->message_ns - spent_ns : 1;
   g->budget_ns = slice_ns < left ? slice_ns : left;
-  g->counting = g->limit > 0;
   g->cap = g->used + ALLOWANCE > g->limit ? g->used + ALLOWANCE : g->limit;
+  guard_count(g, true);
   g->stack = (uintptr_t)__builtin_frame_address(0);
   guard_verdict(g, GUARD_WELL);
   if (spent_ns) {
@@ -205,6 +205,7 @@ uint64_t guard_leave(struct guard *g, uint64_t spent_ns) {
   if (--g->depth) {
     return spent_ns;
   }
+  guard_count(g, false);
   here.running = NULL;
   atomic_signal_fence(memory_order_seq_cst);
   if (g->end) {
@@ -218,6 +219,20 @@ uint64_t guard_leave(struct guard *g, uint64_t spent_ns) {
 
 /* ---- memory ---- */
 
+/* The common case is one comparison: while used - floor is at most span there is nothing to do. */
+static void watch(struct guard *g) {
+  size_t top = g->mark < g->cap ? g->mark : g->cap;
+  g->floor = g->mark > g->soft && g->mark == top ? g->mark - 2 * (g->limit / MARK_STEPS) : 0;
+  g->span = g->counting ? top - g->floor : SIZE_MAX;
+}
+
+bool guard_count(struct guard *g, bool on) {
+  bool before = g->counting;
+  g->counting = on && g->limit;
+  watch(g);
+  return before;
+}
+
 /* The next step of the collector is due now, and it is a large one: at its own pace it would begin at twice of what
  * there was, and many steps of 2 KB do not overtake texts of a megabyte. */
 static void press(struct guard *g) {
@@ -227,18 +242,22 @@ static void press(struct guard *g) {
   lua_gc(g->L, LUA_GCRESTART, 0);
 }
 
-/* Memory has shrunk: the mark follows. */
-static void lower(struct guard *g) {
-  size_t mark = g->used + g->limit / MARK_STEPS;
-  if (mark < g->mark) {
+/* Memory has grown out of what was watched for, or shrunk: then the mark follows. */
+static void look(struct guard *g) {
+  if (g->used > g->cap) {
+    arm(g, GUARD_MEMORY);
+  } else if (g->used > g->mark) {
+    press(g);
+  } else {
+    size_t mark = g->used + g->limit / MARK_STEPS;
     g->mark = mark > g->soft ? mark : g->soft;
   }
+  watch(g);
 }
 
 static void *count_alloc(void *state, void *block, size_t before, size_t after) {
   struct guard *g = state;
-  bool guarded = after > before && g->depth && g->counting;
-  if (guarded && (after > g->largest || g->used - before + after > g->limit + g->largest)) {
+  if (after > before && g->counting && (after > g->largest || g->used - before + after > g->limit + g->largest)) {
     arm(g, GUARD_MEMORY);
     return NULL;
   }
@@ -247,12 +266,8 @@ static void *count_alloc(void *state, void *block, size_t before, size_t after) 
     return NULL;
   }
   g->used += after - before;
-  if (guarded && g->used > g->cap) {
-    arm(g, GUARD_MEMORY);
-  } else if (guarded && g->used > g->mark) {
-    press(g);
-  } else if (guarded && g->mark > g->soft) {
-    lower(g);
+  if (g->used - g->floor > g->span) {
+    look(g);
   }
   return result;
 }
@@ -300,6 +315,7 @@ int guard_open(struct guard *g, lua_State *L, const struct config *config) {
   g->limit = (size_t)config_int(config, SETTING_SCRIPT_MEMORY_LIMIT);
   g->largest = (size_t)config_int(config, SETTING_SCRIPT_ALLOCATION_LIMIT);
   g->soft = g->mark = g->limit / 2;
+  guard_count(g, false);
   g->used = (size_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB, 0);
   g->alloc = lua_getallocf(L, &g->alloc_state);
   if (g->limit) {

@@ -33,7 +33,7 @@ struct guard {
   /* memory, bytes */
   lua_Alloc alloc;
   void *alloc_state;
-  size_t used, reported, limit, largest, soft, mark, cap;
+  size_t used, reported, limit, largest, soft, mark, cap, floor, span;
   bool counting, pressed; /* the cap holds now; the soft mark was passed */
   /* how the slice ended */
   volatile int end; /* enum guard_end */
@@ -60,6 +60,8 @@ bool guard_compiles(const struct guard *g);
 void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns);
 /* What the message has used by now: spent_ns and this slice, as far as it was met. */
 uint64_t guard_leave(struct guard *g, uint64_t spent_ns);
+/* Whether memory is capped from here on; what it was. Off: where an error in the middle would do harm. */
+bool guard_count(struct guard *g, bool on);
 /* In C that may take long: raises when the slice has to end. */
 void guard_poll(lua_State *L);
 /* Whether so much of the C stack is used that nothing should call deeper: its end would be the end of the server. */

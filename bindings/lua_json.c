@@ -22,10 +22,9 @@ static int call(lua_State *L) {
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(2));
   lua_insert(L, 1);
-  bool counting = g->counting;
-  g->counting = false;
+  bool counting = guard_count(g, false);
   lua_call(L, 1, 2); /* never raises: it answers nil and why */
-  g->counting = counting;
+  guard_count(g, counting);
   lua_settop(L, lua_isnil(L, -2) ? 2 : 1);
   return lua_gettop(L);
 }

@@ -28,12 +28,13 @@ static size_t start_of(lua_State *L, size_t len) {
 }
 
 static bool is_plain(const struct subject *s) {
-  for (size_t i = 0; i < s->pattern_len; i++) {
-    if (memchr("^$*+?.([%-", s->pattern[i], 10)) {
-      return false;
-    }
+  static const bool special[256] = {['^'] = true, ['$'] = true, ['*'] = true, ['+'] = true, ['?'] = true,
+                                    ['.'] = true, ['('] = true, ['['] = true, ['%'] = true, ['-'] = true};
+  size_t i = 0;
+  while (i < s->pattern_len && !special[(unsigned char)s->pattern[i]]) {
+    i++;
   }
-  return true;
+  return i == s->pattern_len;
 }
 
 static int find_plain(lua_State *L, const struct subject *s, size_t start) {

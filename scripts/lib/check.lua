@@ -187,14 +187,15 @@ function check.compile(fields)
     for i = 1, count do
       local field = list[i]
       local value = message[field.name]
-      local cleaned, why, family = false, nil, nil
       if value ~= nil then
-        cleaned, why, family = field.check(value)
-      end
-      if cleaned then
-        request[field.name] = cleaned
-      elseif why then
-        return (family or RULE) .. ": " .. field.name .. " " .. why
+        local cleaned, why, family = field.check(value)
+        if cleaned then
+          request[field.name] = cleaned
+        elseif why then
+          return (family or RULE) .. ": " .. field.name .. " " .. why
+        elseif not field.optional then
+          return RULE .. ": " .. field.name .. " is required"
+        end
       elseif not field.optional then
         return RULE .. ": " .. field.name .. " is required"
       end
