@@ -12,50 +12,6 @@
 #include <string.h>
 #include <uv.h>
 
-/* ---- versions ---- */
-
-struct version *version_new(struct bundle *bundle, unsigned number, size_t workers) {
-  size_t size = sizeof(struct version) + workers * sizeof(struct vm_tally);
-  struct version *v = aligned_alloc(_Alignof(struct version), size + -size % _Alignof(struct version));
-  if (v) {
-    memset(v, 0, size);
-    atomic_init(&v->refs, 1);
-    v->bundle = bundle_ref(bundle);
-    v->number = number;
-    v->workers = workers;
-  }
-  return v;
-}
-
-struct version *version_ref(struct version *v) {
-  atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
-  return v;
-}
-
-void version_unref(struct version *v) {
-  if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) {
-    bundle_unref(v->bundle);
-    free(v);
-  }
-}
-
-struct counts version_counts(const struct version *v) {
-  struct counts sum = {0};
-  for (size_t i = 0; i < v->workers; i++) {
-    sum.calls += atomic_load_explicit(&v->tally[i].calls, memory_order_relaxed);
-    sum.errors += atomic_load_explicit(&v->tally[i].errors, memory_order_relaxed);
-    sum.kills += atomic_load_explicit(&v->tally[i].kills, memory_order_relaxed);
-  }
-  return sum;
-}
-
-/* One series a version and role that answers somewhere. */
-static void show(const struct version *v, const char *role, int n) {
-  char labels[64];
-  snprintf(labels, sizeof labels, "version=\"%s\",role=\"%s\"", bundle_version(v->bundle), role);
-  metrics_add_labelled(METRIC_SCRIPT_INFO, labels, n);
-}
-
 /* ---- life ---- */
 
 static void job_free(struct job *job) {
@@ -84,7 +40,7 @@ int scripts_new(const struct vm_world *world, const char *dir, size_t workers, s
     scripts_free(s);
     return code;
   }
-  show(s->current, "current", 1);
+  version_show(s->current, "current", 1);
   for (size_t i = 0; i < workers; i++) {
     s->hosts[i].scripts = s;
   }
@@ -107,23 +63,6 @@ void scripts_free(struct scripts *s) {
 
 const char *scripts_version(const struct scripts *s) {
   return bundle_version(s->current->bundle);
-}
-
-/* ---- what is kept to go back to ---- */
-
-static void keep(struct scripts *s, struct bundle *bundle) {
-  if (s->kept_count == SCRIPTS_KEPT) {
-    bundle_unref(s->kept[--s->kept_count]);
-  }
-  memmove(s->kept + 1, s->kept, s->kept_count * sizeof *s->kept);
-  s->kept[0] = bundle_ref(bundle);
-  s->kept_count++;
-}
-
-static void forget_kept(struct scripts *s) {
-  bundle_unref(s->kept[0]);
-  s->kept_count--;
-  memmove(s->kept, s->kept + 1, s->kept_count * sizeof *s->kept);
 }
 
 /* ---- the end of an order ---- */
@@ -169,8 +108,8 @@ static void fail(struct job *job, const char *why) {
 
 /* The current version from now on. The reference of v moves in. */
 static void become_current(struct scripts *s, struct version *v) {
-  show(s->current, "current", -1);
-  show(v, "current", 1);
+  version_show(s->current, "current", -1);
+  version_show(v, "current", 1);
   version_unref(s->current);
   s->current = v;
   if (s->world->aside) {
@@ -179,7 +118,7 @@ static void become_current(struct scripts *s, struct version *v) {
 }
 
 static void no_canary(struct scripts *s) {
-  show(s->canary, "canary", -1);
+  version_show(s->canary, "canary", -1);
   s->canary = NULL;
 }
 
@@ -209,7 +148,7 @@ static void take_over(struct job *job) {
     s->canary = version_ref(job->version);
     s->share = job->share;
     s->before = version_counts(s->current);
-    show(s->canary, "canary", 1);
+    version_show(s->canary, "canary", 1);
     percent(share, sizeof share, job->share);
     snprintf(text, sizeof text, "version %s has %s %% of the conversations", bundle_version(job->version->bundle),
              share);
@@ -220,9 +159,9 @@ static void take_over(struct job *job) {
   }
   bool back = job->verb == SCRIPTS_ROLLBACK;
   if (back) {
-    forget_kept(s);
+    version_forget(s);
   } else {
-    keep(s, s->current->bundle);
+    version_keep(s, s->current->bundle);
   }
   history_turn(h, OUTCOME_RUNNING, back ? OUTCOME_ROLLED_BACK : OUTCOME_REPLACED);
   history_settle(h, job->entry, OUTCOME_RUNNING, NULL);
@@ -338,7 +277,7 @@ static void promote(struct job *job) {
   struct scripts *s = job->scripts;
   char text[64];
   tell_hosts(s, HOST_PROMOTE);
-  keep(s, s->current->bundle);
+  version_keep(s, s->current->bundle);
   struct version *canary = s->canary;
   no_canary(s);
   become_current(s, canary);

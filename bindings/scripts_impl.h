@@ -86,6 +86,12 @@ struct version *version_new(struct bundle *bundle, unsigned number, size_t worke
 struct version *version_ref(struct version *v);
 void version_unref(struct version *v); /* NULL is allowed */
 struct counts version_counts(const struct version *v);
+/* One series a version and role that answers somewhere: n more. */
+void version_show(const struct version *v, const char *role, int n);
+/* To go back to; the main thread. The oldest one goes when there are SCRIPTS_KEPT. forget: the last one that was kept.
+ */
+void version_keep(struct scripts *s, struct bundle *bundle);
+void version_forget(struct scripts *s);
 
 /* ---- scripts_host.c, on a worker ---- */
 
