@@ -19,6 +19,10 @@
 
 static uint64_t retry;
 
+static int take(struct ratelimit *r, const char *key, uint64_t now_ms) {
+  return ratelimit_take(r, key, strlen(key), now_ms, &retry);
+}
+
 static void the_limit_holds_inside_the_window(void **state) {
   (void)state;
   struct ratelimit *r = ratelimit_new(3, 1000, 10);
