@@ -2,7 +2,8 @@
  * mailbox it names. Why: no loop ever waits for a disk. Writes of all conversations that are queued go into one
  * transaction (what is queued goes into the next commit; no timer); reads have threads and handles of their own.
  * An operation is one heap object: made by store_*_new, handed over by store_submit, freed by store_op_free when the
- * reply has been looked at. Backends: store_sqlite*.c; they implement struct store_backend and nothing else. */
+ * reply has been looked at. Backends: store_sqlite*.c, store_mongo*.c, store_memory*.c;
+ * they implement struct store_backend and nothing else. */
 #pragma once
 #include "attr.h"
 #include "mailbox.h"
@@ -120,7 +121,7 @@ bool store_op_writes(const struct store_op *op);
 bool store_op_ok(const struct store_op *op);
 
 struct store_options {
-  const char *url;            /* sqlite:PATH; memory:NAME is gone with the process */
+  const char *url;            /* sqlite:PATH; mongodb://…; memory:NAME is gone with the process */
   uint32_t readers;           /* threads */
   uint32_t queue;             /* operations waiting, reads and writes each */
   const struct keyring *keys; /* encrypts the content of messages (cipher.h); NULL: stored as it is; borrowed */

@@ -213,7 +213,7 @@ int batch_insert(struct batch *b) {
     if (numbered && r.count == 0)
       break;
     code = numbered ? round_run(b, &r) : 0;
-    stuck += code == 1;
+    stuck = code == 1 ? stuck + 1 : 0;
     round_clear(&r);
   }
   round_clear(&r);
