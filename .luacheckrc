@@ -15,3 +15,5 @@ stds.sandbox = {
 files["scripts"] = { std = "sandbox", max_line_length = 120 }
 files["bindings"] = { max_line_length = 120 }
 files["spec"] = { std = "luajit+busted" }
+files["spec/support/hostile.lua"] = { std = "sandbox" }
+files["spec/fuzz/sandbox"] = { std = "sandbox", globals = { "undeclared" } } -- to see that it cannot be set

@@ -1,5 +1,5 @@
--- In: the C modules, cjson and string functions of ours, the bundle of scripts, the tag of our own yields. Out: the world
--- a script lives in.
+-- In: the C modules, cjson and string functions of ours, the bundle of scripts, the tag of our own yields.
+-- Out: the world a script lives in.
 -- Why: a script is written by somebody who knows the conversation, not the server. It gets what it needs and nothing to
 -- hurt a neighbour with: no files, no processes, no debug, no bytecode, no environment but this one. Libraries are
 -- userdata whose metatable is hidden, so that neither rawset nor table.insert nor next can reach what lies behind them.
@@ -21,8 +21,8 @@ local date, sort = os.date, table.sort
 local deep = internal.deep
 local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
 
--- A `for` loop over LuaJIT's own next is an instruction of its own, which the compiler of 2.1.0-beta3 gets wrong now and
--- then: such a loop may never end. One over any other function is compiled right. Interpreted, both are.
+-- A `for` loop over LuaJIT's own next is an instruction of its own, which the compiler of 2.1.0-beta3 gets wrong now
+-- and then: such a loop may never end. One over any other function is compiled right. Interpreted, both are.
 if internal.compiles and jit.version == "LuaJIT 2.1.0-beta3" then
   local own = next
   next = function(table, key)
@@ -100,7 +100,7 @@ end
 -- ("x"):rep(n) must find the bounded one as well.
 debug.setmetatable("", { __index = strings, __metatable = false })
 
--- Tables and dates -----------------------------------------------------------------------------------------------------
+-- Tables and dates ---------------------------------------------------------------------------------------------------
 
 local tables = pick(table, "insert maxn move remove")
 

@@ -219,6 +219,20 @@ describe("the guard", function()
     assert.is_true(world:memory() < before + 256, "more than 256 KiB stayed")
   end)
 
+  it("bounds one text or table by itself, and all of them together", function()
+    local sizes = [[ return {
+      text = function() return #("x"):rep(3000000) end,
+      texts = function() local t = {} for i = 1, 40 do t[i] = ("x"):rep(500000) .. i end return #t end,
+      fine = function() return "fine" end } ]]
+    local small = scene.case(sizes, { SCRIPT_ALLOCATION_LIMIT = "2MiB" }):connect "alice"
+    assert.matches("SCRIPT_ALLOCATION_LIMIT", small:asks("text").failed)
+    assert.same({ 40 }, small:asks "texts")
+    local few = scene.case(sizes, { SCRIPT_MEMORY_LIMIT = "16MiB" }):connect "alice"
+    assert.same({ 3000000 }, few:asks "text")
+    assert.matches("SCRIPT_MEMORY_LIMIT", few:asks("texts").failed)
+    assert.same({ "fine" }, few:asks "fine")
+  end)
+
   it("collects early when memory is half used, so that garbage alone ends nobody", function()
     local world = scene.case([[
       local kept = {}

@@ -37,7 +37,7 @@ describe("the pattern functions", function()
   after_each(scene.close)
 
   local function same(text, pattern)
-    local replacement = ({ "<%0>", "%1", "%2%%", "x%", { a = "1", ab = false }, function(a, b) return b end })[math.random(6)]
+    local replacement = ({ "<%0>", "%1", "%2%%", "x%", { a = "1", ab = false }, function(_, b) return b end })[math.random(6)]
     local init, most = math.random(-4, 12), math.random(0, 5)
     local what = ("%q in %q, %d"):format(pattern, text, init)
     assert.equal(outcome(string.find, text, pattern, init), outcome(ours.find, text, pattern, init), "find " .. what)

@@ -149,9 +149,9 @@ hostile.json_endless = { "time", function(n) while true do cjson.decode(cjson.en
 hostile.garbage = { "time", function() while true do local _ = {} end end }
 hostile.garbage_closures = { "time", function(n) while true do local _ = function() return n end end end }
 hostile.garbage_texts = { "time", function() local i = 0 while true do i = i + 1 local _ = "x" .. i end end }
-hostile.table_grows = { "any", function(n) local t = {} for i = 1, 1e9 do t[i] = { n } end end }
-hostile.array_grows = { "any", function() local t = {} for i = 1, 1e9 do t[i] = i end end }
-hostile.keys_grow = { "any", function() local t = {} for i = 1, 1e9 do t[i + 0.5] = ("x"):rep(100) .. i end end }
+hostile.table_grows = { "any", function(n) local t = {} for i = 1, 1e9 do t[i] = { n } end return t end }
+hostile.array_grows = { "any", function() local t = {} for i = 1, 1e9 do t[i] = i end return t end }
+hostile.keys_grow = { "any", function() local t = {} for i = 1, 1e9 do t[i + 0.5] = ("x"):rep(100) .. i end return t end }
 hostile.text_doubles = { "memory", function() local s = "x" while true do s = s .. s end end }
 hostile.texts_kept = { "any", function(n) local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t .. n end end }
 hostile.gsub_grows = { "any", function() return (("x"):rep(100000)):gsub("x", ("y"):rep(10000)) end }
