@@ -32,7 +32,7 @@ static void ask_intact(struct world *w, struct client *c) {
   world_settle(w);
   struct message *m = client_hears(c);
   check(m, "nobody answers any more");
-  check(strcmp(m->text, "\"intact\"") == 0, "%s", m->text);
+  check(m->len == 8 && memcmp(m->text, "\"intact\"", 8) == 0, "%.*s", (int)m->len, m->text);
   message_unref(m);
 }
 

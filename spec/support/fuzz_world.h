@@ -6,6 +6,7 @@
 #pragma once
 #include "metrics.h"
 #include "utf8.h"
+#include "metrics.h"
 #include "world.h"
 
 #define FUZZ_WORLD_INPUTS 8192
@@ -156,7 +157,7 @@ static const struct fuzz_word *word_at(const char *bytes, size_t len, const stru
 }
 
 /* A heap block: the bytes with the words (the last one's text is NULL) replaced; $wide, the first time, is one more. */
-static char *fuzz_text(const char *bytes, size_t len, const struct fuzz_word *words, size_t *out_len) {
+static inline char *fuzz_text(const char *bytes, size_t len, const struct fuzz_word *words, size_t *out_len) {
   const struct fuzz_word more[] = {{"$wide", wide()}, {"", NULL}}, *rest = more;
   char *text = NULL;
   FILE *out = open_memstream(&text, out_len);
