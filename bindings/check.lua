@@ -126,7 +126,7 @@ function on.call(value, count, open, line, values)
     if first_argument[fn.name] and first and first.kind == "string" and first.text then
       first_argument[fn.name](first.text, line)
     end
-  elseif value and value.kind == "field" and known[value.module] then
+  elseif value and value.kind == "field" and known[value.module] and not value.alias then
     local key = value.module .. " " .. value.field
     calls[key] = calls[key] or {}
     table.insert(calls[key], value)

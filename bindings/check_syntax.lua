@@ -1,6 +1,6 @@
 -- In: the text of a script that compiles. Out: what its names stand for, told to a listener as they are read.
 -- Why: a server that is running cannot try every line of a script. This reads the text once, keeps the scopes, and
--- follows what is plain to see: chat.x.y, the module behind a `require`, the conversation that is called `session`.
+-- follows what is plain to see: chat.x.y, the module behind a `require`, a conversation, which a function gets as `session`.
 -- What it does not see it says nothing about, so that what it does say is so. The text compiles, so nothing here looks
 -- for syntax errors. Embedded, trusted; gets check_words.lua: syntax(text, on) -> the value the script returns.
 --     on.global(name, line)              a name that is no local is read     on.write(name, line)   … or written
@@ -56,13 +56,17 @@ return function(text, on)
     scope = getmetatable(scope).outer
   end
   local function declare(name, value)
-    scope[name] = { value = value or (name == "session" and { kind = "session" }) or nil }
+    scope[name] = { value = value }
   end
 
   local function read_name(name, line)
     local known = scope[name]
     if known then
-      return known.value
+      local value = known.value
+      if value and value.kind == "field" then -- it may have been looked at before it is called
+        return { kind = "field", module = value.module, field = value.field, line = line, alias = true }
+      end
+      return value
     end
     on.global(name, line)
     if name == "chat" then
@@ -243,7 +247,8 @@ return function(text, on)
     at = at + 1 -- (
     while not accept ")" do
       if not accept "..." then
-        declare((take()))
+        local name = take()
+        declare(name, name == "session" and { kind = "session" } or nil)
       end
       accept ","
     end

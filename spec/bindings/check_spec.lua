@@ -103,6 +103,7 @@ describe("a check has nothing against", function()
     fine "return function(...) return chat.limit.take(...) end"
     fine "return function(f) return chat.limit.take(f()) end"
     fine "return function(f) return chat.limit.take('public', (f())) end"
+    fine "for _, session in pairs {} do session:append(1, 2) end local session = {} session:append()"
     fine "return function(session, other) other:append() session:reply() session:mine(1, 2, 3) end"
     fine "local info = chat.log.info info = print return function() info(1, 2, 3, 4) end"
   end)
@@ -158,6 +159,7 @@ describe("a check of routes", function()
       ["say.lua"] = "return {}",
       ["routes.lua"] = "local say = require 'say'\nreturn { a = { say.hello } }",
       ["x.lua"] = "local say = require 'say'\nsay.this()\nif say.that then say.that() end\nreturn say.other",
+      ["y.lua"] = "local hook = require('say').hook\nif hook then hook() end",
     }
     assert.same({ "scripts/routes.lua:2 route a: say.hello", "scripts/x.lua:2 call: say.this" }, needs)
   end)
