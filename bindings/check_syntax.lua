@@ -1,7 +1,7 @@
 -- In: the text of a script that compiles. Out: what its names stand for, told to a listener as they are read.
 -- Why: a server that is running cannot try every line of a script. This reads the text once, keeps the scopes, and
--- follows what is plain to see: chat.x.y, the module behind a `require`, a conversation that comes as `session`. What it
--- does not see it says nothing about, so that what it does say is so. The text compiles, so nothing here looks for
+-- follows what is plain to see: chat.x.y, the module behind a `require`, a conversation that comes as `session`. What
+-- it does not see it says nothing about, so that what it does say is so. The text compiles, so nothing here looks for
 -- syntax errors. Embedded, trusted; gets check_words.lua: syntax(text, on) -> the value the script returns.
 --     on.global(name, line)              a name that is no local is read     on.write(name, line)   … or written
 --     on.chat(path, line)                chat.store.history is mentioned     on.set_chat(path, line)
