@@ -1,0 +1,67 @@
+/* In: nothing. Out: the inside of a server, for server*.c only, which are part of the program.
+ * Why: what a worker does between transport and scripts (server_site.c), what is said to a running server
+ * (server_command.c) and how it starts and stops (server.c) are read at different times. */
+#pragma once
+#include "server.h"
+
+#include "net.h"
+#include "scripts.h"
+#include "store.h"
+#include "worker.h"
+
+#include <signal.h>
+#include <uv.h>
+
+#define WORKERS_MAX 256
+
+struct control_client;
+struct server;
+
+struct site {
+  struct server *server;
+  struct worker *worker;
+  struct net *net;
+  size_t index;
+  int fd;
+  _Atomic size_t websockets, tasks; /* of its last turn, for the stop */
+};
+
+enum stop_phase { STOP_NOT, STOP_TASKS, STOP_CLOSE, STOP_DONE };
+
+struct server {
+  const struct config *config;
+  uv_loop_t loop;
+  uv_async_t async;
+  uv_signal_t signals[3];
+  uv_timer_t sessions_timer, limits_timer, retention_timer, stop_timer;
+  struct mailbox *home;
+  struct gate *gate;
+  struct sessions *sessions;
+  struct keyring *keys;
+  struct store *store;
+  struct shared *shared;
+  struct scripts *scripts;
+  struct pages *pages;
+  struct control *control;
+  struct erasure *erasure;
+  struct watch *watch;
+  struct vm_world world;
+  atomic_bool stopping;
+  enum stop_phase phase;
+  uint64_t stop_started_ms;
+  size_t count, started;
+  struct site sites[WORKERS_MAX];
+};
+
+/* What a worker is given: the transport on one side, the scripts on the other. */
+extern const struct worker_hooks server_site_hooks;
+
+/* Main thread. fn(arg(site, with)) on every worker. */
+void server_each_site(struct server *s, void (*fn)(void *), void *(*arg)(struct site *, void *), void *with);
+void *server_just_site(struct site *site, void *with);
+/* Any thread. To the people who run the server, in development: the console of their page. */
+void server_script_error(void *arg, const char *text, const char *version);
+/* Main thread. The pages go with the scripts. */
+void server_reload_pages(void *arg);
+/* Main thread. A line on the control socket. */
+void server_command(void *arg, struct control_client *who, const char *line);

@@ -1,0 +1,174 @@
+/* In: what the transport meets (connections, texts, requests), what conversations give. Out: items of conversations,
+ * calls of the scripts. Why: transport and scripts do not know each other; a worker's site is where they are joined. */
+#include "server_impl.h"
+
+#include "err.h"
+#include "lobby.h"
+#include "log.h"
+#include "metrics.h"
+
+#include <stdlib.h>
+
+static void put_or_refuse(struct site *site, struct conn *c, const char *text, size_t len);
+
+static void turn_away(struct conn *c, int code, const struct mailbox *here) {
+  static const char text[] =
+    "{\"type\":\"error\",\"sender\":\"system\",\"error\":{\"code\":\"DATABASE_ERROR\",\"message\":"
+    "\"Database operation failed\",\"recoverable\":true}}";
+  struct message *m = message_new(text, sizeof text - 1);
+  LOG(LOG_WARN, "server", "no conversation for a connection", LSTR("error", err_name(code)));
+  if (m) {
+    conn_send(c, m, here);
+    message_unref(m);
+  }
+  conn_close(c, CLOSE_TRY_LATER, "try again later", here);
+}
+
+static void on_conversation(void *arg, struct session *s, int code) {
+  struct conn *c = arg;
+  struct site *site = NULL;
+  if (!conn_is_dead(c)) {
+    site = conn_site(c);
+  }
+  if (site && s) {
+    code = session_join(s, c, worker_now_ms(site->worker));
+  }
+  if (site && code) {
+    turn_away(c, code, worker_mailbox(site->worker));
+  } else if (site) {
+    conn_bind(c, s);
+    struct item *item = item_new(ITEM_CONNECT, c, NULL, 0);
+    if (item && worker_put(site->worker, s, item)) {
+      item_free(item);
+    }
+    struct message *early;
+    while ((early = conn_early_take(c))) {
+      put_or_refuse(site, c, early->text, early->len);
+      message_unref(early);
+    }
+  }
+  if (s) {
+    session_unref(s);
+  }
+  conn_unref(c);
+}
+
+static void on_opened(void *ctx, struct conn *c) {
+  struct site *site = ctx;
+  conn_set_site(c, site);
+  lobby_open(site->worker, conn_identity(c)->user_id, conn_wanted(c), on_conversation, conn_ref(c));
+}
+
+struct refusal {
+  struct site *site;
+  struct session *session;
+  struct conn *conn;
+};
+
+static void refuse_here(void *arg) {
+  struct refusal *r = arg;
+  scripts_refused(r->site->server->scripts, r->site->index, r->session, r->conn, "FULL");
+  session_unref(r->session);
+  conn_unref(r->conn);
+  free(r);
+}
+
+/* By post, because scripts never run inside a call-back of the transport. */
+static void refuse(struct site *site, struct session *s, struct conn *c) {
+  struct refusal *r = malloc(sizeof *r);
+  metrics_add(METRIC_INBOX_OVERFLOWS, 1);
+  if (r) {
+    *r = (struct refusal){site, session_ref(s), conn_ref(c)};
+    worker_call(site->worker, refuse_here, r);
+  }
+}
+
+static void put_or_refuse(struct site *site, struct conn *c, const char *text, size_t len) {
+  struct session *s = conn_session(c);
+  struct item *item = item_new(ITEM_TEXT, c, text, len);
+  if (item && worker_put(site->worker, s, item)) {
+    item_free(item);
+    refuse(site, s, c);
+  }
+}
+
+static void on_text(void *ctx, struct conn *c, const char *text, size_t len) {
+  struct site *site = ctx;
+  if (conn_session(c)) {
+    put_or_refuse(site, c, text, len);
+  } else if (conn_early_put(c, text, len)) {
+    conn_close(c, CLOSE_TRY_LATER, "too many messages before the conversation was found", worker_mailbox(site->worker));
+  }
+}
+
+static void on_closed(void *ctx, struct conn *c) {
+  struct site *site = ctx;
+  if (conn_session(c)) {
+    session_leave(conn_session(c), c, worker_now_ms(site->worker));
+  }
+}
+
+struct request {
+  struct site *site;
+  struct http_request *http;
+};
+
+static void run_http(void *arg) {
+  struct request *r = arg;
+  vm_http(scripts_vm(r->site->server->scripts, r->site->index), r->http);
+  free(r);
+}
+
+static void on_http(void *ctx, struct http_request *http) {
+  struct request *r = malloc(sizeof *r);
+  if (!r) {
+    struct http_response res = {.status = 503, .body = ""};
+    http_respond(http, &res);
+    return;
+  }
+  *r = (struct request){ctx, http};
+  worker_call(((struct site *)ctx)->worker, run_http, r);
+}
+
+static const struct net_hooks net_hooks = {.opened = on_opened, .text = on_text, .closed = on_closed, .http = on_http};
+
+static int site_start(struct worker *w, void *ctx, char why[512]) {
+  struct site *site = ctx;
+  struct server *server = site->server;
+  int code = scripts_attach(server->scripts, w, site->index, why);
+  if (code) {
+    return code;
+  }
+  struct net_options o = {
+    .config = server->config, .gate = server->gate, .listen_fd = site->fd, .hooks = &net_hooks, .ctx = site};
+  code = net_open(w, &o, &site->net, why);
+  if (code) {
+    scripts_detach(server->scripts, site->index);
+    return code;
+  }
+  net_set_pages(site->net, server->pages);
+  return 0;
+}
+
+static void site_item(void *ctx, struct session *s, struct item *item) {
+  struct site *site = ctx;
+  scripts_item(site->server->scripts, site->index, s, item);
+}
+
+static void site_turn(void *ctx) {
+  struct site *site = ctx;
+  net_flush(site->net);
+  if (atomic_load_explicit(&site->server->stopping, memory_order_relaxed)) {
+    atomic_store(&site->websockets, net_count(site->net));
+    atomic_store(&site->tasks, scripts_tasks(site->server->scripts, site->index));
+  }
+}
+
+static void site_stop(void *ctx) {
+  struct site *site = ctx;
+  scripts_detach(site->server->scripts, site->index);
+  net_close(site->net);
+}
+
+const struct worker_hooks server_site_hooks = {
+  .start = site_start, .item = site_item, .turn = site_turn, .stop = site_stop};
