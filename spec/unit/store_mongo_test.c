@@ -215,6 +215,27 @@ static void a_conversation_of_the_reference_in_which_nothing_was_said_expires_by
   assert_int_equal(count("audit", "{}"), 1);
 }
 
+static void a_message_no_document_can_hold_fails_alone(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  const size_t len = 17u << 20;
+  char *large = malloc(len);
+  memset(large, 'x', len);
+  reopen(f);
+  make_session(f, 1);
+  struct store_op *ops[3];
+  for (unsigned i = 0; i < 3; i++) {
+    ops[i] = caller_write(1);
+    caller_add(ops[i], i, NULL, large, i == 1 ? len : 1);
+    assert_int_equal(caller_submit(f->caller, f->store, ops[i]), 0);
+  }
+  free(large);
+  caller_wait(f->caller, 4);
+  assert_int_equal(ops[0]->messages[0].seq, 1);
+  assert_int_equal(ops[1]->code, E_STORE);
+  assert_int_equal(ops[2]->messages[0].seq, 2);
+}
+
 /* ---- encryption ---- */
 
 static void what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place(void **state) {
@@ -323,6 +344,16 @@ static void a_newer_schema_is_refused_with_one_line(void **state) {
   assert_string_equal(why, "the database has schema version 99, this program knows versions up to 1");
 }
 
+static void its_urls_are_those_of_mongodb(void **state) {
+  (void)state;
+  const char *location;
+  assert_ptr_equal(store_backend_find("mongodb://a,b/chat", &location), &store_mongo);
+  assert_ptr_equal(store_backend_find("mongodb+srv://a/chat", &location), &store_mongo);
+  assert_null(store_backend_find("mongodbs://a/chat", &location));
+  assert_null(store_backend_find("mongodb+srv", &location));
+  assert_null(store_backend_find("sqlite+srv:a", &location));
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup_database, teardown)
 
 int main(void) {
@@ -336,11 +367,13 @@ int main(void) {
     WITH(what_is_asked_often_is_answered_by_an_index_without_sorting),
     WITH(a_name_that_was_cut_within_a_character_keeps_nothing_from_being_stored),
     WITH(a_conversation_of_the_reference_in_which_nothing_was_said_expires_by_its_start),
+    WITH(a_message_no_document_can_hold_fails_alone),
     WITH(what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place),
     WITH(a_cid_is_a_duplicate_also_after_a_restart_and_in_the_middle_of_a_batch),
     WITH(another_owner_of_the_same_conversation_leaves_no_gap_and_takes_no_number_twice),
     WITH(what_another_owner_has_erased_keeps_no_messages),
     WITH(a_newer_schema_is_refused_with_one_line),
+    cmocka_unit_test(its_urls_are_those_of_mongodb),
   };
   return cmocka_run_group_tests(tests, start_server, stop_server);
 }
