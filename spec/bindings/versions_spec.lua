@@ -283,7 +283,7 @@ describe("a canary", function()
       .. "bot:otherwise(function() while true do end end)\nreturn bot" }
     assert.is_true((world:order("canary", 50)))
     local answers = { ai_response = 0, error = 0 }
-    for _, person in ipairs(crowd(world, 12)) do
+    for _, person in ipairs(crowd(world, 16)) do
       person:sends { type = "user_message", content = "hello" }
       for _, heard in ipairs(person:hears_all()) do
         if answers[heard.type] then answers[heard.type] = answers[heard.type] + 1 end
@@ -291,7 +291,7 @@ describe("a canary", function()
       end
     end
     assert.is_true(answers.error > 0 and answers.ai_response > 0)
-    assert.equal(12, answers.error + answers.ai_response)
+    assert.equal(16, answers.error + answers.ai_response)
     assert.matches("canary +%d+ +" .. answers.error .. " +" .. answers.error .. " ", world:report())
   end)
 

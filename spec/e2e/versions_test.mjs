@@ -77,7 +77,7 @@ describe("on the command line", () => {
   });
 
   test("a canary that fails goes by itself", async (t) => {
-    const server = await serve(t, { env: { SCRIPT_CANARY_MIN: "5", SCRIPT_CANARY_MARGIN: "10" } });
+    const server = await serve(t, { env: { SCRIPT_CANARY_MIN: "1", SCRIPT_CANARY_MARGIN: "10" } });
     const people = await Promise.all(Array.from({ length: 24 }, () => server.join(somebody())));
     await server.script(BOT, 'local bot = require "bot" "echo"\nbot:otherwise(function() error "worse" end)\nreturn bot\n');
     await command(server, "reload", "--canary", "50%");
