@@ -130,6 +130,15 @@ static int take_entries(struct vm *vm, char why[512]) {
   return code;
 }
 
+/* The error on the stack, with its place in front: what the guard has ended does not say it itself. */
+static void say_why(struct vm *vm, char why[512]) {
+  const char *text = lua_tostring(vm->L, -1);
+  const char *at = vm->guard.end ? strstr(vm->guard.traceback, "\tscripts/") : NULL;
+  int place = at ? (int)strcspn(++at, " \n") : 0; /* "scripts/bots/echo.lua:3:" */
+  snprintf(why, 512, "%.*s%s%.300s", place < 200 ? place : 200, at ? at : "", at ? " " : "",
+           text ? text : "an error that is not a text");
+}
+
 static int load_scripts(struct vm *vm, char why[512]) {
   if (lua_cpcall(vm->L, open_libraries, vm)) {
     snprintf(why, 512, "%.480s", lua_tostring(vm->L, -1));
@@ -148,8 +157,7 @@ static int load_scripts(struct vm *vm, char why[512]) {
   guard_leave(&vm->guard, 0);
   vm->current = NULL;
   if (failed) {
-    const char *text = lua_tostring(vm->L, -1);
-    snprintf(why, 512, "%.480s", text ? text : "an error that is not a text");
+    say_why(vm, why);
     return failed == LUA_ERRMEM ? UV_ENOMEM : E_SCRIPT;
   }
   code = take_entries(vm, why);

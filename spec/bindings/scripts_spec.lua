@@ -1,4 +1,5 @@
 -- scripts.c: a reload is all or nothing, and nobody who is in the middle of something notices.
+local chatbox = require "chatbox_spec"
 local scene = require "spec.support.scene"
 
 local function case(version, more)
@@ -83,6 +84,14 @@ describe("a reload", function()
     it("a self_test that wants to wait or to answer", function()
       fails({ ["case.lua"] = "return {\n self_test = function() chat.timer.sleep '1s' end }" },
         "^scripts/case.lua:2: .*while a script is loading")
+    end)
+
+    it("a script that does not come to an end while it loads, or in its self_test", function()
+      if chatbox.sanitizer == "thread" then
+        return pending "SKIPPED: ThreadSanitizer delays signals, and the guard is one"
+      end
+      fails({ ["case.lua"] = "local x = 1\nwhile true do x = x + 1 end\nreturn {}" }, "^scripts/case.lua:2: ended: ")
+      fails({ ["case.lua"] = "return {\n self_test = function() while true do end end }" }, "^scripts/case.lua:2: ended: ")
     end)
 
     it("no init.lua at all", function()
