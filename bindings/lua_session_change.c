@@ -1,0 +1,197 @@
+/* In: session:set, append, send and the like. Out: effects on the conversation, in the slice they belong to. Why: what
+ * a handler wants happens together, when its slice ends well; nothing here changes anything at once. */
+#include "lua_session_impl.h"
+
+#include "effects.h"
+#include "err.h"
+#include "id.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+/* Commits of one handler on their way to the store: what it changes meanwhile has to wait somewhere. */
+#define COMMITS_MAX 16
+
+/* The effects on the session at index 1; NULL: *code says why, to be returned as a result. */
+static struct effects *effects_here(lua_State *L, int *code) {
+  struct vm *vm = bind_vm(L);
+  struct task *t = bind_task(L);
+  struct session *s = bind_session_ref(vm, bind_check_session(L, 1));
+  if (!s) {
+    *code = E_GONE;
+    return NULL;
+  }
+  bool full = t->in_flight >= COMMITS_MAX;
+  struct effects *e = full ? NULL : task_effects(t, s);
+  session_unref(s);
+  *code = e ? 0 : full ? E_FULL : UV_ENOMEM;
+  return e;
+}
+
+static const char *const text_names[EFFECTS_TEXTS] = {"name", "model_id", "assisting_admin_id", "assisting_admin_name"};
+static const char *const flag_names[EFFECTS_FLAGS] = {"help_requested", "admin_assisted"};
+
+static int name_index(const char *const *names, int count, const char *name) {
+  for (int i = 0; i < count; i++) {
+    if (strcmp(names[i], name) == 0) {
+      return i;
+    }
+  }
+  return -1;
+}
+
+/* Every key and value is checked before anything is changed. */
+static void check_changes(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+    if (name_index(text_names, EFFECTS_TEXTS, key) >= 0) {
+      bind_field(L, 2, key, TEXT_FIELD_MAX, NULL);
+    } else if (name_index(flag_names, EFFECTS_FLAGS, key) < 0) {
+      luaL_error(L, "session:set cannot set %s", key);
+    } else if (!lua_isboolean(L, -1)) {
+      luaL_error(L, "session:set: %s is true or false", key);
+    }
+  }
+}
+
+int l_session_set(lua_State *L) {
+  int code;
+  check_changes(L);
+  struct effects *e = effects_here(L, &code);
+  for (lua_pushnil(L); e && !code && lua_next(L, 2); lua_pop(L, 1)) {
+    const char *key = lua_tostring(L, -2);
+    int text = name_index(text_names, EFFECTS_TEXTS, key);
+    if (text >= 0) {
+      code = effects_set_text(e, (enum effects_text)text, lua_tostring(L, -1));
+    } else {
+      e->flags[name_index(flag_names, EFFECTS_FLAGS, key)] = (signed char)lua_toboolean(L, -1);
+    }
+  }
+  return bind_result(L, code);
+}
+
+int l_session_add_tokens(lua_State *L) {
+  int code;
+  double n = luaL_checknumber(L, 2);
+  luaL_argcheck(L, n >= 0 && n <= 1e12, 2, "tokens are 0 or more");
+  struct effects *e = effects_here(L, &code);
+  if (e) {
+    e->tokens += (int64_t)n;
+  }
+  return bind_result(L, code);
+}
+
+int l_session_add_response_time(lua_State *L) {
+  int code;
+  double ms = luaL_checknumber(L, 2);
+  luaL_argcheck(L, ms >= 0 && ms <= 4e9, 2, "a response time is 0 ms or more");
+  struct effects *e = effects_here(L, &code);
+  return bind_result(L, e ? effects_response(e, (uint32_t)ms) : code);
+}
+
+int l_session_close(lua_State *L) {
+  int code;
+  struct effects *e = effects_here(L, &code);
+  if (e) {
+    e->close = true;
+  }
+  return bind_result(L, code);
+}
+
+static char *copy_bytes(const char *bytes, size_t len) {
+  char *copy = bytes ? malloc(len + 1) : NULL;
+  if (copy) {
+    memcpy(copy, bytes, len);
+    copy[len] = 0;
+  }
+  return copy;
+}
+
+int l_session_append(lua_State *L) {
+  static const char *const senders[] = {"user", "ai", "admin", "system"};
+  luaL_checktype(L, 2, LUA_TTABLE);
+  size_t content_len;
+  const char *sender = bind_field(L, 2, "sender", 16, NULL), *type = bind_field(L, 2, "type", 64, NULL);
+  const char *content = bind_field(L, 2, "content", 1u << 20, &content_len);
+  const char *cid = bind_field(L, 2, "cid", STORE_CID_MAX, NULL), *extra = bind_field(L, 2, "extra", 1u << 20, NULL);
+  luaL_argcheck(L, sender && name_index(senders, 4, sender) >= 0, 2, "sender is user, ai, admin or system");
+  luaL_argcheck(L, type && content, 2, "type and content are needed");
+  int code;
+  struct effects *e = effects_here(L, &code);
+  if (!e) {
+    return bind_result(L, code);
+  }
+  struct message_record m = {.sender = strdup(sender),
+                             .type = strdup(type),
+                             .content_len = content_len,
+                             .content = copy_bytes(content, content_len),
+                             .cid = cid ? strdup(cid) : NULL,
+                             .extra = extra ? strdup(extra) : NULL,
+                             .at_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker)};
+  id_new(m.id);
+  char id[STORE_ID_LEN + 1];
+  memcpy(id, m.id, sizeof id);
+  if (!m.sender || !m.type || !m.content || (cid && !m.cid) || (extra && !m.extra)) {
+    message_record_deinit(&m);
+    return bind_result(L, UV_ENOMEM);
+  }
+  code = effects_append(e, &m);
+  if (code) {
+    return bind_result(L, code);
+  }
+  lua_pushlstring(L, id, STORE_ID_LEN);
+  return 1;
+}
+
+struct send_options {
+  uint64_t to, except;
+  bool event;
+};
+
+/* A slip in the options must not send to everybody what was meant for one. */
+static void send_option(lua_State *L, const char *name, struct send_options *o) {
+  uint64_t *which = strcmp(name, "to") == 0 ? &o->to : strcmp(name, "except") == 0 ? &o->except : NULL;
+  if (strcmp(name, "event") == 0) {
+    luaL_argcheck(L, lua_isboolean(L, -1), 3, "event is true or false");
+    o->event = lua_toboolean(L, -1);
+  } else if (!which) {
+    luaL_error(L, "session:send: there is no option %s", name);
+  } else if (lua_type(L, -1) != LUA_TNUMBER) {
+    luaL_error(L, "session:send: %s is a connection", name);
+  } else {
+    *which = bind_check_connection(L, lua_gettop(L));
+  }
+}
+
+static void send_options(lua_State *L, struct send_options *o) {
+  luaL_checktype(L, 3, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
+    send_option(L, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?", o);
+  }
+  if (!o->to && !o->except && !o->event) {
+    luaL_error(L, "session:send: the options name a connection");
+  }
+  if (o->to && o->event) {
+    luaL_error(L, "session:send: an event is for everybody");
+  }
+}
+
+int l_session_send(lua_State *L) {
+  size_t len;
+  const char *text = luaL_checklstring(L, 2, &len);
+  struct send_options o = {0};
+  if (!lua_isnoneornil(L, 3)) {
+    send_options(L, &o);
+  }
+  int code;
+  struct effects *e = effects_here(L, &code);
+  if (!e) {
+    return bind_result(L, code);
+  }
+  struct message *m = message_new(text, len);
+  code = !m ? UV_ENOMEM : o.event ? effects_send_event(e, m, o.except) : effects_send(e, m, o.to, o.except, 0);
+  message_unref(m);
+  return bind_result(L, code);
+}

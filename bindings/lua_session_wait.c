@@ -1,0 +1,179 @@
+/* In: session:flush, ask, offer; chat.session.open. Out: the result, when there is one. Why: what ends a slice reads as
+ * if it blocked: the store, the user's next message, a conversation that is not in memory. */
+#include "lua_session_impl.h"
+
+#include "err.h"
+#include "lobby.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ASK_DEFAULT_MS (5 * 60 * 1000)
+
+/* ---- slices ---- */
+
+int l_session_commit(lua_State *L) {
+  bind_check_session(L, 1);
+  task_commit(bind_task(L));
+  return bind_result(L, 0);
+}
+
+int l_session_flush(lua_State *L) {
+  bind_check_session(L, 1);
+  return task_wait(L, "session:flush", task_begin_flush);
+}
+
+/* ---- asking ---- */
+
+static void end_ask(struct task *t) {
+  t->asking = false;
+  session_set_asker(t->session, NULL);
+}
+
+static void on_ask_timeout(void *arg) {
+  struct task *t = arg;
+  t->timer = NULL;
+  end_ask(t);
+  lua_pushnil(t->co);
+  lua_pushliteral(t->co, "nobody answered in time");
+  lua_pushliteral(t->co, "TIMEOUT");
+  task_resume(t, 3);
+}
+
+static void begin_ask(struct task *t) {
+  t->asking = true;
+  t->due_ms = 0;
+  session_set_asker(t->session, t);
+  t->timer = worker_timer(t->vm->worker, t->delay_ms, on_ask_timeout, t);
+  task_give_turn(t);
+}
+
+int l_session_ask(lua_State *L) {
+  struct task *t = bind_task(L);
+  uint64_t within = ASK_DEFAULT_MS;
+  if (!lua_isnoneornil(L, 2)) {
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_getfield(L, 2, "within");
+    within = lua_isnil(L, -1) ? within : bind_duration(L, lua_gettop(L));
+  }
+  if (!t->session || session_id_handle(t->session) != bind_check_session(L, 1)) {
+    return luaL_error(L, "session:ask: only the conversation of the message that is being handled can be asked");
+  }
+  if (session_asker(t->session)) {
+    lua_pushnil(L);
+    lua_pushliteral(L, "another handler is waiting for an answer");
+    lua_pushliteral(L, "CONFLICT");
+    return 3;
+  }
+  t->delay_ms = within;
+  return task_wait(L, "session:ask", begin_ask);
+}
+
+#define COPY_DEPTH 16
+#define COPY_VALUES 10000
+
+/* Plain values go from one VM to another: the asker may be of an older version of the scripts. What is deeper, or more
+ * than *left, is nil there. */
+static void copy_value(lua_State *from, int index, lua_State *to, int depth, int *left) {
+  size_t len;
+  (*left)--;
+  switch (lua_type(from, index)) {
+  case LUA_TSTRING: {
+    const char *text = lua_tolstring(from, index, &len);
+    lua_pushlstring(to, text, len);
+    break;
+  }
+  case LUA_TNUMBER:
+    lua_pushnumber(to, lua_tonumber(from, index));
+    break;
+  case LUA_TBOOLEAN:
+    lua_pushboolean(to, lua_toboolean(from, index));
+    break;
+  case LUA_TTABLE:
+    if (depth == 0 || *left <= 0 || !lua_checkstack(to, 4) || !lua_checkstack(from, 4)) {
+      lua_pushnil(to);
+      break;
+    }
+    lua_newtable(to);
+    for (lua_pushnil(from); lua_next(from, index); lua_pop(from, 1)) {
+      int top = lua_gettop(from);
+      if (*left <= 0) {
+        lua_pop(from, 2);
+        break;
+      }
+      copy_value(from, top - 1, to, depth - 1, left);
+      copy_value(from, top, to, depth - 1, left);
+      if (lua_isnil(to, -2)) {
+        lua_pop(to, 2);
+      } else {
+        lua_rawset(to, -3);
+      }
+    }
+    break;
+  default:
+    lua_pushnil(to);
+  }
+}
+
+int l_session_offer(lua_State *L) {
+  struct vm *vm = bind_vm(L);
+  luaL_checkany(L, 2);
+  struct task *t = bind_task(L);
+  bool own = t->session && session_id_handle(t->session) == bind_check_session(L, 1);
+  struct task *asker = own ? session_asker(t->session) : NULL;
+  if (!asker || vm->to_resume) {
+    lua_pushboolean(L, 0);
+    return 1;
+  }
+  end_ask(asker);
+  if (asker->timer) {
+    worker_timer_stop(vm->worker, asker->timer);
+    asker->timer = NULL;
+  }
+  lua_settop(L, 2);
+  if (asker->vm == vm) {
+    lua_xmove(L, asker->co, 1);
+  } else {
+    int left = COPY_VALUES;
+    copy_value(L, 2, asker->co, COPY_DEPTH, &left);
+  }
+  vm->to_resume = asker;
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* ---- finding ---- */
+
+static void on_opened(void *arg, struct session *s, int code) {
+  struct task_ticket *ticket = arg;
+  struct task *t = task_redeem(ticket);
+  if (t) {
+    if (s) {
+      bind_push_session(t->vm, t->co, session_id_handle(s));
+      if (t->opened) {
+        session_unref(t->opened);
+      }
+      t->opened = session_ref(s); /* a handle just given stays good until the task ends or opens another */
+    }
+    task_resume(t, s ? 1 : bind_result(t->co, code));
+  }
+  if (s) {
+    session_unref(s);
+  }
+}
+
+static void begin_open(struct task *t) {
+  struct task_ticket *ticket = task_ticket(t);
+  char *id = t->text;
+  t->text = NULL;
+  lobby_load(t->vm->worker, id, on_opened, ticket);
+  free(id);
+}
+
+int l_session_open(lua_State *L) {
+  const char *id = bind_text(L, 1, 1000);
+  struct task *t = bind_task(L);
+  free(t->text);
+  t->text = strdup(id);
+  return task_wait(L, "chat.session.open", begin_open);
+}
