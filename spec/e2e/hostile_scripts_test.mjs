@@ -75,7 +75,7 @@ function checkRecord(server, { kind, how, incident }) {
 }
 
 describe("hostile handlers", { skip }, () => {
-  test(`${COUNT} of ${KINDS.length} kinds end in time, and the others go on`, { timeout: 230000 }, async (t) => {
+  test(`${COUNT} of them, of ${KINDS.length} kinds, end in time, and the others go on`, { timeout: 230000 }, async (t) => {
     const server = await start(t);
     const before = await server.metric("chatbox_script_memory_bytes");
     const ordinary = await Promise.all(Array.from({ length: 6 }, () => server.join(somebody("ordinary"))));
