@@ -247,6 +247,25 @@ static bool reads_well(struct job *job, const struct bundle *bundle, char why[51
   return c->total == 0;
 }
 
+/* On this thread, in a VM nobody talks to: a script that fails, or does not come to an end, costs no worker a moment.
+ */
+static bool starts_well(const struct job *job, struct bundle *bundle, char why[512]) {
+  struct worker_options o = {.by_hand = true};
+  struct worker *w = worker_new(&o);
+  struct vm *vm = NULL;
+  size_t at = 0;
+  snprintf(why, 512, "out of memory");
+  int code = w ? vm_new(w, job->scripts->world, bundle, &vm, why) : UV_ENOMEM;
+  code = code ? code : check_next(job->check, vm, &at, why);
+  if (vm) {
+    vm_free(vm);
+  }
+  if (w) {
+    worker_free(w);
+  }
+  return code == 0;
+}
+
 static void read_and_stage(struct job *job) {
   struct scripts *s = job->scripts;
   struct bundle *bundle = NULL;
@@ -264,7 +283,7 @@ static void read_and_stage(struct job *job) {
     finish(job, "unchanged", true, "nothing has changed");
     return;
   }
-  if (!reads_well(job, bundle, why)) {
+  if (!reads_well(job, bundle, why) || !starts_well(job, bundle, why)) {
     name_version(job, bundle);
     bundle_unref(bundle);
     fail(job, why);

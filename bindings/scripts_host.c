@@ -257,21 +257,11 @@ static void on_worn(void *arg) {
   worker_call(((struct host *)arg)->worker, renew_worn, arg);
 }
 
-/* Started, and what is missing in it looked for. */
-static int slot_start(struct slot *slot, struct host *h, const struct job *job, char why[512]) {
-  size_t at = 0;
-  int code = slot_open(slot, h, job->version, why);
-  if (!code && job->check && (code = check_next(job->check, slot->vm, &at, why))) {
-    slot_close(slot);
-  }
-  return code;
-}
-
 void host_stage(void *arg) {
   struct stage *stage = arg;
   struct host *h = stage->host;
   if (make_room(h)) {
-    stage->code = slot_start(&stage->fresh, h, stage->job, stage->why);
+    stage->code = slot_open(&stage->fresh, h, stage->job->version, stage->why);
     h->staged = stage->code == 0;
   } else {
     stage->code = E_BUSY;

@@ -94,6 +94,19 @@ describe("a reload", function()
       fails({ ["case.lua"] = "return {\n self_test = function() while true do end end }" }, "^scripts/case.lua:2: ended: ")
     end)
 
+    it("and no worker that serves has run a line of it: it is tried on one that nobody waits for", function()
+      local world = start()
+      world:advance "1h" -- there the clock stands elsewhere
+      scene.log()
+      world:reload { ["case.lua"] = "chat.log.info('it is ' .. chat.timer.now())\nreturn nil .. 1" }
+      local times = {}
+      for _, line in ipairs(scene.log()) do times[#times + 1] = line:match "it is (%d+)" end
+      assert.same({ "1772463602000" }, times)
+      world:reload { ["case.lua"] = "chat.log.info('it is ' .. chat.timer.now())\nreturn {}" }
+      for _, line in ipairs(scene.log()) do times[#times + 1] = line:match "it is (%d+)" end
+      assert.same({ "1772463602000", "1772463602000", "1772467202000" }, times)
+    end)
+
     it("no init.lua at all", function()
       local world = start()
       assert.is_false((world:reload { ["init.lua"] = false }))
