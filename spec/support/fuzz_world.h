@@ -6,7 +6,6 @@
 #pragma once
 #include "metrics.h"
 #include "utf8.h"
-#include "metrics.h"
 #include "world.h"
 
 #define FUZZ_WORLD_INPUTS 8192
