@@ -84,6 +84,7 @@ function token(secret, user) {
 // Every limit out of the way: what is compared is the work, not the protection.
 const chatboxEnvironment = (folder, secret, run) => ({
   PATH: process.env.PATH,
+  MONGOC_DISABLE_SHM: '1',
   SERVER_ADDRESS: '127.0.0.1',
   SERVER_PORT: '0',
   WORKERS: '1',

@@ -122,6 +122,7 @@ export class Server {
     for (const [file, text] of Object.entries(scripts)) await server.script(file, text);
     server.env = {
       PATH: process.env.PATH,
+      MONGOC_DISABLE_SHM: "1", // or the driver leaves a file in /dev/shm for each server that is killed
       HOME: server.dir,
       ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(A|T|UB|L)SAN_OPTIONS$/.test(name))),
       SERVER_ADDRESS: "127.0.0.1",
