@@ -107,6 +107,15 @@ describe("a reload", function()
       assert.same({ "1772463602000", "1772463602000", "1772467202000" }, times)
     end)
 
+    it("one that starts where it is tried, and not on the worker", function()
+      local world = start()
+      world:advance "1h"
+      local ok, text = world:reload { ["case.lua"] = "if chat.timer.now() > 1772463602000 then error 'not here' end\nreturn {}" }
+      assert.same({ false, "scripts/case.lua:1: not here" }, { ok, text })
+      assert.equal("1", world:connect("alice"):asks("version")[1])
+      assert.matches("failed: scripts/case.lua:1: not here", world:report())
+    end)
+
     it("no init.lua at all", function()
       local world = start()
       assert.is_false((world:reload { ["init.lua"] = false }))
