@@ -114,8 +114,6 @@ void task_resume(struct task *t, int results);
 struct task_ticket;
 struct task_ticket *task_ticket(struct task *t);
 struct task *task_redeem(struct task_ticket *ticket);
-/* The wait of session:flush: until all commits on their way have settled. */
-void task_begin_flush(struct task *t);
 /* Lets the session's next queued message run. */
 void task_give_turn(struct task *t);
 void task_cancel(struct task *t);
@@ -125,17 +123,23 @@ void vm_destroy_tasks(struct vm *vm);
 /* The end of every binding function that waits: parks the current task, calls begin(t) after its slice took effect.
  * Raises where nobody may wait. */
 int task_wait(lua_State *L, const char *waits_for, void (*begin)(struct task *t));
-/* Takes the effects of the slice into force, without a wait. */
-void task_commit(struct task *t);
-/* The pending effects on s of the running slice; NULL and *code when memory is out. */
-struct effects *task_effects(struct task *t, struct session *s) NODISCARD;
-struct effects *task_pending(const struct task *t, const struct session *s);
-
 void task_end(struct task *t, bool reusable);
 /* One call more of the version: it failed, it was killed. */
 void task_tally(const struct task *t, bool failed, bool killed);
-/* Nothing of the slice takes effect. */
+
+/* ---- the slice of a task (task_slice.c) ---- */
+
+/* The pending effects on s of the running slice; NULL: none yet, or no memory for them. */
+struct effects *task_pending(const struct task *t, const struct session *s);
+struct effects *task_effects(struct task *t, struct session *s) NODISCARD;
+/* Takes the effects into force, without a wait. */
+void task_commit(struct task *t);
+/* None of them takes effect. */
 void task_discard(struct task *t);
+/* The wait of session:flush: until all commits on their way have settled. */
+void task_begin_flush(struct task *t);
+/* What was stored and nobody asked for. */
+void task_forget_stored(struct task *t);
 
 /* ---- deadlines (deadline.c) ---- */
 
