@@ -130,20 +130,20 @@ const char *bind_field(lua_State *L, int index, const char *name, size_t max, si
   return text;
 }
 
-/* The session of the running task is pinned by it: no look-up for what nearly every call is about. */
-static struct session *pinned(struct vm *vm, session_handle handle) {
+/* What nearly every call is about: no look-up, no reference. */
+struct session *bind_session_here(struct vm *vm, session_handle handle) {
   struct session *s = vm->current ? vm->current->session : NULL;
   return s && session_id_handle(s) == handle ? s : NULL;
 }
 
 struct session *bind_session_ref(struct vm *vm, session_handle handle) {
-  struct session *s = pinned(vm, handle);
+  struct session *s = bind_session_here(vm, handle);
   return s ? session_ref(s) : sessions_get(worker_home(vm->worker)->sessions, handle);
 }
 
 int bind_with_session(struct vm *vm, session_handle handle, enum bind_lock how,
                       void (*fn)(struct session *s, void *arg), void *arg) {
-  struct session *own = pinned(vm, handle);
+  struct session *own = bind_session_here(vm, handle);
   struct session *s = own ? own : bind_session_ref(vm, handle);
   if (!s) {
     return E_GONE;

@@ -54,6 +54,8 @@ uint64_t bind_check_connection(lua_State *L, int index);
 enum bind_lock { BIND_READ, BIND_WRITE };
 void bind_push_session(struct vm *vm, lua_State *L, session_handle handle);
 session_handle bind_check_session(lua_State *L, int index);
+/* The session of the running task, if the handle is of that one: it stays while the task runs. Not locked. */
+struct session *bind_session_here(struct vm *vm, session_handle handle);
 /* The session behind a handle: a new reference, or NULL when it is gone. Not locked. */
 struct session *bind_session_ref(struct vm *vm, session_handle handle);
 /* Locks the session, calls fn(s, arg), unlocks. fn must not touch Lua, call out or take a lock. 0 or E_GONE. */

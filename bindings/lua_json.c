@@ -89,17 +89,18 @@ static void weigh(lua_State *L, struct weight *w, int depth) {
 
 /* Most of what is encoded are short texts in which nothing has to be escaped. */
 static bool push_plain(lua_State *L) {
+  static const bool escaped[256] = {[0 ... ' ' - 1] = true, ['"'] = true, ['\\'] = true, ['/'] = true, [0x7F] = true};
   char quoted[JSON_PLAIN + 2];
-  size_t len = 0;
+  size_t len = 0, i = 0;
   const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
   if (!text || len > JSON_PLAIN) {
     return false;
   }
-  for (size_t i = 0; i < len; i++) {
-    unsigned char c = (unsigned char)text[i];
-    if (c < ' ' || c == '"' || c == '\\' || c == '/' || c == 0x7F) {
-      return false;
-    }
+  while (i < len && !escaped[(unsigned char)text[i]]) {
+    i++;
+  }
+  if (i < len) {
+    return false;
   }
   quoted[0] = quoted[len + 1] = '"';
   memcpy(quoted + 1, text, len);

@@ -14,7 +14,7 @@ static int l_limit_take(lua_State *L) {
   luaL_argcheck(L, messages || strcmp(which, "public") == 0, 1, "the limiters are messages and public");
   struct ratelimit *r = messages ? vm->world->messages : vm->world->public_requests;
   uint64_t retry_after_ms = 0;
-  int code = ratelimit_take(r, key, len, worker_now_ms(vm->worker), &retry_after_ms);
+  int code = ratelimit_take(r, key, len, worker_turn_ms(vm->worker), &retry_after_ms);
   int results = bind_result(L, code);
   if (code) {
     metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, messages ? "limiter=\"message\"" : "limiter=\"public\"", 1);

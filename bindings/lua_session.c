@@ -224,8 +224,9 @@ static void push_reading(lua_State *L, const struct reading *r) {
 
 /* Id and user never change: no lock, and while the session is in memory no copy. */
 static int push_immutable(lua_State *L, struct vm *vm, session_handle handle, enum field field) {
-  struct session *s = bind_session_ref(vm, handle);
-  const struct cached *c = s ? cached(vm, L, handle) : NULL;
+  bool here = bind_session_here(vm, handle) != NULL;
+  struct session *s = here ? NULL : bind_session_ref(vm, handle);
+  const struct cached *c = here || s ? cached(vm, L, handle) : NULL;
   if (s) {
     session_unref(s);
   }
