@@ -1,0 +1,43 @@
+-- lua_json.c: cjson as scripts have it: the same answers, and no for what would take too long.
+local scene = require "spec.support.scene"
+
+local function run(body)
+  return assert(scene.run("local cjson = require 'cjson' " .. body))
+end
+
+describe("cjson in a script", function()
+  after_each(scene.close)
+
+  it("brings every text back as it was, short or long, and lets no control character stand", function()
+    assert.same({ "well" }, run [[
+      for byte = 0, 127 do
+        for _, length in ipairs { 0, 1, 7, 1021, 1022, 1023, 1024, 1025, 5000 } do
+          for _, text in ipairs { ("x"):rep(length) .. string.char(byte), string.char(byte) .. ("x"):rep(length) } do
+            local encoded = cjson.encode(text)
+            if encoded:find "%c" or cjson.decode(encoded) ~= text then return "byte " .. byte .. ", length " .. length end
+          end
+        end
+      end
+      return "well"]])
+    assert.same({ [["schöön \"so\" \\ \/ \n\u0000"]] }, run [[return cjson.encode 'schöön "so" \\ / \n\0']])
+    assert.same({ '"schöön"', '""' }, run "return cjson.encode 'schöön', cjson.encode ''")
+  end)
+
+  it("encodes at most 50000 values, 1 MiB of text, 32 levels", function()
+    assert.same({ 100001 }, run "local t = {} for i = 1, 49999 do t[i] = 1 end return #cjson.encode(t) + 2")
+    assert.same({ nil, "more than 50000 values" }, run "local t = {} for i = 1, 50000 do t[i] = 1 end return cjson.encode(t)")
+    assert.same({ nil, "more than 50000 values" }, run "local t = {} for i = 1, 25 do t = { t, t } end return cjson.encode(t)")
+    assert.same({ 1048578 }, run "return #cjson.encode(('x'):rep(1048576))")
+    assert.same({ nil, "more than 1 MiB of text" }, run "return cjson.encode(('x'):rep(1048577))")
+    assert.same({ nil, "more than 1 MiB of text" }, run "local s = ('x'):rep(600000) return cjson.encode { s, s }")
+    assert.same({ nil, "deeper than 32" }, run "local t = {} for _ = 1, 40 do t = { t } end return cjson.encode(t)")
+  end)
+
+  it("decodes at most 50000 values; what stands in strings is none", function()
+    assert.same({ nil, "more than 50000 values" }, run "return cjson.decode('[' .. ('1,'):rep(50001) .. '1]')")
+    assert.same({ 2 }, run "return #cjson.decode('[\"' .. (',[{'):rep(50000) .. '\", 1]')")
+    local none, why = unpack(run "return cjson.decode '[1'", 1, 2)
+    assert.is_nil(none)
+    assert.is_string(why)
+  end)
+end)
