@@ -4,6 +4,7 @@
 
 #include "metrics.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -106,6 +107,34 @@ static void its_names_are_bounded(void **state) {
   aside_free(a);
 }
 
+static void *misbehave(void *arg) {
+  for (int i = 0; i < 2000; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "route:%d", i % 7);
+    aside_kill(arg, name, (uint64_t)i);
+    if (i % 50 == 0) {
+      aside_enable(arg, i % 100 ? NULL : name);
+      count(arg);
+    }
+  }
+  return NULL;
+}
+
+/* ThreadSanitizer fails it when the lock is taken out. */
+static void several_workers_may_use_it_at_once(void **state) {
+  (void)state;
+  struct aside *a = aside_new(2, 1000);
+  pthread_t threads[4];
+  for (size_t i = 0; i < 4; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, misbehave, a), 0);
+  }
+  for (size_t i = 0; i < 4; i++) {
+    pthread_join(threads[i], NULL);
+  }
+  assert_true(count(a) <= 7);
+  aside_free(a);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(so_many_kills_in_a_window_put_a_name_aside),
@@ -114,6 +143,7 @@ int main(void) {
     cmocka_unit_test(no_kills_are_too_many_when_it_is_switched_off),
     cmocka_unit_test(enabled_it_starts_anew_and_every_change_shows),
     cmocka_unit_test(its_names_are_bounded),
+    cmocka_unit_test(several_workers_may_use_it_at_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
