@@ -1,8 +1,10 @@
 -- lua_json.c: cjson as scripts have it: the same answers, and no for what would take too long.
 local scene = require "spec.support.scene"
 
+local PATIENT = { SCRIPT_SLICE_BUDGET = "10s", SCRIPT_MESSAGE_BUDGET = "10s" } -- time is not what is looked at
+
 local function run(body)
-  return assert(scene.run("local cjson = require 'cjson' " .. body))
+  return assert(scene.run("local cjson = require 'cjson' " .. body, PATIENT))
 end
 
 describe("cjson in a script", function()
