@@ -3,7 +3,7 @@
  * and the only way to lost is client_fail, which keeps the first reason for the report. */
 #include "client.h"
 
-#include "core/err.h"
+#include "err.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

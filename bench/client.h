@@ -3,7 +3,7 @@
  * send, so a slow server costs the generator no memory and the latency still counts from the intended time. One thread.
  * Bounds: a frame WS_PAYLOAD_MAX, unread bytes CLIENT_IN, unsent bytes CLIENT_OUT per connection. */
 #pragma once
-#include "core/attr.h"
+#include "attr.h"
 #include "hist.h"
 #include "options.h"
 #include "text.h"

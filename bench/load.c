@@ -3,7 +3,7 @@
  * not what is measured; it prints its own processor time to prove it. In the open loop a latency counts from the time
  * the message was meant to be sent, so a server that stalls pays for every message it held up. */
 #include "client.h"
-#include "core/err.h"
+#include "err.h"
 #include "proc.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* In: argv. Out: struct options. Why: options.h. */
 #include "options.h"
 
-#include "core/err.h"
+#include "err.h"
 #include "text.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * Why: a run that is wrong should fail before the first connection, in one line. Every number has bounds, so every run
  * ends. Only loopback is accepted: this program is not to be pointed at somebody else's server. */
 #pragma once
-#include "core/attr.h"
+#include "attr.h"
 
 #include <stdbool.h>
 #include <stddef.h>

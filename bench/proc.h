@@ -1,7 +1,7 @@
 /* In: a process id. Out: the processor time it has used and the memory it has resident.
  * Why: a server is judged by what it costs, and the kernel's own accounts need no help from it. */
 #pragma once
-#include "core/attr.h"
+#include "attr.h"
 
 #include <stdint.h>
 #include <sys/types.h>

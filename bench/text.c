@@ -1,7 +1,7 @@
 /* In: a template. Out: rendered texts. Why: text.h. No format string is interpreted on the hot path. */
 #include "text.h"
 
-#include "core/err.h"
+#include "err.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * Why: every message of a run differs, and rendering must cost the generator next to nothing: the template is cut into
  * pieces once. Only {i} and {session} are places; any other brace is text, because JSON is full of them. */
 #pragma once
-#include "core/attr.h"
+#include "attr.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
  * the answer that proves that the other side speaks WebSocket: a generator has no proxy to protect from replays. */
 #include "ws.h"
 
-#include "core/err.h"
+#include "err.h"
 
 #include <stdio.h>
 #include <string.h>

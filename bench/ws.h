@@ -2,7 +2,7 @@
  * Why: the client's side of RFC 6455, as much as a load generator needs and no more: no fragments, no extensions. It
  * works on the caller's buffers, allocates nothing and does no I/O, so that many frames share one read or write. */
 #pragma once
-#include "core/attr.h"
+#include "attr.h"
 
 #include <stdbool.h>
 #include <stddef.h>

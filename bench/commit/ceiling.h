@@ -2,7 +2,7 @@
  * Why: what a store adds to its database is only seen beside the database: same schema and indexes (the store has made
  * them), same rows, same batch, same durability, no queue, no threads, no records. One thread. */
 #pragma once
-#include "core/attr.h"
+#include "attr.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -2,8 +2,8 @@
  * Why: see ceiling.h. The two commands the store needs for the same batch, with nothing around them. */
 #include "ceiling.h"
 
-#include "core/err.h"
-#include "core/store_mongo_names.h"
+#include "err.h"
+#include "store_mongo_names.h"
 
 #include <mongoc/mongoc.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * key of each session at hand: there is no faster way to write the same rows. */
 #include "ceiling.h"
 
-#include "core/err.h"
+#include "err.h"
 
 #include <sqlite3.h>
 #include <stdio.h>

@@ -4,10 +4,10 @@
  * sends the next when that one is committed, as clients that wait for their ack do. */
 #include "ceiling.h"
 
-#include "core/err.h"
-#include "core/id.h"
-#include "core/metrics.h"
-#include "core/store.h"
+#include "err.h"
+#include "id.h"
+#include "metrics.h"
+#include "store.h"
 
 #include <semaphore.h>
 #include <stdio.h>

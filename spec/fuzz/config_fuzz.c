@@ -1,8 +1,8 @@
 /* In: any bytes as a file of settings. Out: an abort when what was accepted does not survive being printed and read
  * again, when a value is in force that breaks a promise the server relies on, or when a complaint is not one line.
  * Why: operators paste anything into such a file; what comes out has to be either right or a sentence. */
-#include "core/config.h"
-#include "core/err.h"
+#include "config.h"
+#include "err.h"
 
 #include <stdlib.h>
 #include <string.h>

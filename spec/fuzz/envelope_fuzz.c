@@ -5,7 +5,7 @@
  * Out: an abort when a text is neither received nor refused, when what was received but never answers is not known for
  * that, when an answer is not a document of the protocol, when anybody is closed, or hears what is not for him.
  * Why: whatever a client sends, it is told, it alone, and goes on. */
-#include "spec/support/fuzz_world.h"
+#include "fuzz_world.h"
 
 #include <jansson.h>
 

@@ -5,7 +5,7 @@
  * Out: an abort when it is not answered exactly once, when the status blames us, when the answer is not the JSON it
  * says it is, when its endpoint is none of the routes, or when its bytes do not end where they say. Why: these
  * endpoints are open to everybody who can connect. */
-#include "spec/support/fuzz_world.h"
+#include "fuzz_world.h"
 
 #include "frame.h"
 

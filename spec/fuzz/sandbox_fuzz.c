@@ -1,7 +1,7 @@
 /* In: bytes, each a choice of what a script calls with what (sandbox/init.lua). Out: an abort when the world of the
  * scripts is not what it was, when a hook or a limit is left over, or when memory grew that nothing holds.
  * Why: nobody can think of every chain of calls; what they may end in is known. */
-#include "spec/support/fuzz_world.h"
+#include "fuzz_world.h"
 
 static char *settings[] = {"JWT_SECRET=V4l1d-JWT-K3y-F0r-T3st1ng-Purp0ses-1!",
                            "SCRIPT_WAIT_DEADLINE=10s",

@@ -1,10 +1,10 @@
 /* In: bytes that are a token, edits of a good token, claims or a header signed with the right key, or a key file.
  * Out: an abort when a token verifies that nobody signed, or an identity breaks a promise of core/token.h.
  * Why: the token is the first thing a stranger sends and the only thing that says who he is. */
-#include "core/err.h"
-#include "core/token.h"
-#include "core/token_key.h"
-#include "spec/support/jwt.h"
+#include "err.h"
+#include "jwt.h"
+#include "token.h"
+#include "token_key.h"
 
 #include <unistd.h>
 

@@ -1,7 +1,7 @@
 /* In: any header and payload, and a key. Out: a token signed by it, right or wrong as the test wants it.
  * Why: the verifier has to be shown tokens token_mint would never make. Test code: aborts when OpenSSL refuses. */
 #pragma once
-#include "core/base64url.h"
+#include "base64url.h"
 
 #include <openssl/core_names.h>
 #include <openssl/ecdsa.h>

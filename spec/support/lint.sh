@@ -29,7 +29,7 @@ formatted() { # names the files that are not
 }
 
 tidy() {
-  printf '%s\n' core/*.c bindings/*.c | xargs -P 2 -n 4 clang-tidy --quiet --warnings-as-errors='*' -p build/dev \
+  find core bindings -name '*.c' | sort | xargs -P 2 -n 4 clang-tidy --quiet --warnings-as-errors='*' -p build/dev \
     --extra-arg=-Wno-unknown-warning-option # gcc's options, clang's eyes
 }
 

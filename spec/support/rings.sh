@@ -132,12 +132,21 @@ rings_all() {
   if ring_build fuzz; then ring "fuzzers" tap spec/support/fuzz.sh all "${SPEC_LONG:+120}"; fi
 }
 
-# A file or folder of spec/ by its path, by its name, or by the name of what it tests.
+# A file or folder of spec/ by its path, by its name, or by the name of what it tests; a name may begin with the folders
+# the file is in: pool_test and store_mongo_pool_test are both spec/unit/store/mongo/pool_test.c.
 rings_named() { # NAME
-  local path found
-  path=${1#./} path=${path%/}
-  mapfile -t found < <(find spec -not -path 'spec/fuzz/*/*' \( -path "$path" -o -name "$path" -o -name "$path.*" \
-    -o -name "${path}_test.*" -o -name "${path}_spec.*" -o -name "${path}_fuzz.*" \) | sort)
+  local wanted path flat found=()
+  wanted=${1#./} wanted=${wanted%/}
+  while IFS= read -r path; do
+    flat=_${path//\//_}
+    if [ "$path" = "$wanted" ]; then
+      found+=("$path")
+    elif [[ $wanted != */* && ${flat%.*} =~ _"$wanted"(_test|_spec|_fuzz)?$ ]]; then
+      found+=("$path")
+    elif [[ $wanted != */* && $flat == *_"$wanted" ]]; then
+      found+=("$path")
+    fi
+  done < <(find spec -not -path 'spec/fuzz/*/*' -not -path 'spec/support/*.[chl]*' | sort)
   ((${#found[@]})) || die "there is no test called $1 under spec/"
   for path in "${found[@]}"; do ring_of "$path"; done
 }
@@ -147,7 +156,14 @@ ring_of() { # PATH
   name=$(basename "${1%.*}")
   case $1 in
   spec/unit) ring_build dev && ring "$1" ctest unit dev ;;
-  spec/unit/*_test.c) ring_build dev "$name" && ring "$1" ctest unit dev "$name" ;;
+  spec/unit/*_test.c)
+    name=${1#spec/unit/} name=${name%.c} name=${name//\//_} # as CMakeLists.txt calls the program
+    ring_build dev "$name" && ring "$1" ctest unit dev "$name"
+    ;;
+  spec/unit/*)
+    name=${1#spec/unit/} name=${name//\//_}
+    ring_build dev && ring "$1" ctest unit dev "${name}_.*"
+    ;;
   spec/scripts* | spec/bindings*) ring_build dev chatbox_spec lua_host && ring "$1" busted specs dev "$1" ;;
   spec/e2e) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/e2e/*_test.mjs ;;
   spec/e2e/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;

@@ -2,7 +2,7 @@
  * Why: what commits and what looks conversations up is tested whole, yet with nothing left to chance: a reply of the
  * store waits in a worker's mailbox until the test lets that worker go on. */
 #pragma once
-#include "client.h"
+#include "fake_client.h"
 #include "folder.h"
 #include "id.h"
 #include "store_caller.h"

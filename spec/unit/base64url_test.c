@@ -1,6 +1,6 @@
 /* Promises of core/base64url.h: one value, one spelling. */
-#include "core/base64url.h"
-#include "core/err.h"
+#include "base64url.h"
+#include "err.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* In: one client of the generator and the other end of its socket. Out: what it writes, and what it makes of the
  * answers. Why: here is decided what counts as an answer and from when its latency runs. No server, no sleeping: the
  * start of the run is moved into the past instead. */
-#include "bench/client.h"
+#include "client.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* In: known durations. Out: the percentiles that arithmetic says they have. Why: every number of the benchmark goes
  * through this histogram, so its error has to be known. */
-#include "bench/hist.h"
+#include "hist.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

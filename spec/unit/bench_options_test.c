@@ -1,7 +1,7 @@
 /* In: command lines of the load generator. Out: what it would do, or a refusal. Why: it must be impossible to point it
  * at another machine, and every run has to have an end. */
-#include "bench/options.h"
-#include "core/err.h"
+#include "err.h"
+#include "options.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* In: templates. Out: the texts of messages. Why: a message that is not what the template says is a different load. */
-#include "bench/text.h"
-#include "core/err.h"
+#include "err.h"
+#include "text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

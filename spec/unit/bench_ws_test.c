@@ -1,7 +1,7 @@
 /* In: frames as RFC 6455 prints them, and broken ones. Out: the same frames taken apart, or a clear refusal.
  * Why: a generator that loses or invents a frame measures something else. */
-#include "bench/ws.h"
-#include "core/err.h"
+#include "err.h"
+#include "ws.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

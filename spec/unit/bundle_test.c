@@ -1,6 +1,6 @@
 /* What core/bundle.c promises: all scripts of a folder, whole, under the names they are required by; one version for
  * equal bytes; and bounds that are named when they are met. */
-#include "../support/folder.h"
+#include "folder.h"
 
 #include "bundle.h"
 #include "err.h"

@@ -1,7 +1,7 @@
 /* Promises of core/config.h: which value is in force, and that a wrong one stops the start with a line one can act on.
  */
-#include "core/config.h"
-#include "core/err.h"
+#include "config.h"
+#include "err.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* What core/conn.c promises: what a client is sent comes in order and bounded, from any thread, and does no harm when
  * the client is gone. */
-#include "../support/client.h"
+#include "fake_client.h"
 
 #include "err.h"
 #include "metrics.h"

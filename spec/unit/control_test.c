@@ -1,7 +1,7 @@
 /* Promises of core/control.h, over real sockets in a folder of their own: one command, one reply, and nobody can wedge
  * it. */
-#include "core/control.h"
-#include "core/err.h"
+#include "control.h"
+#include "err.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -2,7 +2,7 @@
  * threads change it meanwhile. Each change sets every field from one number under one lock; a record whose fields speak
  * of two numbers was never true. Under ThreadSanitizer the same test shows that nobody reads what another one writes.
  */
-#include "../support/stage.h"
+#include "stage.h"
 
 #include "err.h"
 

@@ -1,7 +1,7 @@
 /* What core/effects.c promises: all that one slice of a handler wants takes place together and in order, or not at all;
  * what is stored is not seen before it is. On workers by hand: a commit is "on its way" until the test lets the owner
  * look. */
-#include "../support/stage.h"
+#include "stage.h"
 
 #include "effects.h"
 #include "err.h"

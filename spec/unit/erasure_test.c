@@ -1,6 +1,6 @@
 /* What core/erasure.c promises: nothing that is in memory, on its way, or just being read writes the erased back; who
  * is in an old conversation keeps it. Two workers by hand and a real store; the test is the main thread. */
-#include "../support/stage.h"
+#include "stage.h"
 
 #include "erasure.h"
 #include "err.h"

@@ -1,6 +1,6 @@
 /* What core/pages.c promises: the files of one folder, whole and by name, and nothing else; a folder that cannot be
  * served says why. */
-#include "../support/folder.h"
+#include "folder.h"
 
 #include "err.h"
 #include "pages.h"

@@ -1,6 +1,6 @@
 /* What core/session.c promises of one conversation: its fields are one state for everybody, its inbox keeps one order
  * and is bounded, and its owner changes only when nothing would notice. The table is in sessions_test.c. */
-#include "../support/client.h"
+#include "fake_client.h"
 
 #include "err.h"
 #include "id.h"

@@ -1,7 +1,7 @@
 /* A process that is killed while it stores: what it was told is stored, is. A child writes messages through the store
  * and passes on each commit it is told of through a pipe; the parent kills it with SIGKILL after a random number of
  * those, opens the database and looks. The seed is printed; `store_crash_test SEED` runs the same again. */
-#include "../support/store_caller.h"
+#include "store_caller.h"
 
 #include "err.h"
 

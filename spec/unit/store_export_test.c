@@ -1,6 +1,6 @@
 /* What core/store_export.c and store_direct.c promise: everything, in order, as one JSON document a line, in pages of
  * bounded size; and a database that is looked after beside a server. */
-#include "../support/store_fixture.h"
+#include "store_fixture.h"
 
 #include "store_direct.h"
 #include "store_memory.h"

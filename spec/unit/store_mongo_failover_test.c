@@ -1,8 +1,8 @@
 /* A replica set whose primary is killed under a load of writes: what was acknowledged is there afterwards, once and in
  * order, and nobody was told of more than a delay. Three real servers; SPEC_LONG=1 kills five primaries instead of
  * one. */
-#include "../support/mongod.h"
-#include "../support/store_fixture.h"
+#include "mongod.h"
+#include "store_fixture.h"
 
 #define MEMBERS 3
 #define SESSIONS 8

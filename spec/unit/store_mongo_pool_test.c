@@ -1,6 +1,6 @@
 /* What core/store_mongo_pool.c promises, on a real server that is made to fail: what waits and what does not is told by
  * codes, what was stored without anybody knowing is not stored twice, and a server that is gone is found out fast. */
-#include "../support/mongo_fixture.h"
+#include "mongo_fixture.h"
 
 static void an_url_that_is_none_is_refused(void **state) {
   NEEDS_SERVER();

@@ -1,6 +1,6 @@
 /* What core/store_mongo*.c promises, on a real server: what every backend does is in store_backend_test.c, here is what
  * only this one does: the reference's database taken over as it is, other owners, names and versions. */
-#include "../support/mongo_fixture.h"
+#include "mongo_fixture.h"
 
 #include "store_mongo_impl.h"
 

@@ -1,6 +1,6 @@
 /* What reencrypt and handback promise on MongoDB, on a real server: all of a database moves to the newest key; and back
  * to where the reference's server, played here by hand, can go on with it and hand it over again. */
-#include "../support/mongo_fixture.h"
+#include "mongo_fixture.h"
 
 static struct store_progress progress; /* as it was told last */
 

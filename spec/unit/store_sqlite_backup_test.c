@@ -1,7 +1,7 @@
 /* What core/store_sqlite_backup.c promises: a copy of one instant, whole or not at all, that opens like the database it
  * was made of; made while a store writes. */
-#include "../support/folder.h"
-#include "../support/store_fixture.h"
+#include "folder.h"
+#include "store_fixture.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* What `chatbox reencrypt` promises of a SQLite database: everything is under the newest key afterwards and reads as
  * before, nothing of what was there is left in the file, and it may be broken off at any batch. */
-#include "../support/folder.h"
-#include "../support/store_caller.h"
+#include "folder.h"
+#include "store_caller.h"
 
 #include "cipher.h"
 #include "err.h"

@@ -1,6 +1,6 @@
 /* What core/store_sqlite.c promises, on real files in a folder of each test's own. Where the make-up of one batch
  * matters the backend is called directly; everything else goes through the store and its threads. */
-#include "../support/store_fixture.h"
+#include "store_fixture.h"
 
 #include "metrics.h"
 #include "store_file.h"

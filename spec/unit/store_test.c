@@ -1,7 +1,7 @@
 /* The queues and threads of core/store.c, on a backend that does what the test says: it can be held inside a call, it
  * remembers its batches, and it fails on demand. It stands where the library has store_sqlite: this program defines
  * that symbol itself, so the linker leaves the real one out. */
-#include "../support/store_caller.h"
+#include "store_caller.h"
 
 #include "err.h"
 #include "metrics.h"

@@ -1,8 +1,8 @@
 /* Promises of core/token.h: who gets in, who does not, and that a wrong key set-up never starts. */
-#include "core/base64url.h"
-#include "core/err.h"
-#include "core/token.h"
-#include "spec/support/jwt.h"
+#include "base64url.h"
+#include "err.h"
+#include "jwt.h"
+#include "token.h"
 
 #include <openssl/x509.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* What core/worker.c promises: timers in order, items one at a time and fairly, posts of other threads all of them, and
  * a start and a stop that leave nothing behind. By hand where time matters, on real threads where threads do. */
-#include "../support/client.h"
+#include "fake_client.h"
 
 #include "effects.h"
 #include "err.h"
