@@ -475,7 +475,7 @@ function fake.new(options)
   world.methods = session_methods(world)
   world.chat = chat_modules(world)
   local sources = options.sources or {}
-  local built = assert(loadfile "bindings/sandbox.lua") {
+  local built = assert(loadfile "bindings/vm/sandbox.lua") {
     strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
     deep = function() return false end,
     chat = world.chat,

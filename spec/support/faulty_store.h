@@ -4,7 +4,7 @@
  * the switches are set by the spec's. */
 #pragma once
 #define store_sqlite store_sqlite_real
-#include "store_sqlite.c"
+#include "sqlite.c"
 #undef store_sqlite
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
--- bindings/sandbox.lua: what a script may do, and that nothing else is in reach.
+-- bindings/vm/sandbox.lua: what a script may do, and that nothing else is in reach.
 local cjson = require "spec.support.fake_chat".cjson
 
 local TAG = newproxy()
@@ -9,7 +9,7 @@ local function sandbox(modules, chat)
   chat = chat or {}
   chat.log = { info = function(text) said[#said + 1] = text end }
   chat.timer = { sleep = function(ms) return coroutine.yield(TAG, ms) end }
-  local world = assert(loadfile "bindings/sandbox.lua") {
+  local world = assert(loadfile "bindings/vm/sandbox.lua") {
     chat = chat,
     cjson = cjson(),
     yield_tag = TAG,
