@@ -3,7 +3,7 @@
 #include "ceiling.h"
 
 #include "err.h"
-#include "store_mongo_names.h"
+#include "mongo_names.h"
 
 #include <mongoc/mongoc.h>
 #include <stdio.h>

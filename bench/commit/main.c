@@ -3,6 +3,7 @@
  * ratio says what the store costs (bench/store runs both and prints it). Each session has one message on its way and
  * sends the next when that one is committed, as clients that wait for their ack do. */
 #include "ceiling.h"
+#include "store_backends.h"
 
 #include "err.h"
 #include "id.h"
@@ -131,7 +132,8 @@ static void drain(struct run *r) {
 
 static void open_store(struct run *r) {
   char why[256];
-  struct store_options o = {.url = r->url, .readers = 1, .queue = (uint32_t)r->sessions + 16, .timeout_ms = 60000};
+  struct store_options o = {
+    .backends = store_backends, .url = r->url, .readers = 1, .queue = (uint32_t)r->sessions + 16, .timeout_ms = 60000};
   if (store_open(&o, &r->store, why)) {
     die(why);
   }

@@ -1,5 +1,5 @@
 /* In: chat.log calls. Out: lines of the server's log. Why: a script's line looks like every other, and says which
- * version of the scripts wrote it. Bound: 16 fields; a line is cut at 4 KiB (core/log.h). */
+ * version of the scripts wrote it. Bound: 16 fields; a line is cut at 4 KiB (core/base/log.h). */
 #include "bind.h"
 
 #include "log.h"

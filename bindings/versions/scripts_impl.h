@@ -1,4 +1,4 @@
-/* In: nothing. Out: the inside of the versions of scripts, for scripts*.c only.
+/* In: nothing. Out: the inside of the versions of scripts, for the files of this room only.
  * Why: the main thread decides (scripts.c), each worker has its VMs (scripts_host.c), and both are reported
  * (scripts_report.c); what they share is here. A host belongs to its worker's thread, everything else to the main one;
  * a version is counted and its tallies are atomics. */

@@ -1,6 +1,10 @@
 /* In: nothing. Out: the inside of a session, for session.c and sessions.c only.
  * Why: the table and the single session are two files, but nobody else may see these fields. */
 #pragma once
+#ifndef ROOM_CHAT
+#error "session_impl.h is private to core/chat"
+#endif
+
 #include "lock.h"
 #include "session.h"
 

@@ -1,5 +1,5 @@
 /* In: one HTTP request that is complete. Out: its response, now or later, on the same worker.
- * Why: net.c turns the transport into this, bindings/vm.c gives it to scripts/api; neither knows the other.
+ * Why: net.c turns the transport into this, bindings/vm/vm.c gives it to scripts/api; neither knows the other.
  * Thread: the worker that accepted the request. Bound: MAX_BODY_SIZE for the body, 16 KiB for the headers. */
 #pragma once
 #include "attr.h"

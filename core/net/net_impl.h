@@ -1,7 +1,11 @@
-/* In: nothing. Out: the inside of the transport, for net*.c only, which are the only files that know libwebsockets.
- * Why: listening and life (net.c), WebSockets (net_ws.c), HTTP (net_http.c), and the handshake between the two
- * (net_handshake.c) are one thing in four readable pieces. */
+/* In: nothing. Out: the inside of the transport, for the files of this room only, which are the only files that know
+ * libwebsockets. Why: listening and life (net.c), WebSockets (net_ws.c), HTTP (net_http.c), and the handshake between
+ * the two (net_handshake.c) are one thing in four readable pieces. */
 #pragma once
+#ifndef ROOM_NET
+#error "net_impl.h is private to core/net"
+#endif
+
 #include "frame.h"
 #include "net.h"
 

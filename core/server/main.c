@@ -9,6 +9,7 @@
 #include "main_impl.h"
 #include "server.h"
 #include "store.h"
+#include "store_backends.h"
 #include "store_file.h"
 #include "token.h"
 
@@ -223,7 +224,7 @@ static int walk(int argc, char **argv, walk_fn *fn, bool needs_key, const char *
     return EXIT_USAGE;
   }
   struct telling t = {.percent = UINT64_MAX};
-  struct store_options o = {.url = config_string(c, SETTING_STORE_URL)};
+  struct store_options o = {.backends = store_backends, .url = config_string(c, SETTING_STORE_URL)};
   struct keyring *keys = NULL;
   char why[256] = "ENCRYPTION_KEY: is not set; it is the key everything is encrypted with";
   int code = keyring_new(config_string(c, SETTING_ENCRYPTION_KEY), config_string(c, SETTING_ENCRYPTION_PREVIOUS_KEYS),

@@ -7,6 +7,7 @@
 #include "control.h"
 #include "err.h"
 #include "server.h"
+#include "store_backends.h"
 #include "store_direct.h"
 
 #include <getopt.h>
@@ -95,7 +96,7 @@ static int ask(const struct wish *w, const char *word, char said[256], char why[
 
 /* What op comes to, without a server. */
 static int act(const struct wish *w, struct store_op *op, char said[256], char why[256]) {
-  struct store_options o = {.url = config_string(w->config, SETTING_STORE_URL)};
+  struct store_options o = {.backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL)};
   struct store_direct d;
   int code = store_direct_open(&o, false, &d, why);
   if (code) {
@@ -134,7 +135,7 @@ int command_backup(int argc, char **argv) {
   if (!wish_begin(&w)) {
     return EXIT_USAGE;
   }
-  struct store_options o = {.url = config_string(w.config, SETTING_STORE_URL)};
+  struct store_options o = {.backends = store_backends, .url = config_string(w.config, SETTING_STORE_URL)};
   int code = store_backup(&o, w.file, why);
   if (code == 0) {
     printf("done: %s\n", w.file);
@@ -151,7 +152,8 @@ static bool of_this_server_only(const struct wish *w, char why[256]) {
 }
 
 static int export_to(const struct wish *w, const struct keyring *keys, FILE *out, char why[256]) {
-  struct store_options o = {.url = config_string(w->config, SETTING_STORE_URL), .keys = keys};
+  struct store_options o = {
+    .backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL), .keys = keys};
   struct store_exported count;
   struct store_direct d;
   char said[256] = "", subject[ID_MAX + 16];

@@ -2,6 +2,10 @@
  * the stored data are in main_data.c, those about the scripts in main_scripts.c. Part of the program, not of the core
  * library. */
 #pragma once
+#ifndef ROOM_SERVER
+#error "main_impl.h is private to core/server"
+#endif
+
 #include "attr.h"
 #include "config.h"
 

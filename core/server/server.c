@@ -1,6 +1,7 @@
 /* In: settings. Out: a running server, until a signal ends it. Why: see server.h. Start and stop go through the parts
  * in mirrored order; what happens in between is in server_site.c and server_command.c. */
 #include "server_impl.h"
+#include "store_backends.h"
 
 #include "cipher.h"
 #include "control.h"
@@ -206,7 +207,8 @@ static size_t each_worker(void *ctx, void (*fn)(void *), void *arg) {
 
 static int open_parts(struct server *s, char why[512]) {
   const struct config *c = s->config;
-  struct store_options store = {.url = config_string(c, SETTING_STORE_URL),
+  struct store_options store = {.backends = store_backends,
+                                .url = config_string(c, SETTING_STORE_URL),
                                 .readers = (uint32_t)config_int(c, SETTING_STORE_READERS),
                                 .timeout_ms = (uint32_t)config_int(c, SETTING_STORE_TIMEOUT),
                                 .queue = (uint32_t)config_int(c, SETTING_STORE_QUEUE)};

@@ -1,7 +1,11 @@
-/* In: nothing. Out: the inside of a server, for server*.c only, which are part of the program.
+/* In: nothing. Out: the inside of a server, for the files of this room only, which are part of the program.
  * Why: what a worker does between transport and scripts (server_site.c), what is said to a running server
  * (server_command.c) and how it starts and stops (server.c) are read at different times. */
 #pragma once
+#ifndef ROOM_SERVER
+#error "server_impl.h is private to core/server"
+#endif
+
 #include "server.h"
 
 #include "net.h"

@@ -8,7 +8,7 @@
 
 int store_backup(const struct store_options *o, const char *file, char why[256]) {
   const char *location;
-  const struct store_backend *backend = store_backend_find(o->url, &location);
+  const struct store_backend *backend = store_backend_find(o, &location);
   void *handle;
   if (backend == NULL || backend->backup == NULL) {
     snprintf(why, 256, "not a store that can do this: use the tools of its database");

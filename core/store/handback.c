@@ -8,7 +8,7 @@
 
 int store_handback(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]) {
   const char *location;
-  const struct store_backend *backend = store_backend_find(o->url, &location);
+  const struct store_backend *backend = store_backend_find(o, &location);
   void *handle;
   if (backend == NULL || backend->handback == NULL) {
     snprintf(why, 256, "not a store that was taken over from another program");

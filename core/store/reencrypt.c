@@ -9,7 +9,7 @@
 
 int store_reencrypt(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]) {
   const char *location;
-  const struct store_backend *backend = store_backend_find(o->url, &location);
+  const struct store_backend *backend = store_backend_find(o, &location);
   void *handle;
   if (backend == NULL || backend->reencrypt == NULL || o->keys == NULL) {
     snprintf(why, 256, "%s", o->keys == NULL ? "there is no key to encrypt with" : "not a store that can do this");

@@ -45,8 +45,6 @@ struct store {
   struct store_thread threads[]; /* the writer, then the readers */
 };
 
-static const struct store_backend *const backends[] = {&store_sqlite, &store_memory, &store_mongo};
-
 static size_t op_bytes(const struct store_op *op) {
   size_t bytes = sizeof *op;
   if (op->kind == STORE_WRITE) {
@@ -279,16 +277,16 @@ static void *reader_run(void *arg) {
 
 /* ---- life ---- */
 
-const struct store_backend *store_backend_find(const char *url, const char **location) {
-  for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
-    size_t len = strlen(backends[i]->scheme);
-    if (strncmp(url, backends[i]->scheme, len) != 0)
+const struct store_backend *store_backend_find(const struct store_options *o, const char **location) {
+  for (const struct store_backend *const *b = o->backends; *b != NULL; b++) {
+    size_t len = strlen((*b)->scheme);
+    if (strncmp(o->url, (*b)->scheme, len) != 0)
       continue;
-    if (strncmp(url + len, "+srv:", 5) == 0 && backends[i] == &store_mongo)
-      len += 4; /* servers to be asked of DNS */
-    if (url[len] == ':' && url[len + 1] != '\0') {
-      *location = url + len + 1;
-      return backends[i];
+    if ((*b)->srv && strncmp(o->url + len, "+srv:", 5) == 0)
+      len += 4;
+    if (o->url[len] == ':' && o->url[len + 1] != '\0') {
+      *location = o->url + len + 1;
+      return *b;
     }
   }
   return NULL;
@@ -342,7 +340,7 @@ static int store_start(struct store *s, const struct store_options *o, const cha
 
 int store_open(const struct store_options *o, struct store **out, char why[256]) {
   const char *location;
-  const struct store_backend *backend = store_backend_find(o->url, &location);
+  const struct store_backend *backend = store_backend_find(o, &location);
   if (backend == NULL || o->readers == 0 || o->queue == 0) {
     snprintf(why, 256,
              backend == NULL ? "not a store: expected sqlite:PATH or mongodb://HOST/DATABASE"

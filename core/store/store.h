@@ -2,8 +2,8 @@
  * mailbox it names. Why: no loop ever waits for a disk. Writes of all conversations that are queued go into one
  * transaction (what is queued goes into the next commit; no timer); reads have threads and handles of their own.
  * An operation is one heap object: made by store_*_new, handed over by store_submit, freed by store_op_free when the
- * reply has been looked at. Backends: store_sqlite*.c, store_mongo*.c, store_memory*.c;
- * they implement struct store_backend and nothing else. */
+ * reply has been looked at. The rooms
+ * sqlite/, mongo/ and memory/ implement struct store_backend and nothing else; backends/ has the list of them. */
 #pragma once
 #include "attr.h"
 #include "mailbox.h"
@@ -121,9 +121,10 @@ bool store_op_writes(const struct store_op *op);
 bool store_op_ok(const struct store_op *op);
 
 struct store_options {
-  const char *url;            /* sqlite:PATH; mongodb://…; memory:NAME is gone with the process */
-  uint32_t readers;           /* threads */
-  uint32_t queue;             /* operations waiting, reads and writes each */
+  const struct store_backend *const *backends; /* to choose from by url; NULL at the end; borrowed */
+  const char *url;                             /* sqlite:PATH; mongodb://…; memory:NAME is gone with the process */
+  uint32_t readers;                            /* threads */
+  uint32_t queue;                              /* operations waiting, reads and writes each */
   const struct keyring *keys; /* encrypts the content of messages (cipher.h); NULL: stored as it is; borrowed */
   uint32_t timeout_ms;        /* an operation that has not ended by then has failed; 0: no limit */
 };
@@ -166,6 +167,7 @@ const char *store_folder(const struct store *s);
 /* What a backend implements. Calls on one handle never overlap; each thread has its own handle. */
 struct store_backend {
   const char *scheme; /* "sqlite" */
+  bool srv;           /* also with "+srv" behind it: the servers are to be asked of DNS */
   /* The first writer handle creates and upgrades the schema and takes the lock against other processes. */
   int (*open)(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]);
   void (*close)(void *handle);
@@ -182,6 +184,5 @@ struct store_backend {
   /* Of a writer handle: makes the database whole for the program it was taken over from. NULL: not supported. */
   int (*handback)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
 };
-/* The backend of a url, and what stands behind the scheme; NULL: there is none. */
-const struct store_backend *store_backend_find(const char *url, const char **location);
-extern const struct store_backend store_sqlite, store_memory, store_mongo;
+/* The backend of o->url, and what stands behind the scheme; NULL: there is none. */
+const struct store_backend *store_backend_find(const struct store_options *o, const char **location);

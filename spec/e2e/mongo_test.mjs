@@ -1,5 +1,5 @@
 // The server on MongoDB, as its users meet it: no difference while the database is there, and the truth while it is not. One standalone database for all of it: what a replica set adds is in
-// spec/unit/store_mongo_failover_test.c.
+// spec/unit/store/mongo/failover_test.c.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";

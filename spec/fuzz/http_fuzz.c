@@ -1,7 +1,7 @@
 /* In: an HTTP request in lines: "METHOD path", then each line by its first character: ? part of the query, & address,
  * @ user, ! a token that does not hold, # the rest is the body, else a header "name: value". In all of it $own and
  * $foreign are ids of conversations: the user's, somebody else's. The real scripts and bindings answer it
- * (support/fuzz_world.h); what net.c promises of a request (core/http.h) is kept.
+ * (support/fuzz_world.h); what net.c promises of a request (core/net/http.h) is kept.
  * Out: an abort when it is not answered exactly once, when the status blames us, when the answer is not the JSON it
  * says it is, when its endpoint is none of the routes, or when its bytes do not end where they say. Why: these
  * endpoints are open to everybody who can connect. */

@@ -1,5 +1,5 @@
 /* In: bytes that are a token, edits of a good token, claims or a header signed with the right key, or a key file.
- * Out: an abort when a token verifies that nobody signed, or an identity breaks a promise of core/token.h.
+ * Out: an abort when a token verifies that nobody signed, or an identity breaks a promise of core/identity/token.h.
  * Why: the token is the first thing a stranger sends and the only thing that says who he is. */
 #include "err.h"
 #include "jwt.h"

@@ -1,11 +1,9 @@
 /* In: operations of the store. Out: the real SQLite backend's answers; or failures, or nothing yet, when a spec wants
- * that. Why: what a handler promises when the disk is slow or broken has to be seen, and no disk breaks on demand. The
- * real backend is compiled in under another name, so that this one can stand in its place. Thread: the store's threads;
- * the switches are set by the spec's. */
+ * that. Why: what a handler promises when the disk is slow or broken has to be seen, and no disk breaks on demand.
+ * Thread: the store's threads; the switches are set by the spec's. */
 #pragma once
-#define store_sqlite store_sqlite_real
-#include "sqlite.c"
-#undef store_sqlite
+#include "err.h"
+#include "store_backends.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -34,7 +32,7 @@ static void faulty_write(void *handle, struct store_op **ops, size_t count) {
     ops[i]->code = E_STORE;
   }
   if (!fail) {
-    store_sqlite_real.write(handle, ops, count);
+    store_sqlite.write(handle, ops, count);
   }
 }
 
@@ -48,9 +46,18 @@ static void faulty_read(void *handle, struct store_op *op) {
   if (fail) {
     op->code = E_STORE;
   } else {
-    store_sqlite_real.read(handle, op);
+    store_sqlite.read(handle, op);
   }
 }
 
-const struct store_backend store_sqlite = {
-  .scheme = "sqlite", .open = sqlite_open, .close = sqlite_close, .write = faulty_write, .read = faulty_read};
+static int faulty_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
+  return store_sqlite.open(o, location, writer, handle, why);
+}
+
+static void faulty_close(void *handle) {
+  store_sqlite.close(handle);
+}
+
+static const struct store_backend faulty_store = {
+  .scheme = "sqlite", .open = faulty_open, .close = faulty_close, .write = faulty_write, .read = faulty_read};
+static const struct store_backend *const faulty_backends[] = {&faulty_store, NULL};

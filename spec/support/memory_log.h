@@ -1,6 +1,6 @@
 /* In: log lines of the server. Out: the same, kept for a spec to read, and nothing on the terminal.
- * Why: what an operator is told when a script fails is a promise too. Takes the place of core/log.c
- * (spec/unit/log_test.c has that one). Any thread. Bound: the last 512 lines of at most 4 KiB. */
+ * Why: what an operator is told when a script fails is a promise too. Takes the place of core/base/log.c
+ * (spec/unit/base/log_test.c has that one). Any thread. Bound: the last 512 lines of at most 4 KiB. */
 #pragma once
 #include "err.h"
 #include "log.h"

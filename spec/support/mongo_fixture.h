@@ -1,8 +1,9 @@
 /* In: a MongoDB server, or none. Out: for each test a database of its own on it, a store, a caller and a client that
- * looks behind the store's back. Why: what the tests of store_mongo*.c share. Where there is no server the first line
+ * looks behind the store's back. Why: what the tests of store/mongo share. Where there is no server the first line
  * says why, and each of them is skipped. */
 #pragma once
 #include "mongod.h"
+#include "store_backends.h"
 #include "store_fixture.h"
 
 static struct mongod server; /* of the test program; pid 0: none */
@@ -17,7 +18,12 @@ static inline void close_store(struct fixture *f) {
 
 static inline int try_open(struct fixture *f, char why[256]) {
   close_store(f);
-  struct store_options o = {.url = f->url, .readers = 2, .queue = 10000, .keys = f->keys, .timeout_ms = f->timeout_ms};
+  struct store_options o = {.backends = store_backends,
+                            .url = f->url,
+                            .readers = 2,
+                            .queue = 10000,
+                            .keys = f->keys,
+                            .timeout_ms = f->timeout_ms};
   return store_open(&o, &f->store, why);
 }
 

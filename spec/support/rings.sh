@@ -114,6 +114,7 @@ rings_all() {
   need_npm
   ring "the runner itself" tap spec/support/rings_test.sh
   if ring_build dev; then
+    ring "the walls between rooms" tap spec/support/rooms_test.sh
     rings_of dev gcc
     ring "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
     ring "pages" node dialogues dev spec/web/*_test.mjs
@@ -172,6 +173,7 @@ ring_of() { # PATH
   spec/fuzz) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh all ;;
   spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh "$name" ;;
   spec/support/rings_test.sh) ring "$1" tap "$1" ;;
+  spec/support/rooms_test.sh) ring_build dev && ring "$1" tap "$1" ;;
   spec/support/*_test.sh) ring_build release chatbox && ring "$1" tap "$1" ;;
   *) die "$1 is not a test" ;;
   esac

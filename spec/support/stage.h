@@ -5,6 +5,7 @@
 #include "fake_client.h"
 #include "folder.h"
 #include "id.h"
+#include "store_backends.h"
 #include "store_caller.h"
 #include "worker.h"
 
@@ -52,7 +53,7 @@ static inline int stage_open(void **state) {
     abort();
   folder_open(&st->folder);
   snprintf(url, sizeof url, "sqlite:%s", folder_at(&st->folder, "chat.db"));
-  struct store_options o = {.url = url, .readers = 1, .queue = 1000};
+  struct store_options o = {.backends = store_backends, .url = url, .readers = 1, .queue = 1000};
   if (store_open(&o, &st->store, why) != 0)
     fail_msg("%s", why);
   st->caller = caller_new();

@@ -2,6 +2,7 @@
  * that number. Why: what every backend promises (store_backend_test.c) and what only SQLite does (store_sqlite_test.c)
  * are told with the same words. */
 #pragma once
+#include "store_backends.h"
 #include "store_caller.h"
 
 #include "cipher.h"
@@ -23,7 +24,12 @@ static inline void reopen(struct fixture *f) {
   if (f->store != NULL)
     store_close(f->store);
   f->store = NULL;
-  struct store_options o = {.url = f->url, .readers = 2, .queue = 10000, .keys = f->keys, .timeout_ms = f->timeout_ms};
+  struct store_options o = {.backends = store_backends,
+                            .url = f->url,
+                            .readers = 2,
+                            .queue = 10000,
+                            .keys = f->keys,
+                            .timeout_ms = f->timeout_ms};
   char why[256] = "";
   if (store_open(&o, &f->store, why) != 0)
     fail_msg("%s", why);

@@ -1,7 +1,7 @@
 /* In: scripts, settings, what virtual clients say, time. Out: what they hear; HTTP answers.
  * Why: one worker of the real server without its sockets and without its clock: the real sessions, effects, VM and
- * store, turned by hand. What core/server.c does between transport and scripts is done here for clients that are lists.
- * Thread: one (the store has its own). */
+ * store, turned by hand. What core/server/server.c does between transport and scripts is done here for clients that are
+ * lists. Thread: one (the store has its own). */
 #pragma once
 #include "faulty_store.h"
 #include "memory_log.h"
@@ -13,7 +13,12 @@
 #include "worker.h"
 
 #include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
 
 struct heard {
   struct heard *next;
@@ -259,7 +264,7 @@ static struct message *client_hears(struct client *c) {
   return m;
 }
 
-/* ---- HTTP: takes the place of core/net.c ---- */
+/* ---- HTTP: takes the place of core/net/net.c ---- */
 
 static char *text_copy(const char *text) {
   return text ? strdup(text) : NULL;
@@ -356,7 +361,10 @@ static inline int world_file(struct world *w, const char *path, const char *text
 static int open_store(struct world *w, char why[512]) {
   char url[64];
   snprintf(url, sizeof url, "sqlite:%s/chat.db", w->folder);
-  struct store_options o = {.url = url, .readers = 1, .queue = (uint32_t)config_int(w->config, SETTING_STORE_QUEUE)};
+  struct store_options o = {.backends = faulty_backends,
+                            .url = url,
+                            .readers = 1,
+                            .queue = (uint32_t)config_int(w->config, SETTING_STORE_QUEUE)};
   return store_open(&o, &w->store, why);
 }
 

@@ -2,7 +2,7 @@
  * leaves nothing behind, and the interface is only one when two very different things keep it. Databases go by name and
  * live as long as the process, so that one can be closed and opened again. Content is sealed as everywhere (cipher.h).
  */
-#include "store_memory_impl.h"
+#include "memory_impl.h"
 
 #include "cipher.h"
 #include "err.h"

@@ -1,6 +1,6 @@
 /* In: a batch of writes. Out: what they change in a database in memory, each whole or not at all. Why the lock is held
  * so briefly: only the writer's thread changes anything, so it alone may look without it, and call out. */
-#include "store_memory_impl.h"
+#include "memory_impl.h"
 
 #include "cipher.h"
 #include "err.h"

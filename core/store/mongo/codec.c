@@ -1,8 +1,8 @@
 /* In: records of conversations. Out: documents as the reference writes them, with our few fields more; and back.
  * Why a table: what a field is called, what type it has and when it is absent is said once, in store_mongo_names.h, and
  * holds for inserting, replacing and reading. Messages: store_mongo_message.c. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 #include "log.h"

@@ -1,8 +1,8 @@
 /* In: filters, pipelines, bulks. Out: cursors and outcomes. Why: what every command has in common, said once: it has a
  * deadline on the server too, its errors become codes and a line in the log, and a bulk's reply says how far it came.
  */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 #include "log.h"

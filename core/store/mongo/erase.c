@@ -2,8 +2,8 @@
  * no transactions on a standalone server, and none long enough for a thousand conversations anywhere. Messages go
  * before their conversation, so what is broken off is found again by the next try; the record comes last and says what
  * all tries have deleted. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 

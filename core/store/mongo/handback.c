@@ -4,8 +4,8 @@
  * so one whose outcome is not known is not made twice. The collection of messages stays: its copies are not read any
  * more, but they know which cids were there. A conversation that would outgrow the 16 MB of a document keeps what does
  * not fit where it is, and is an error. */
-#include "store_mongo_names.h"
-#include "store_mongo_walk.h"
+#include "mongo_names.h"
+#include "mongo_walk.h"
 
 #include "cipher.h"
 #include "err.h"

@@ -3,8 +3,8 @@
  * key that is taken, one query tells of all that are left which of them are there: by its id an earlier try has stored
  * it; by its cid it is a duplicate; and if neither, the number is taken, because somebody else writes to the same
  * conversation: it is looked at again and the rest is numbered anew. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 #include "log.h"

@@ -2,8 +2,8 @@
  * Why one file for both: they have the same fields, and what differs is small: an embedded one has its place for a seq,
  * and the reference keeps what came with a message (file, metadata) in fields of other names. Sealing and opening
  * happen here, on a store thread. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "cipher.h"
 #include "err.h"

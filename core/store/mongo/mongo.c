@@ -2,7 +2,7 @@
  * it outlives a machine, and the reference's, which is taken over as it is (docs/storage.md). All calls into the driver
  * block, so they are made on store threads only. A database that is away when the server starts is no reason not to
  * start: readiness says so and messages wait; one that is there and refuses us, or is of a newer version, is. */
-#include "store_mongo_impl.h"
+#include "mongo_impl.h"
 
 #include "err.h"
 #include "log.h"
@@ -43,6 +43,7 @@ static int open_handle(const struct store_options *o, const char *location, bool
 
 const struct store_backend store_mongo = {
   .scheme = "mongodb",
+  .srv = true,
   .open = open_handle,
   .close = close_handle,
   .write = mongo_write,

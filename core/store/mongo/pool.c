@@ -2,8 +2,8 @@
  * Why: the driver's pool watches the servers on threads of its own, so a new primary is known before anybody asks; all
  * handles of one store share it. The deadlines follow from STORE_TIMEOUT: what waits that long is tried at least twice.
  * What the operator says in the URL wins, but for what acknowledgement means: majority, and in the journal. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 #include "lock.h"

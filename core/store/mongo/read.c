@@ -2,8 +2,8 @@
  * the server; a page of history comes from the collection of messages and, where that begins, goes on in what is
  * embedded in the conversation, so a reader does not see the border. All of the primary: a read sees every write that
  * was answered before it. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 #include "log.h"

@@ -1,7 +1,7 @@
 /* In: a database and a keyring. Out: every message sealed with the newest key, those that are embedded too. Why: see
  * store_reencrypt. What has been embedded is then no longer what the reference reads: mongo_handback undoes that. */
-#include "store_mongo_names.h"
-#include "store_mongo_walk.h"
+#include "mongo_names.h"
+#include "mongo_walk.h"
 
 #include "cipher.h"
 #include "err.h"

@@ -3,8 +3,8 @@
  * and fields it does not look at. The database may be away when the server starts: then the first one who reaches it
  * looks. A start that failed instead would be a crash loop, whose back-off outlasts the outage; a readiness that says
  * no does the same without. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 #include "log.h"

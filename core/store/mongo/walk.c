@@ -1,7 +1,7 @@
 /* In: all conversations, one after the other. Out: the messages that are embedded in them, with another content. Why:
  * see store_mongo_walk.h. A conversation is changed in place, by the index of the message, some megabytes at a time. */
-#include "store_mongo_walk.h"
-#include "store_mongo_names.h"
+#include "mongo_names.h"
+#include "mongo_walk.h"
 
 #include "cipher.h"
 #include "err.h"

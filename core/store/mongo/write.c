@@ -3,8 +3,8 @@
  * off, nothing is acked that is not stored, no message is without its conversation, and numbers have no gap. All of it
  * can be sent again, so an unknown outcome is answered by trying once more. What was written for an operation before it
  * failed stays; it is not acked. */
-#include "store_mongo_impl.h"
-#include "store_mongo_names.h"
+#include "mongo_impl.h"
+#include "mongo_names.h"
 
 #include "err.h"
 #include "log.h"

@@ -1,7 +1,7 @@
 /* In: an open database. Out: a copy of it, as of one instant, in a new file. Why VACUUM INTO: one read transaction, so
  * a server that writes meanwhile neither waits nor tears the copy, and no page of it holds what was erased before. It
  * is written beside its place and gets its name when it is whole and on the disk. */
-#include "store_sqlite_impl.h"
+#include "sqlite_impl.h"
 
 #include "err.h"
 

@@ -1,7 +1,7 @@
 /* In: a user, or a time. Out: their conversations gone with all messages, and a record of it, in the transaction of the
  * batch. Why apart: the only place that deletes. What it deletes is overwritten in the file (secure_delete); until the
  * next checkpoint the write-ahead log may still hold older pages. */
-#include "store_sqlite_impl.h"
+#include "sqlite_impl.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* In: one question. Out: the rows that answer it, or a code. The content of messages is opened here, on the readers'
  * threads (cipher.h). Why apart: lists and ownership look at session rows only and never at a message. */
-#include "store_sqlite_impl.h"
+#include "sqlite_impl.h"
 
 #include "cipher.h"
 #include "err.h"

@@ -2,7 +2,7 @@
  * Each batch is read, sealed in memory and written in one transaction, so a walk that is broken off has lost nothing;
  * the next one passes over what is done. At the end the file is written anew, because SQLite leaves what was there
  * before in pages and gaps it does not use any more. */
-#include "store_sqlite_impl.h"
+#include "sqlite_impl.h"
 
 #include "cipher.h"
 #include "err.h"

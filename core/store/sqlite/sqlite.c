@@ -1,7 +1,7 @@
 /* In: the path of a database. Out: handles for the threads of store.c, on a schema this program knows. Why this shape:
  * WAL lets readers go on while the writer commits, synchronous=FULL makes a commit survive the power plug, and what has
  * been erased is overwritten, not only unlinked (secure_delete). */
-#include "store_sqlite_impl.h"
+#include "sqlite_impl.h"
 
 #include "err.h"
 #include "store_file.h"

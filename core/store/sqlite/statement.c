@@ -1,7 +1,7 @@
 /* In: what an operation needs of a database. Out: its rows, or a code. Why: all SQL that serves is in one table (in
  * store_sqlite_impl.h), prepared once for each handle; what SQLite says is told apart by its codes, here and nowhere
  * else; they and its text are logged, content never. */
-#include "store_sqlite_impl.h"
+#include "sqlite_impl.h"
 
 #include "err.h"
 #include "log.h"

@@ -2,7 +2,7 @@
  * here, on the writer's thread (cipher.h). Why this shape: one transaction per batch shares the cost of a commit; a
  * savepoint lets an operation fail alone; a session row carries `top`, so that a message gets its seq in the same
  * transaction. */
-#include "store_sqlite_impl.h"
+#include "sqlite_impl.h"
 
 #include "cipher.h"
 #include "err.h"

@@ -1,4 +1,4 @@
-/* In: networks, addresses and headers as strangers and operators write them. Out: the promises of core/address.h.
+/* In: networks, addresses and headers as strangers and operators write them. Out: the promises of core/base/address.h.
  * Why: who may read the metrics, and whose rate limit it is, hang on this. */
 #include "address.h"
 

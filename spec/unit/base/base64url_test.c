@@ -1,4 +1,4 @@
-/* Promises of core/base64url.h: one value, one spelling. */
+/* Promises of core/base/base64url.h: one value, one spelling. */
 #include "base64url.h"
 #include "err.h"
 

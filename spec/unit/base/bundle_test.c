@@ -1,5 +1,5 @@
-/* What core/bundle.c promises: all scripts of a folder, whole, under the names they are required by; one version for
- * equal bytes; and bounds that are named when they are met. */
+/* What core/base/bundle.c promises: all scripts of a folder, whole, under the names they are required by; one version
+ * for equal bytes; and bounds that are named when they are met. */
 #include "folder.h"
 
 #include "bundle.h"

@@ -1,4 +1,4 @@
-/* In: every code of core/err.h and some of libuv's. Out: the promise that name, text and number belong together.
+/* In: every code of core/base/err.h and some of libuv's. Out: the promise that name, text and number belong together.
  * Why: names go to clients and scripts; one that drifts breaks them silently. */
 #include "err.h"
 

@@ -1,4 +1,4 @@
-/* What core/id.c promises: ids that nobody can guess and nobody gets twice. */
+/* What core/base/id.c promises: ids that nobody can guess and nobody gets twice. */
 #include "id.h"
 
 #include <setjmp.h>

@@ -1,4 +1,4 @@
-/* In: events at times the test chooses. Out: the promises of core/ratelimit.h.
+/* In: events at times the test chooses. Out: the promises of core/base/ratelimit.h.
  * Why: the answer decides who may speak, retry_after is shown to people, and the keys come from strangers. */
 #include "ratelimit.h"
 

@@ -1,5 +1,6 @@
-/* What core/watch.c promises: one call after anything below the folders has changed, also in folders that came later or
- * came back. On real folders and a real loop: the tests wait for the call; a timer only says when to give up. */
+/* What core/base/watch.c promises: one call after anything below the folders has changed, also in folders that came
+ * later or came back. On real folders and a real loop: the tests wait for the call; a timer only says when to give up.
+ */
 #include "folder.h"
 
 #include "watch.h"

@@ -1,4 +1,5 @@
-/* core/aside.c: who misbehaves too often in too short a time is put aside, on all threads at once, until it is enabled.
+/* core/chat/aside.c: who misbehaves too often in too short a time is put aside, on all threads at once, until it is
+ * enabled.
  */
 #include "aside.h"
 

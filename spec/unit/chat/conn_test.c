@@ -1,5 +1,5 @@
-/* What core/conn.c promises: what a client is sent comes in order and bounded, from any thread, and does no harm when
- * the client is gone. */
+/* What core/chat/conn.c promises: what a client is sent comes in order and bounded, from any thread, and does no harm
+ * when the client is gone. */
 #include "fake_client.h"
 
 #include "err.h"

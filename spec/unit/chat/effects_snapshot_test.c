@@ -1,4 +1,4 @@
-/* What core/effects.c promises of the snapshot it stores: it is a state the conversation really had, however many
+/* What core/chat/effects.c promises of the snapshot it stores: it is a state the conversation really had, however many
  * threads change it meanwhile. Each change sets every field from one number under one lock; a record whose fields speak
  * of two numbers was never true. Under ThreadSanitizer the same test shows that nobody reads what another one writes.
  */

@@ -1,6 +1,6 @@
-/* What core/effects.c promises: all that one slice of a handler wants takes place together and in order, or not at all;
- * what is stored is not seen before it is. On workers by hand: a commit is "on its way" until the test lets the owner
- * look. */
+/* What core/chat/effects.c promises: all that one slice of a handler wants takes place together and in order, or not at
+ * all; what is stored is not seen before it is. On workers by hand: a commit is "on its way" until the test lets the
+ * owner look. */
 #include "stage.h"
 
 #include "effects.h"

@@ -1,5 +1,5 @@
-/* What core/erasure.c promises: nothing that is in memory, on its way, or just being read writes the erased back; who
- * is in an old conversation keeps it. Two workers by hand and a real store; the test is the main thread. */
+/* What core/chat/erasure.c promises: nothing that is in memory, on its way, or just being read writes the erased back;
+ * who is in an old conversation keeps it. Two workers by hand and a real store; the test is the main thread. */
 #include "stage.h"
 
 #include "erasure.h"

@@ -1,5 +1,5 @@
-/* What core/lobby.c promises: memory first, then the store, then a new draft; a conversation only to its own user; and
- * to devices that come at the same instant the same one. On workers by hand with a real store. */
+/* What core/chat/lobby.c promises: memory first, then the store, then a new draft; a conversation only to its own user;
+ * and to devices that come at the same instant the same one. On workers by hand with a real store. */
 #include "stage.h"
 
 #include "err.h"

@@ -1,5 +1,5 @@
-/* What core/session.c promises of one conversation: its fields are one state for everybody, its inbox keeps one order
- * and is bounded, and its owner changes only when nothing would notice. The table is in sessions_test.c. */
+/* What core/chat/session.c promises of one conversation: its fields are one state for everybody, its inbox keeps one
+ * order and is bounded, and its owner changes only when nothing would notice. The table is in sessions_test.c. */
 #include "fake_client.h"
 
 #include "err.h"

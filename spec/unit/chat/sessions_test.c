@@ -1,5 +1,5 @@
-/* What core/sessions.c promises of the table: one active conversation per user whoever comes at the same instant, a
- * bound on what is in memory, and that nothing is forgotten that somebody still needs. */
+/* What core/chat/sessions.c promises of the table: one active conversation per user whoever comes at the same instant,
+ * a bound on what is in memory, and that nothing is forgotten that somebody still needs. */
 #include "fake_client.h"
 
 #include "err.h"

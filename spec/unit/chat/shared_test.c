@@ -1,5 +1,5 @@
-/* What core/shared.c promises: small values that all workers see at once, each whole, that expire when they should, and
- * never more of them than the bounds say. */
+/* What core/chat/shared.c promises: small values that all workers see at once, each whole, that expire when they
+ * should, and never more of them than the bounds say. */
 #include "err.h"
 #include "shared.h"
 

@@ -1,5 +1,6 @@
-/* What core/worker.c promises: timers in order, items one at a time and fairly, posts of other threads all of them, and
- * a start and a stop that leave nothing behind. By hand where time matters, on real threads where threads do. */
+/* What core/chat/worker.c promises: timers in order, items one at a time and fairly, posts of other threads all of
+ * them, and a start and a stop that leave nothing behind. By hand where time matters, on real threads where threads do.
+ */
 #include "fake_client.h"
 
 #include "effects.h"

@@ -1,4 +1,5 @@
-/* Promises of core/config.h: which value is in force, and that a wrong one stops the start with a line one can act on.
+/* Promises of core/config/config.h: which value is in force, and that a wrong one stops the start with a line one can
+ * act on.
  */
 #include "config.h"
 #include "err.h"

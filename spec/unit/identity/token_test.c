@@ -1,4 +1,4 @@
-/* Promises of core/token.h: who gets in, who does not, and that a wrong key set-up never starts. */
+/* Promises of core/identity/token.h: who gets in, who does not, and that a wrong key set-up never starts. */
 #include "base64url.h"
 #include "err.h"
 #include "jwt.h"

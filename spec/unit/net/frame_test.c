@@ -1,4 +1,4 @@
-/* In: messages whole, in pieces, too big, wrongly encoded. Out: the promises of core/frame.h.
+/* In: messages whole, in pieces, too big, wrongly encoded. Out: the promises of core/net/frame.h.
  * Why: everything behind the frame trusts that a text is bounded and valid. */
 #include "frame.h"
 

@@ -1,5 +1,5 @@
-/* What core/gate.c promises: every check of a handshake in the order of the reference (section 1.2), each refusal to
- * the letter, and a place that is given back whatever becomes of the upgrade. */
+/* What core/net/gate.c promises: every check of a handshake in the order of the reference (section 1.2), each refusal
+ * to the letter, and a place that is given back whatever becomes of the upgrade. */
 #include "err.h"
 #include "gate.h"
 #include "metrics.h"

@@ -1,5 +1,5 @@
-/* What core/http.c promises: every answer carries the same headers to the letter, nothing a script says can break out
- * of its line, and a body is there exactly when there may be one. */
+/* What core/net/http.c promises: every answer carries the same headers to the letter, nothing a script says can break
+ * out of its line, and a body is there exactly when there may be one. */
 #include "http.h"
 
 #include <setjmp.h>

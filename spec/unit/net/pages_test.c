@@ -1,4 +1,4 @@
-/* What core/pages.c promises: the files of one folder, whole and by name, and nothing else; a folder that cannot be
+/* What core/net/pages.c promises: the files of one folder, whole and by name, and nothing else; a folder that cannot be
  * served says why. */
 #include "folder.h"
 

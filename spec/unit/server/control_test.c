@@ -1,5 +1,5 @@
-/* Promises of core/control.h, over real sockets in a folder of their own: one command, one reply, and nobody can wedge
- * it. */
+/* Promises of core/server/control.h, over real sockets in a folder of their own: one command, one reply, and nobody can
+ * wedge it. */
 #include "control.h"
 #include "err.h"
 

@@ -1,5 +1,5 @@
-/* What every backend of core/store.h promises: the same cases for each row of the table at the end. A backend is open
- * to its row as a url, and by the few things no operation can say: what the audit trail holds, and being away. */
+/* What every backend of core/store/store.h promises: the same cases for each row of the table at the end. A backend is
+ * open to its row as a url, and by the few things no operation can say: what the audit trail holds, and being away. */
 #include "mongod.h"
 #include "store_fixture.h"
 

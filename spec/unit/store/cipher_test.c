@@ -1,6 +1,6 @@
-/* What core/cipher.h promises: what was said is read again, whatever it looks like and whenever the key came; what was
- * changed, moved or sealed with another key is an error. The fixed texts were made with another program (node's
- * crypto): key "0123456789abcdefghijklmnopqrstuv", nonce 00 01 … 0b. */
+/* What core/store/cipher.h promises: what was said is read again, whatever it looks like and whenever the key came;
+ * what was changed, moved or sealed with another key is an error. The fixed texts were made with another program
+ * (node's crypto): key "0123456789abcdefghijklmnopqrstuv", nonce 00 01 … 0b. */
 #include "cipher.h"
 #include "err.h"
 

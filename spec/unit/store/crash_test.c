@@ -1,6 +1,7 @@
 /* A process that is killed while it stores: what it was told is stored, is. A child writes messages through the store
  * and passes on each commit it is told of through a pipe; the parent kills it with SIGKILL after a random number of
  * those, opens the database and looks. The seed is printed; `store_crash_test SEED` runs the same again. */
+#include "store_backends.h"
 #include "store_caller.h"
 
 #include "err.h"
@@ -29,7 +30,7 @@ static unsigned report_round[REPORTS_MAX];
 static size_t report_count;
 
 static struct store *open_store(void) {
-  struct store_options o = {.url = url, .readers = 1, .queue = 2 * IN_FLIGHT};
+  struct store_options o = {.backends = store_backends, .url = url, .readers = 1, .queue = 2 * IN_FLIGHT};
   struct store *s;
   char why[256];
   if (store_open(&o, &s, why) != 0)

@@ -1,5 +1,6 @@
-/* What core/store_export.c and store_direct.c promise: everything, in order, as one JSON document a line, in pages of
+/* What core/store/export.c and store_direct.c promise: everything, in order, as one JSON document a line, in pages of
  * bounded size; and a database that is looked after beside a server. */
+#include "store_backends.h"
 #include "store_fixture.h"
 
 #include "store_direct.h"
@@ -39,7 +40,7 @@ static int teardown(void **state) {
 }
 
 static int export(struct lines *l, const char *user, unsigned session) {
-  struct store_options o = {.url = l->f.url, .keys = l->f.keys};
+  struct store_options o = {.backends = store_backends, .url = l->f.url, .keys = l->f.keys};
   struct store_direct d;
   char why[256], id[STORE_ID_LEN + 1], *text = NULL;
   size_t len = 0;
@@ -171,7 +172,7 @@ static void what_cannot_be_opened_ends_it(void **state) {
 
 static void a_full_disk_is_told(void **state) {
   struct lines *l = *state;
-  struct store_options o = {.url = l->f.url, .keys = l->f.keys};
+  struct store_options o = {.backends = store_backends, .url = l->f.url, .keys = l->f.keys};
   struct store_direct d;
   char why[256];
   FILE *full = fopen("/dev/full", "w");
@@ -184,7 +185,7 @@ static void a_full_disk_is_told(void **state) {
 
 static void beside_a_store_one_reads_and_does_not_write(void **state) {
   struct lines *l = *state;
-  struct store_options o = {.url = l->f.url, .keys = l->f.keys};
+  struct store_options o = {.backends = store_backends, .url = l->f.url, .keys = l->f.keys};
   struct store_direct d;
   char why[256];
   assert_int_equal(store_direct_open(&o, true, &d, why), E_BUSY);

@@ -1,6 +1,5 @@
-/* The queues and threads of core/store.c, on a backend that does what the test says: it can be held inside a call, it
- * remembers its batches, and it fails on demand. It stands where the library has store_sqlite: this program defines
- * that symbol itself, so the linker leaves the real one out. */
+/* The queues and threads of core/store/store.c, on a backend that does what the test says: it can be held inside a
+ * call, it remembers its batches, and it fails on demand. */
 #include "store_caller.h"
 
 #include "err.h"
@@ -81,8 +80,9 @@ static void script_read(void *handle, struct store_op *op) {
   pthread_mutex_unlock(&script.lock);
 }
 
-const struct store_backend store_sqlite = {
+static const struct store_backend script_backend = {
   .scheme = "sqlite", .open = script_open, .close = script_close, .write = script_write, .read = script_read};
+static const struct store_backend *const script_backends[] = {&script_backend, NULL};
 
 static void hold(bool *which, bool on) {
   pthread_mutex_lock(&script.lock);
@@ -113,8 +113,11 @@ static int open_within(struct fixture *f, uint32_t readers, uint32_t queue, uint
   pthread_mutex_init(&script.lock, NULL);
   pthread_cond_init(&script.changed, NULL);
   f->caller = caller_new();
-  struct store_options o = {
-    .url = "sqlite:/folder/of/it.db", .readers = readers, .queue = queue, .timeout_ms = timeout_ms};
+  struct store_options o = {.backends = script_backends,
+                            .url = "sqlite:/folder/of/it.db",
+                            .readers = readers,
+                            .queue = queue,
+                            .timeout_ms = timeout_ms};
   char why[256];
   return store_open(&o, &f->store, why);
 }
@@ -489,11 +492,12 @@ static void open_says_what_is_wrong_with_its_options(void **state) {
   char why[256];
   struct store *s;
   for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-    struct store_options o = {.url = urls[i], .readers = 1, .queue = 1};
+    struct store_options o = {.backends = script_backends, .url = urls[i], .readers = 1, .queue = 1};
     assert_int_equal(store_open(&o, &s, why), E_INVALID);
     assert_non_null(strstr(why, "sqlite:PATH"));
   }
-  struct store_options no_readers = {.url = "sqlite:a", .queue = 1}, no_queue = {.url = "sqlite:a", .readers = 1};
+  struct store_options no_readers = {.backends = script_backends, .url = "sqlite:a", .queue = 1},
+                       no_queue = {.backends = script_backends, .url = "sqlite:a", .readers = 1};
   assert_int_equal(store_open(&no_readers, &s, why), E_INVALID);
   assert_int_equal(store_open(&no_queue, &s, why), E_INVALID);
 }
@@ -503,7 +507,7 @@ static void open_that_fails_half_way_closes_what_it_had(void **state) {
   for (int at = 1; at <= 3; at++) {
     memset(&script, 0, sizeof script);
     script.fail_open_at = at;
-    struct store_options o = {.url = "sqlite:a", .readers = 2, .queue = 1};
+    struct store_options o = {.backends = script_backends, .url = "sqlite:a", .readers = 2, .queue = 1};
     struct store *s;
     char why[256];
     assert_int_equal(store_open(&o, &s, why), E_BUSY);
@@ -596,7 +600,7 @@ static void folder_is_where_the_database_lies(void **state) {
                                   {"sqlite://host:27017/chat", "."}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     memset(&script, 0, sizeof script);
-    struct store_options o = {.url = cases[i][0], .readers = 1, .queue = 1};
+    struct store_options o = {.backends = script_backends, .url = cases[i][0], .readers = 1, .queue = 1};
     struct store *s;
     char why[256];
     assert_int_equal(store_open(&o, &s, why), 0);

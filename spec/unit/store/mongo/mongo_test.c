@@ -1,8 +1,8 @@
-/* What core/store_mongo*.c promises, on a real server: what every backend does is in store_backend_test.c, here is what
- * only this one does: the reference's database taken over as it is, other owners, names and versions. */
+/* What the room core/store/mongo promises, on a real server: what every backend does is in store_backend_test.c, here
+ * is what only this one does: the reference's database taken over as it is, other owners, names and versions. */
 #include "mongo_fixture.h"
 
-#include "store_mongo_impl.h"
+#include "mongo_impl.h"
 
 /* ---- taking over ---- */
 
@@ -367,14 +367,19 @@ static void a_newer_schema_is_refused_with_one_line(void **state) {
   assert_string_equal(why, "the database has schema version 99, this program knows versions up to 1");
 }
 
+static const struct store_backend *backend_of(const char *url) {
+  struct store_options o = {.backends = store_backends, .url = url};
+  const char *location;
+  return store_backend_find(&o, &location);
+}
+
 static void its_urls_are_those_of_mongodb(void **state) {
   (void)state;
-  const char *location;
-  assert_ptr_equal(store_backend_find("mongodb://a,b/chat", &location), &store_mongo);
-  assert_ptr_equal(store_backend_find("mongodb+srv://a/chat", &location), &store_mongo);
-  assert_null(store_backend_find("mongodbs://a/chat", &location));
-  assert_null(store_backend_find("mongodb+srv", &location));
-  assert_null(store_backend_find("sqlite+srv:a", &location));
+  assert_ptr_equal(backend_of("mongodb://a,b/chat"), &store_mongo);
+  assert_ptr_equal(backend_of("mongodb+srv://a/chat"), &store_mongo);
+  assert_null(backend_of("mongodbs://a/chat"));
+  assert_null(backend_of("mongodb+srv"));
+  assert_null(backend_of("sqlite+srv:a"));
 }
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup_database, teardown)

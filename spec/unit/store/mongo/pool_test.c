@@ -1,4 +1,4 @@
-/* What core/store_mongo_pool.c promises, on a real server that is made to fail: what waits and what does not is told by
+/* What core/store/mongo/pool.c promises, on a real server that is made to fail: what waits and what does not is told by
  * codes, what was stored without anybody knowing is not stored twice, and a server that is gone is found out fast. */
 #include "mongo_fixture.h"
 

@@ -1,6 +1,7 @@
 /* What reencrypt and handback promise on MongoDB, on a real server: all of a database moves to the newest key; and back
  * to where the reference's server, played here by hand, can go on with it and hand it over again. */
 #include "mongo_fixture.h"
+#include "store_backends.h"
 
 static struct store_progress progress; /* as it was told last */
 
@@ -17,7 +18,7 @@ static int walk_with(struct fixture *f, walk_fn *fn, const char *current, const 
   f->keys = NULL;
   if (current != NULL)
     assert_int_equal(keyring_new(current, previous, false, &f->keys, why), 0);
-  struct store_options o = {.url = f->url, .keys = f->keys};
+  struct store_options o = {.backends = store_backends, .url = f->url, .keys = f->keys};
   progress = (struct store_progress){0};
   return fn(&o, told, NULL, why);
 }

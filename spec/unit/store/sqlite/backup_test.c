@@ -1,6 +1,7 @@
-/* What core/store_sqlite_backup.c promises: a copy of one instant, whole or not at all, that opens like the database it
+/* What core/store/sqlite/backup.c promises: a copy of one instant, whole or not at all, that opens like the database it
  * was made of; made while a store writes. */
 #include "folder.h"
+#include "store_backends.h"
 #include "store_fixture.h"
 
 #include <pthread.h>
@@ -37,7 +38,7 @@ static int teardown(void **state) {
 }
 
 static int backup(struct copies *c, const char *name, char why[256]) {
-  struct store_options o = {.url = c->f.url};
+  struct store_options o = {.backends = store_backends, .url = c->f.url};
   why[0] = '\0';
   return store_backup(&o, folder_at(&c->folder, name), why);
 }

@@ -1,6 +1,7 @@
 /* What `chatbox reencrypt` promises of a SQLite database: everything is under the newest key afterwards and reads as
  * before, nothing of what was there is left in the file, and it may be broken off at any batch. */
 #include "folder.h"
+#include "store_backends.h"
 #include "store_caller.h"
 
 #include "cipher.h"
@@ -47,7 +48,7 @@ static struct keyring *ring(const char *current, const char *previous) {
 }
 
 static struct store *open_with(struct fixture *f, const struct keyring *k) {
-  struct store_options o = {.url = f->url, .readers = 1, .queue = 100, .keys = k};
+  struct store_options o = {.backends = store_backends, .url = f->url, .readers = 1, .queue = 100, .keys = k};
   struct store *s;
   char why[256];
   if (store_open(&o, &s, why) != 0)
@@ -125,7 +126,7 @@ static void tell(void *arg, const struct store_progress *p) {
 
 static int reencrypt(struct fixture *f, const char *current, const char *previous, struct told *t, char why[256]) {
   struct keyring *k = ring(current, previous);
-  struct store_options o = {.url = f->url, .keys = k};
+  struct store_options o = {.backends = store_backends, .url = f->url, .keys = k};
   size_t exit_after = t->exit_after;
   *t = (struct told){.exit_after = exit_after};
   int code = store_reencrypt(&o, tell, t, why);
@@ -241,7 +242,7 @@ static void without_a_key_or_with_another_url_it_is_refused(void **state) {
   struct fixture *f = *state;
   struct told t = {0};
   char why[256];
-  struct store_options o = {.url = f->url};
+  struct store_options o = {.backends = store_backends, .url = f->url};
   assert_int_equal(store_reencrypt(&o, tell, &t, why), E_INVALID);
   assert_non_null(strstr(why, "no key"));
   strcpy(f->url, "file:chat.db");

@@ -1,5 +1,6 @@
-/* What core/store_sqlite.c promises, on real files in a folder of each test's own. Where the make-up of one batch
- * matters the backend is called directly; everything else goes through the store and its threads. */
+/* What core/store/sqlite/sqlite.c promises, on real files in a folder of each test's own. Where the make-up of one
+ * batch matters the backend is called directly; everything else goes through the store and its threads. */
+#include "store_backends.h"
 #include "store_fixture.h"
 
 #include "metrics.h"
@@ -228,7 +229,7 @@ static void a_broken_page_fails_its_batch_and_no_later_one(void **state) {
 /* ---- opening ---- */
 
 static int open_fails(struct fixture *f, const char *url, char why[256]) {
-  struct store_options o = {.url = url, .readers = 2, .queue = 10};
+  struct store_options o = {.backends = store_backends, .url = url, .readers = 2, .queue = 10};
   why[0] = '\0';
   int r = store_open(&o, &f->store, why);
   assert_true(r < 0);
@@ -291,7 +292,7 @@ static void a_second_process_is_told_that_the_database_is_in_use(void **state) {
   pid_t child = fork(); /* before there are threads */
   if (child == 0) {
     char byte, why[256];
-    struct store_options o = {.url = f->url, .readers = 1, .queue = 10};
+    struct store_options o = {.backends = store_backends, .url = f->url, .readers = 1, .queue = 10};
     bool told = read(go[0], &byte, 1) == 1 && store_open(&o, &f->store, why) == E_BUSY && strstr(why, f->path) != NULL;
     _exit(told ? 0 : 1);
   }

@@ -1,7 +1,11 @@
-/* In: nothing. Out: the inside of the SQLite backend, for store_sqlite*.c only, which are the only files that know
- * SQLite. Why: opening (store_sqlite.c), statements, writing, reading, erasing and the walks over everything are read
- * at different times. */
+/* In: nothing. Out: the inside of the SQLite backend, for the files of this room only, which are the only files that
+ * know SQLite. Why: opening (store_sqlite.c), statements, writing, reading, erasing and the walks over everything are
+ * read at different times. */
 #pragma once
+#ifndef ROOM_STORE_SQLITE
+#error "sqlite_impl.h is private to core/store/sqlite"
+#endif
+
 #include "attr.h"
 #include "store.h"
 

@@ -2,7 +2,11 @@
  * Why: what reencrypt and handback have in common. Every change is one that can be made again, so a walk that was
  * broken off is begun again and passes over what is done. */
 #pragma once
-#include "store_mongo_impl.h"
+#ifndef ROOM_STORE_MONGO
+#error "mongo_walk.h is private to core/store/mongo"
+#endif
+
+#include "mongo_impl.h"
 
 struct walk {
   struct mongo *h;

@@ -1,6 +1,10 @@
-/* In: nothing. Out: the inside of the backend in memory, for store_memory*.c only.
+/* In: nothing. Out: the inside of the backend in memory, for the files of this room only.
  * Bound: MEMORY_BYTES of content, then writes fail as on a full disk. */
 #pragma once
+#ifndef ROOM_STORE_MEMORY
+#error "memory_impl.h is private to core/store/memory"
+#endif
+
 #include "attr.h"
 #include "lock.h"
 #include "store.h"

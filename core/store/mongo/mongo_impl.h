@@ -3,6 +3,10 @@
  * it is (schema), what a command is (command), how a record looks in it (codec, message), writing (write, insert),
  * reading, erasing, walking over all of it (reencrypt, handback). */
 #pragma once
+#ifndef ROOM_STORE_MONGO
+#error "mongo_impl.h is private to core/store/mongo"
+#endif
+
 #include "store.h"
 
 #include <mongoc/mongoc.h>
