@@ -9,6 +9,7 @@ import { ratio, table, TARGETS, value } from './table.mjs';
 
 const WHAT = ['one', 'sixteen', 'fixed', 'guards', 'guards16', 'kill', 'reload', 'stored', 'acked', 'idle'];
 const STORES = ['stored', 'acked'];
+const BUILDS = ['chatbox', 'before']; // ours: now, and an earlier one
 const OURS = [...STORES, 'kill', 'reload']; // what the peers do not do
 const GUARDS = ['guards', 'guards16']; // with and without
 const RELOAD_MS = 250; // from one to the next
@@ -34,11 +35,12 @@ Options:
   --quick           one short round
   --rounds N        default 3
   --seconds S       measured time of one run, default 3
-  --only NAMES      of chatbox,go,node,raw (guards brings in unguarded)
+  --only NAMES      of chatbox,go,node,raw (guards brings in unguarded, CHATBOX_BEFORE brings in before)
   --connections N   of the idle run, default 15000
   --strict          exit 1 when a target is missed
   --json FILE       every single result
-Environment: CHATBOX, CHATBOX_LOAD (programs; default build/release/…), CHATBOX_SCRIPTS (default scripts/).`;
+Environment: CHATBOX, CHATBOX_LOAD (programs; default build/release/…), CHATBOX_SCRIPTS (default scripts/);
+CHATBOX_BEFORE, CHATBOX_BEFORE_SCRIPTS: an earlier build to compare with in the same run, and its scripts.`;
 
 function options() {
   const { values, positionals } = parseArgs({
@@ -69,6 +71,7 @@ function options() {
     json: values.json,
   };
   if (o.what.some((w) => GUARDS.includes(w)) && !o.names.includes('unguarded')) o.names.push('unguarded');
+  if (process.env.CHATBOX_BEFORE && !o.names.includes('before')) o.names.splice(1, 0, 'before');
   const unknown = o.what.filter((w) => !WHAT.includes(w));
   if (unknown.length) throw new Error(`no such measurement: ${unknown.join(', ')}; see --help`);
   if (!(o.rounds >= 1 && o.rounds <= 20)) throw new Error('--rounds has to be 1 to 20');
@@ -90,7 +93,7 @@ const flags = (o) => ({
 
 // One server's turn of one round: started, put through what was asked for, stopped.
 async function turn(space, name, round, o, results) {
-  const loads = o.what.filter((w) => (name === 'unguarded' ? GUARDS.includes(w) : name === 'chatbox' || ![...OURS, ...GUARDS].includes(w)))
+  const loads = o.what.filter((w) => (name === 'unguarded' ? GUARDS.includes(w) : BUILDS.includes(name) || ![...OURS, ...GUARDS].includes(w)))
     .filter((w) => w !== 'idle');
   const timing = ['--connections', '200', '--seconds', String(o.seconds), '--warmup', String(o.warmup)];
   const measure = async (server, what, more) => {

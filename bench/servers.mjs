@@ -18,6 +18,9 @@ const built = join(root, 'build', 'bench');
 const CHATBOX = process.env.CHATBOX ?? join(root, 'build', 'release', 'chatbox');
 const LOAD = process.env.CHATBOX_LOAD ?? join(root, 'build', 'release', 'chatbox-load');
 const SCRIPTS = process.env.CHATBOX_SCRIPTS ?? join(root, 'scripts');
+// An earlier build and its scripts, to be compared with in the same run.
+const BEFORE = process.env.CHATBOX_BEFORE;
+const BEFORE_SCRIPTS = process.env.CHATBOX_BEFORE_SCRIPTS ?? SCRIPTS;
 
 const START_MS = 10_000;
 const STOP_MS = 5_000;
@@ -66,12 +69,11 @@ function buildRaw() {
 
 // The real scripts with one route more. routes.lua keeps its place in the tree under another name; what lies over it
 // (bench/scripts) asks for it and adds the route.
-function overlay(folder) {
-  const scripts = join(folder, 'scripts');
-  cpSync(SCRIPTS, scripts, { recursive: true });
+function overlay(folder, name, from) {
+  const scripts = join(folder, name);
+  cpSync(from, scripts, { recursive: true });
   renameSync(join(scripts, 'routes.lua'), join(scripts, 'chat_routes.lua'));
   cpSync(join(bench, 'scripts'), scripts, { recursive: true });
-  return scripts;
 }
 
 function token(secret, user) {
@@ -82,7 +84,7 @@ function token(secret, user) {
 }
 
 // Every limit out of the way: what is compared is the work, not the protection.
-const chatboxEnvironment = (folder, secret, run) => ({
+const chatboxEnvironment = (folder, secret, run, scripts = 'scripts') => ({
   PATH: process.env.PATH,
   MONGOC_DISABLE_SHM: '1',
   SERVER_ADDRESS: '127.0.0.1',
@@ -91,7 +93,7 @@ const chatboxEnvironment = (folder, secret, run) => ({
   LOG_FORMAT: 'json',
   JWT_SECRET: secret,
   STORE_URL: `sqlite:${join(folder, `chat-${run}.db`)}`,
-  SCRIPTS_DIR: join(folder, 'scripts'),
+  SCRIPTS_DIR: join(folder, scripts),
   WEB_DIR: join(root, 'web'),
   MAX_CONNECTIONS: '100000',
   MAX_CONNECTIONS_PER_USER: '100000',
@@ -115,6 +117,10 @@ function ours() {
 const commands = {
   chatbox: ours,
   unguarded: ours,
+  before: () => {
+    if (!BEFORE || !existsSync(BEFORE)) throw new Error('CHATBOX_BEFORE names no program');
+    return [BEFORE, 'run'];
+  },
   go: buildGo,
   node: () => [process.execPath, join(bench, 'peers', 'node', 'server.mjs')],
   raw: buildRaw,
@@ -229,15 +235,17 @@ export async function workspace({ names, connections }) {
         process.stderr.write(`bench: ${name} is left out: ${error.message}\n`);
       }
     }
-    if (command.chatbox) overlay(folder);
+    if (command.chatbox) overlay(folder, 'scripts', SCRIPTS);
+    if (command.before) overlay(folder, 'scripts-before', BEFORE_SCRIPTS);
   } catch (error) {
     close();
     throw error;
   }
 
   async function serve(name, use) {
-    const environment = command[name][0] === CHATBOX
-      ? { ...chatboxEnvironment(folder, secret, ++runs), ...(name === 'unguarded' && UNGUARDED) }
+    const scripts = name === 'before' ? 'scripts-before' : 'scripts';
+    const environment = ['chatbox', 'before', 'unguarded'].includes(name)
+      ? { ...chatboxEnvironment(folder, secret, ++runs, scripts), ...(name === 'unguarded' && UNGUARDED) }
       : { ...process.env, GOMAXPROCS: '1', NODE_ENV: 'production' };
     const [program, ...rest] = pinned(0, command[name]);
     const child = spawn(program, rest, { env: environment, stdio: ['ignore', 'ignore', 'pipe'] });
