@@ -1,13 +1,13 @@
 /* In: functions that answer for a route or a bot. Out: who is to blame when one has to be ended, who is put aside.
  * Why: C sees a message begin and a slice overrun, not which route or bot that is. Telling it at every message would
  * cost every message; so handlers are named once, while scripts load, and when one is ended its name is looked up on
- * its stack. Who is put aside (core/chat/aside.h) stands in a table of the VM, which is brought up to date when it
+ * its stack. Who is put aside (core/chat/quarantine.h) stands in a table of the VM, which is brought up to date when it
  * changes.
  */
 #include "bind.h"
 
-#include "aside.h"
 #include "log.h"
+#include "quarantine.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #include "lua_session_impl.h"
 
 #include "err.h"
-#include "lobby.h"
+#include "join.h"
 
 #include <stdlib.h>
 #include <string.h>

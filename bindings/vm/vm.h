@@ -3,11 +3,11 @@
  * conversation state, because many run beside each other and reloads replace them.
  * Thread: the worker that made it. Bound: SCRIPT_COROUTINES waiting handlers; beyond it a message is refused (FULL). */
 #pragma once
-#include "aside.h"
 #include "attr.h"
 #include "bundle.h"
 #include "config.h"
 #include "http.h"
+#include "quarantine.h"
 #include "ratelimit.h"
 #include "session.h"
 #include "shared.h"

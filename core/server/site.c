@@ -3,7 +3,7 @@
 #include "server_impl.h"
 
 #include "err.h"
-#include "lobby.h"
+#include "join.h"
 #include "log.h"
 #include "metrics.h"
 

@@ -7,7 +7,7 @@
 #include "memory_log.h"
 
 #include "address.h"
-#include "lobby.h"
+#include "join.h"
 #include "scripts.h"
 #include "vm_impl.h"
 #include "worker.h"

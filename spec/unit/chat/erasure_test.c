@@ -4,7 +4,7 @@
 
 #include "erasure.h"
 #include "err.h"
-#include "lobby.h"
+#include "join.h"
 
 struct house {
   struct stage *st;

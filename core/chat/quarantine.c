@@ -1,5 +1,5 @@
-/* In: kills by name. Out: names put aside. Why: see aside.h. */
-#include "aside.h"
+/* In: kills by name. Out: names put aside. Why: see quarantine.h. */
+#include "quarantine.h"
 
 #include "lock.h"
 #include "metrics.h"

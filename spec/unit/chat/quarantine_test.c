@@ -1,7 +1,7 @@
-/* core/chat/aside.c: who misbehaves too often in too short a time is put aside, on all threads at once, until it is
- * enabled.
+/* core/chat/quarantine.c: who misbehaves too often in too short a time is put aside, on all threads at once, until it
+ * is enabled.
  */
-#include "aside.h"
+#include "quarantine.h"
 
 #include "metrics.h"
 

@@ -1,9 +1,9 @@
-/* What core/chat/lobby.c promises: memory first, then the store, then a new draft; a conversation only to its own user;
+/* What core/chat/join.c promises: memory first, then the store, then a new draft; a conversation only to its own user;
  * and to devices that come at the same instant the same one. On workers by hand with a real store. */
 #include "stage.h"
 
 #include "err.h"
-#include "lobby.h"
+#include "join.h"
 
 #include <sqlite3.h>
 

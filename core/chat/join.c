@@ -1,6 +1,6 @@
 /* In: a user, and the conversation asked for, if any. Out: the conversation it gets.
- * Why: see lobby.h. */
-#include "lobby.h"
+ * Why: see join.h. */
+#include "join.h"
 
 #include "err.h"
 #include "id.h"
