@@ -2,7 +2,7 @@
 -- routes.lua names, with a checked request; or an error to the sender.
 -- Why: everything all messages have in common happens here once, in this order: decode, find the route, check the
 -- fields, limit, find the conversation, record. Handlers deal with what is left. This is the hot path: one decode, one
--- look-up. A route that is put aside, because its handler had to be ended too often, answers a sentence.
+-- look-up. A route in quarantine, because its handler had to be ended too often, answers a sentence.
 local access = require "lib.access"
 local check = require "lib.check"
 local envelope = require "lib.envelope"
@@ -127,7 +127,7 @@ local function record(session, request)
   return true
 end
 
--- The handler under the name it is put aside by. Its result is its own, never an answer to the server.
+-- The handler under the name it is quarantined by. Its result is its own, never an answer to the server.
 local function guarded(label, handler)
   return chat.guard.watch(label, function(session, request)
     handler(session, request)

@@ -1,8 +1,8 @@
-/* In: functions that answer for a route or a bot. Out: who is to blame when one has to be ended, who is put aside.
+/* In: functions that answer for a route or a bot. Out: who is to blame when one has to be ended, who is in quarantine.
  * Why: C sees a message begin and a slice overrun, not which route or bot that is. Telling it at every message would
  * cost every message; so handlers are named once, while scripts load, and when one is ended its name is looked up on
- * its stack. Who is put aside (core/chat/quarantine.h) stands in a table of the VM, which is brought up to date when it
- * changes.
+ * its stack. Who is in quarantine (core/chat/quarantine.h) stands in a table of the VM, which is brought up to date
+ * when it changes.
  */
 #include "bind.h"
 
@@ -11,10 +11,10 @@
 
 #include <string.h>
 
-#define WATCHED "chat.guard.watched" /* function -> name */
-#define ASIDE "chat.guard.aside"     /* name -> true */
-#define LEVELS_IN 60                 /* looked at from where it was ended outward … */
-#define LEVELS_OUT 20                /* … and from the outermost inward: a handler is there, however deep it went */
+#define WATCHED "chat.guard.watched"        /* function -> name */
+#define QUARANTINED "chat.guard.quarantine" /* name -> true */
+#define LEVELS_IN 60                        /* looked at from where it was ended outward … */
+#define LEVELS_OUT 20 /* … and from the outermost inward: a handler is there, however deep it went */
 
 /* The name of the function at a level of co, in out; false: it has none. */
 static bool name_at(lua_State *L, lua_State *co, int level, char *out) {
@@ -27,7 +27,7 @@ static bool name_at(lua_State *L, lua_State *co, int level, char *out) {
   lua_rawget(L, -2);
   bool found = lua_type(L, -1) == LUA_TSTRING;
   if (found) {
-    snprintf(out, ASIDE_NAME_MAX + 1, "%s", lua_tostring(L, -1));
+    snprintf(out, QUARANTINE_NAME_MAX + 1, "%s", lua_tostring(L, -1));
   }
   lua_pop(L, 1);
   return found;
@@ -76,11 +76,11 @@ void guard_blame_slice(void *arg, lua_State *running) {
 }
 
 void guard_refresh(struct vm *vm) {
-  char names[ASIDE_NAMES][ASIDE_NAME_MAX + 1];
+  char names[QUARANTINE_NAMES][QUARANTINE_NAME_MAX + 1];
   lua_State *L = vm->L;
-  vm->aside_changes = aside_changes(vm->world->aside);
-  size_t count = aside_list(vm->world->aside, names, ASIDE_NAMES);
-  lua_getfield(L, LUA_REGISTRYINDEX, ASIDE);
+  vm->quarantine_changes = quarantine_changes(vm->world->quarantine);
+  size_t count = quarantine_list(vm->world->quarantine, names, QUARANTINE_NAMES);
+  lua_getfield(L, LUA_REGISTRYINDEX, QUARANTINED);
   for (lua_pushnil(L); lua_next(L, -2);) {
     lua_pop(L, 1);
     lua_pushvalue(L, -1);
@@ -96,14 +96,15 @@ void guard_refresh(struct vm *vm) {
 
 void guard_note_kill(struct task *t, const char *name) {
   struct vm *vm = t->vm;
-  if (*name && !vm->blameless && vm->world->aside && aside_kill(vm->world->aside, name, worker_now_ms(vm->worker))) {
+  if (*name && !vm->quarantines_none && vm->world->quarantine &&
+      quarantine_kill(vm->world->quarantine, name, worker_now_ms(vm->worker))) {
     LOG(LOG_WARN, "script", "put aside: its handlers were ended too often (SCRIPT_KILLS_MAX)", LSTR("name", name),
         LSTR("version", vm_version(vm)));
   }
 }
 
 static int l_guard_watch(lua_State *L) {
-  const char *name = bind_text(L, 1, ASIDE_NAME_MAX);
+  const char *name = bind_text(L, 1, QUARANTINE_NAME_MAX);
   luaL_checktype(L, 2, LUA_TFUNCTION);
   const struct task *t = bind_vm(L)->current;
   if (!*name || !t || t->kind != TASK_LOAD) {
@@ -118,7 +119,7 @@ static int l_guard_watch(lua_State *L) {
 }
 
 static int l_guard_aside(lua_State *L) {
-  lua_getfield(L, LUA_REGISTRYINDEX, ASIDE);
+  lua_getfield(L, LUA_REGISTRYINDEX, QUARANTINED);
   return 1;
 }
 
@@ -126,7 +127,7 @@ void guard_open_names(struct vm *vm) {
   lua_newtable(vm->L);
   lua_setfield(vm->L, LUA_REGISTRYINDEX, WATCHED);
   lua_newtable(vm->L);
-  lua_setfield(vm->L, LUA_REGISTRYINDEX, ASIDE);
+  lua_setfield(vm->L, LUA_REGISTRYINDEX, QUARANTINED);
 }
 
 static const struct bind_function functions[] = {

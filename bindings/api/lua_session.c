@@ -12,14 +12,14 @@
 #define MEMBERS "chat.session.members" /* name -> method, or number of a field */
 
 /* The only userdata a script can get hold of; the VM in it tells it from all that is not ours. */
-struct handle {
+struct session_userdata {
   const struct vm *vm;
   session_handle value;
 };
 
 static void push_handle(struct vm *vm, lua_State *L, session_handle value) {
-  struct handle *h = lua_newuserdata(L, sizeof *h);
-  *h = (struct handle){vm, value};
+  struct session_userdata *h = lua_newuserdata(L, sizeof *h);
+  *h = (struct session_userdata){vm, value};
   lua_rawgeti(L, LUA_REGISTRYINDEX, vm->metatable_ref);
   lua_setmetatable(L, -2);
 }
@@ -69,7 +69,7 @@ void bind_push_session(struct vm *vm, lua_State *L, session_handle value) {
 }
 
 session_handle bind_check_session(lua_State *L, int index) {
-  const struct handle *h = lua_touserdata(L, index);
+  const struct session_userdata *h = lua_touserdata(L, index);
   if (!h || lua_objlen(L, index) != sizeof *h || h->vm != bind_vm(L)) {
     return luaL_typerror(L, index, "session"), 0;
   }

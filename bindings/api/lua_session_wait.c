@@ -166,7 +166,7 @@ static void begin_open(struct task *t) {
   struct task_ticket *ticket = task_ticket(t);
   char *id = t->text;
   t->text = NULL;
-  lobby_load(t->vm->worker, id, on_opened, ticket);
+  join_load(t->vm->worker, id, on_opened, ticket);
   free(id);
 }
 

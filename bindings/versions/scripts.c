@@ -112,8 +112,8 @@ static void become_current(struct scripts *s, struct version *v) {
   version_show(v, "current", 1);
   version_unref(s->current);
   s->current = v;
-  if (s->world->aside) {
-    aside_enable(s->world->aside, NULL); /* what was wrong may be mended */
+  if (s->world->quarantine) {
+    quarantine_enable(s->world->quarantine, NULL); /* what was wrong may be mended */
   }
 }
 
@@ -172,15 +172,15 @@ static void take_over(struct job *job) {
 
 static void decide(struct job *job) {
   struct scripts *s = job->scripts;
-  const struct stage *failed = NULL;
+  const struct host_start *failed = NULL;
   for (size_t i = 0; i < s->count && !failed; i++) {
     failed = job->stages[i].code ? &job->stages[i] : NULL;
   }
   enum host_change change = failed ? HOST_DISCARD : job->verb == SCRIPTS_CANARY ? HOST_CANARY : HOST_SWAP;
-  s->lane += change == HOST_CANARY;
+  s->canary_number += change == HOST_CANARY;
   for (size_t i = 0; i < s->count; i++) {
     if (!job->stages[i].code) {
-      host_change(&s->hosts[i], change, &job->stages[i].fresh, s->lane, job->share);
+      host_change(&s->hosts[i], change, &job->stages[i].fresh, s->canary_number, job->share);
     }
   }
   if (failed) {
@@ -191,7 +191,7 @@ static void decide(struct job *job) {
 }
 
 static void on_staged(struct post *post) {
-  struct job *job = ((struct stage *)post)->job;
+  struct job *job = ((struct host_start *)post)->job;
   if (--job->waiting == 0) {
     decide(job);
   }
@@ -228,7 +228,7 @@ static void stage_all(struct job *job, struct bundle *bundle) {
   }
   job->waiting = s->count;
   for (size_t i = 0; i < s->count; i++) {
-    job->stages[i] = (struct stage){.post.run = on_staged, .job = job, .host = &s->hosts[i]};
+    job->stages[i] = (struct host_start){.post.run = on_staged, .job = job, .host = &s->hosts[i]};
     worker_call(s->hosts[i].worker, host_stage, &job->stages[i]);
   }
 }
@@ -367,7 +367,7 @@ static void on_nobody(void *arg, bool ok, const char *text) {
 }
 
 bool scripts_enable(struct scripts *s, const char *name, const char *who) {
-  bool back = s->world->aside && aside_enable(s->world->aside, name) > 0;
+  bool back = s->world->quarantine && quarantine_enable(s->world->quarantine, name) > 0;
   if (back) {
     LOG(LOG_INFO, "script", "answers again", LSTR("name", name), LSTR("who", who));
   }

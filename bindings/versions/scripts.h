@@ -45,7 +45,7 @@ void scripts_reload(struct scripts *s, const char *who);
 /* Logs what a check finds wrong with the current version: at the start, when there is no other one to go on with. */
 void scripts_warn(const struct scripts *s);
 
-/* A route or bot that was put aside answers again; false: it was not. who: for the log. */
+/* A route or bot that was in quarantine answers again; false: it was not. who: for the log. */
 bool scripts_enable(struct scripts *s, const char *name, const char *who);
 
 /* ---- on worker `index` ---- */

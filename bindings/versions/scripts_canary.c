@@ -39,35 +39,35 @@ static void on_gone(void *arg, bool ok, const char *text) {
 
 static void on_time(void *arg) {
   struct scripts *s = arg;
-  mailbox_put(s->home, &s->look);
+  mailbox_put(s->home, &s->judge);
 }
 
-static void look_later(void *arg) {
+static void judge_later(void *arg) {
   struct scripts *s = arg;
-  if (!worker_timer(s->hosts[0].worker, SCRIPTS_LOOK_MS, on_time, s)) {
+  if (!worker_timer(s->hosts[0].worker, CANARY_INTERVAL_MS, on_time, s)) {
     on_time(s); /* no memory for a timer: look at once rather than never */
   }
 }
 
 /* ---- on the main thread ---- */
 
-static void look(struct post *post) {
-  struct scripts *s = (struct scripts *)((char *)post - offsetof(struct scripts, look));
-  s->looking = s->canary != NULL;
+static void judge(struct post *post) {
+  struct scripts *s = (struct scripts *)((char *)post - offsetof(struct scripts, judge));
+  s->watching = s->canary != NULL;
   if (s->canary && !s->running && too_bad(s)) {
     struct scripts_order order = {.verb = SCRIPTS_ROLLBACK, .who = "canary watch", .why = "it fails more often"};
-    s->looking = false;
+    s->watching = false;
     scripts_do(s, &order, on_gone, NULL);
   }
-  if (s->looking) {
-    worker_call(s->hosts[0].worker, look_later, s);
+  if (s->watching) {
+    worker_call(s->hosts[0].worker, judge_later, s);
   }
 }
 
 void canary_watch(struct scripts *s) {
-  if (!s->looking) {
-    s->looking = true;
-    s->look.run = look;
-    worker_call(s->hosts[0].worker, look_later, s);
+  if (!s->watching) {
+    s->watching = true;
+    s->judge.run = judge;
+    worker_call(s->hosts[0].worker, judge_later, s);
   }
 }

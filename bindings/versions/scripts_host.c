@@ -28,7 +28,7 @@ void host_each(struct host *h, void (*fn)(struct slot *slot, enum role role, voi
 
 /* ---- messages ---- */
 
-static unsigned place_of(const char *id) {
+static unsigned share_of(const char *id) {
   uint32_t hash = 2166136261u; /* FNV-1a; ids are random, nobody chooses theirs */
   for (; *id; id++) {
     hash = (hash ^ (unsigned char)*id) * 16777619u;
@@ -42,11 +42,11 @@ static struct vm *vm_of(struct host *h, struct session *s) {
   if (!h->canary.vm) {
     return h->current.vm;
   }
-  struct session_lane *lane = session_lane(s);
-  if (lane->parked == 0) {
-    lane->number = place_of(session_id(s)) < h->share ? h->lane : 0;
+  struct session_pin *pin = session_pin(s);
+  if (pin->parked == 0) {
+    pin->canary = share_of(session_id(s)) < h->share ? h->canary_number : 0;
   }
-  return lane->number == h->lane ? h->canary.vm : h->current.vm;
+  return pin->canary == h->canary_number ? h->canary.vm : h->current.vm;
 }
 
 void scripts_item(struct scripts *s, size_t index, struct session *session, struct item *item) {
@@ -60,7 +60,7 @@ void scripts_refused(struct scripts *s, size_t index, struct session *session, s
 
 /* ---- life ---- */
 
-static void on_worn(void *arg);
+static void on_nearly_full(void *arg);
 
 static int slot_open(struct slot *slot, struct host *h, struct version *v, char why[512]) {
   struct vm *vm;
@@ -68,7 +68,7 @@ static int slot_open(struct slot *slot, struct host *h, struct version *v, char 
   if (!code) {
     *slot = (struct slot){.vm = vm, .version = version_ref(v), .host = h};
     vm_count_into(vm, &v->tally[worker_index(h->worker)]);
-    vm_when_worn(vm, on_worn, h);
+    vm_when_nearly_full(vm, on_nearly_full, h);
   }
   return code;
 }
@@ -186,7 +186,7 @@ static void retire(struct host *h, struct slot *slot) {
   struct slot *old = place_for_old(h);
   *old = *slot;
   *slot = (struct slot){.host = h};
-  vm_blames(old->vm, false);
+  vm_quarantines(old->vm, false);
   uint64_t drain_ms = (uint64_t)config_int(h->scripts->world->config, SETTING_SCRIPT_DRAIN_TIMEOUT);
   old->deadline = worker_timer(h->worker, drain_ms, on_deadline, old);
   vm_when_idle(old->vm, on_idle, old);
@@ -232,33 +232,33 @@ static void renew(struct slot *slot) {
   if (!make_room(h) || slot_open(&fresh, h, slot->version, why)) {
     LOG(LOG_ERROR, "script", "its memory is full, and it cannot be started anew", LSTR("error", why),
         LSTR("version", vm_version(slot->vm)));
-    vm_when_worn(slot->vm, on_worn, h);
+    vm_when_nearly_full(slot->vm, on_nearly_full, h);
     return;
   }
   LOG(LOG_WARN, "script", "its memory is full of what scripts keep: it starts anew (SCRIPT_MEMORY_LIMIT)",
       LSTR("version", vm_version(slot->vm)), LINT("worker", worker_index(h->worker)));
   retire(h, slot);
   *slot = fresh;
-  vm_blames(slot->vm, slot == &h->current);
+  vm_quarantines(slot->vm, slot == &h->current);
 }
 
-static void renew_worn(void *arg) {
+static void renew_nearly_full(void *arg) {
   struct host *h = arg;
   struct slot *slots[] = {&h->current, &h->canary};
   for (size_t i = 0; i < 2; i++) {
-    if (slots[i]->vm && vm_worn(slots[i]->vm)) {
+    if (slots[i]->vm && vm_nearly_full(slots[i]->vm)) {
       renew(slots[i]);
     }
   }
 }
 
 /* By post: it is noticed on the stack of the VM itself. */
-static void on_worn(void *arg) {
-  worker_call(((struct host *)arg)->worker, renew_worn, arg);
+static void on_nearly_full(void *arg) {
+  worker_call(((struct host *)arg)->worker, renew_nearly_full, arg);
 }
 
 void host_stage(void *arg) {
-  struct stage *stage = arg;
+  struct host_start *stage = arg;
   struct host *h = stage->host;
   if (make_room(h)) {
     stage->code = slot_open(&stage->fresh, h, stage->job->version, stage->why);
@@ -270,15 +270,15 @@ void host_stage(void *arg) {
   mailbox_put(h->scripts->home, &stage->post);
 }
 
-struct change {
+struct host_order {
   struct host *host;
   enum host_change what;
   struct slot fresh;
-  unsigned lane, share;
+  unsigned canary_number, share;
 };
 
 static void change_here(void *arg) {
-  struct change *c = arg;
+  struct host_order *c = arg;
   struct host *h = c->host;
   h->staged = h->staged && !c->fresh.vm;
   switch (c->what) {
@@ -291,14 +291,14 @@ static void change_here(void *arg) {
     break;
   case HOST_CANARY:
     h->canary = c->fresh;
-    vm_blames(h->canary.vm, false);
-    h->lane = c->lane;
+    vm_quarantines(h->canary.vm, false);
+    h->canary_number = c->canary_number;
     h->share = c->share;
     break;
   case HOST_PROMOTE:
     retire(h, &h->current);
     h->current = h->canary;
-    vm_blames(h->current.vm, true);
+    vm_quarantines(h->current.vm, true);
     h->canary = (struct slot){.host = h};
     break;
   case HOST_DROP_CANARY:
@@ -308,12 +308,13 @@ static void change_here(void *arg) {
   free(c);
 }
 
-void host_change(struct host *h, enum host_change change, const struct slot *fresh, unsigned lane, unsigned share) {
-  struct change *c = malloc(sizeof *c);
+void host_change(struct host *h, enum host_change change, const struct slot *fresh, unsigned canary_number,
+                 unsigned share) {
+  struct host_order *c = malloc(sizeof *c);
   if (!c) {
     abort();
   }
-  *c = (struct change){.host = h, .what = change, .lane = lane, .share = share};
+  *c = (struct host_order){.host = h, .what = change, .canary_number = canary_number, .share = share};
   if (fresh) {
     c->fresh = *fresh;
   }

@@ -31,13 +31,13 @@ struct host {
   struct scripts *scripts;
   struct worker *worker;
   struct slot current, canary, old[SCRIPTS_VERSIONS - 1];
-  bool staged;          /* a further one has started and waits for its place */
-  unsigned lane, share; /* of the canary */
-  size_t asked;         /* orders its scripts have given and not yet heard of */
+  bool staged;                   /* a further one has started and waits for its place */
+  unsigned canary_number, share; /* of the canary */
+  size_t asked;                  /* orders its scripts have given and not yet heard of */
 };
 
 /* What a worker is asked to do, and its answer. */
-struct stage {
+struct host_start {
   struct post post;
   struct job *job;
   struct host *host;
@@ -57,7 +57,7 @@ struct job {
   scripts_done *done;
   void *arg;
   size_t waiting;
-  struct stage stages[];
+  struct host_start stages[];
 };
 
 struct counts {
@@ -69,10 +69,10 @@ struct scripts {
   char *dir;
   struct mailbox *home;
   struct version *current, *canary; /* canary: NULL, there is none */
-  unsigned lane, share, numbers;
+  unsigned canary_number, share, numbers;
   struct counts before; /* of the current version, when the canary began */
-  struct post look;     /* worker 0 says that it is time to look at the canary */
-  bool looking;
+  struct post judge;    /* worker 0 says that it is time to look at the canary */
+  bool watching;
   struct bundle *kept[SCRIPTS_KEPT]; /* to go back to; the last one first */
   size_t kept_count;
   struct job *running;
@@ -105,8 +105,8 @@ void host_each(struct host *h, void (*fn)(struct slot *slot, enum role role, voi
 
 /* ---- scripts_canary.c, on the main thread ---- */
 
-/* A canary has begun: from now on it is looked at every SCRIPTS_LOOK_MS. */
-#define SCRIPTS_LOOK_MS 100
+/* A canary has begun: from now on it is looked at every CANARY_INTERVAL_MS. */
+#define CANARY_INTERVAL_MS 100
 void canary_watch(struct scripts *s);
 /* "4 of 40 failed (10.0 %), of the current version 1 of 400 (0.2 %)" */
 void canary_describe(const struct scripts *s, char *out, size_t room);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-struct part {
+struct report_part {
   struct post post;
   struct gathering *gathering;
   struct host *host;
@@ -22,7 +22,7 @@ struct gathering {
   void (*done)(void *, struct scripts_report *);
   void *arg;
   size_t waiting;
-  struct part parts[];
+  struct report_part parts[];
 };
 
 /* ---- on a worker ---- */
@@ -52,7 +52,7 @@ static void add_task(struct report_vm *r, const struct task *t, uint64_t now_ms)
 
 static void add_vm(struct slot *slot, enum role role, void *arg) {
   static const char *const roles[] = {[ROLE_CURRENT] = "current", [ROLE_CANARY] = "canary", [ROLE_OLD] = "old"};
-  struct part *part = arg;
+  struct report_part *part = arg;
   struct worker *w = slot->host->worker;
   const struct vm *vm = slot->vm;
   const struct vm_tally *tally = &slot->version->tally[worker_index(w)];
@@ -73,7 +73,7 @@ static void add_vm(struct slot *slot, enum role role, void *arg) {
 }
 
 static void gather_here(void *arg) {
-  struct part *part = arg;
+  struct report_part *part = arg;
   host_each(part->host, add_vm, part);
   mailbox_put(part->host->scripts->home, &part->post);
 }
@@ -111,7 +111,8 @@ static struct scripts_report *complete(const struct gathering *g) {
   r->history = s->history;
   r->canary_share = s->canary ? s->share : 0;
   r->kept = s->kept_count;
-  r->aside_count = s->world->aside ? aside_list(s->world->aside, r->aside, ASIDE_NAMES) : 0;
+  r->quarantined_count =
+    s->world->quarantine ? quarantine_list(s->world->quarantine, r->quarantined, QUARANTINE_NAMES) : 0;
   for (size_t i = 0; i < s->count; i++) {
     for (size_t j = 0; j < g->parts[i].count; j++) {
       r->vms[r->vm_count++] = g->parts[i].vms[j];
@@ -122,7 +123,7 @@ static struct scripts_report *complete(const struct gathering *g) {
 }
 
 static void on_part(struct post *post) {
-  struct gathering *g = ((struct part *)post)->gathering;
+  struct gathering *g = ((struct report_part *)post)->gathering;
   if (--g->waiting == 0) {
     g->done(g->arg, complete(g));
     free(g);
@@ -180,8 +181,8 @@ static void print_waits(const struct scripts_report *r, FILE *out) {
 void report_print(const struct scripts_report *r, FILE *out) {
   print_versions(r, out);
   print_waits(r, out);
-  for (size_t i = 0; i < r->aside_count; i++) {
-    fprintf(out, "%s is put aside: its handlers were ended too often\n", r->aside[i]);
+  for (size_t i = 0; i < r->quarantined_count; i++) {
+    fprintf(out, "%s is put aside: its handlers were ended too often\n", r->quarantined[i]);
   }
   fprintf(out, "\nearlier versions to go back to: %zu\n", r->kept);
   const struct history_entry *e;

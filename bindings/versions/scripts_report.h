@@ -43,10 +43,10 @@ struct report_version {
 
 struct scripts_report {
   struct history history;
-  unsigned canary_share; /* of SCRIPTS_WHOLE; 0: there is no canary */
-  size_t kept;           /* versions to go back to */
-  size_t aside_count;    /* routes and bots that are put aside */
-  char aside[ASIDE_NAMES][ASIDE_NAME_MAX + 1];
+  unsigned canary_share;    /* of SCRIPTS_WHOLE; 0: there is no canary */
+  size_t kept;              /* versions to go back to */
+  size_t quarantined_count; /* routes and bots in quarantine */
+  char quarantined[QUARANTINE_NAMES][QUARANTINE_NAME_MAX + 1];
   size_t version_count;
   struct report_version versions[REPORT_VERSIONS];
   size_t vm_count;

@@ -13,7 +13,7 @@
 
 #define INCIDENT_LEN 12 /* enough to find the line in the log */
 
-struct report {
+struct failure_report {
   char incident[ID_LEN + 1];
   char *message, *traceback; /* heap */
   char blamed[GUARD_NAME_MAX + 1];
@@ -26,9 +26,9 @@ void failure_respond(struct http_request *req, int status) {
 }
 
 /* What has to be asked of the coroutine while there is one. */
-static struct report report_of(struct task *t, enum guard_end end) {
+static struct failure_report report_of(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
-  struct report r = {.blamed = ""};
+  struct failure_report r = {.blamed = ""};
   char text[200];
   const char *raised = end ? NULL : lua_tostring(t->co, -1); /* one that waits has nothing on its stack */
   id_new(r.incident);
@@ -50,7 +50,7 @@ static struct report report_of(struct task *t, enum guard_end end) {
   return r;
 }
 
-static void write_report(const struct task *t, enum guard_end end, const struct report *r) {
+static void write_report(const struct task *t, enum guard_end end, const struct failure_report *r) {
   struct vm *vm = t->vm;
   char labels[64];
   snprintf(labels, sizeof labels, "version=\"%s\"", vm_version(vm));
@@ -71,7 +71,7 @@ static void write_report(const struct task *t, enum guard_end end, const struct 
 
 void failure(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
-  struct report r = report_of(t, end);
+  struct failure_report r = report_of(t, end);
   write_report(t, end, &r);
   if (end) {
     guard_note_kill(t, r.blamed);
@@ -83,7 +83,7 @@ void failure(struct task *t, enum guard_end end) {
   t->http = NULL;
   task_end(t, false); /* before anybody is told: what it held can be collected then */
   if (end == GUARD_MEMORY) {
-    vm_relieve(vm);
+    vm_collect(vm);
   }
   if (vm->world->script_error) {
     vm->world->script_error(vm->world->arg, r.message, vm_version(vm));

@@ -25,7 +25,7 @@
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one hurts nobody */
 #define MARK_STEPS 16      /* above the soft mark a collection begins with every 1/16 of the limit */
 #define USUAL_STEPMUL 200  /* LuaJIT's default */
-#define PRESSED_STEPMUL 10000
+#define EAGER_STEPMUL 10000
 #define ALLOWANCE (1u << 20) /* a slice may use that though memory is full: somebody has to be told */
 #define STACK_BYTES (1u << 20)
 #define REPORT_BYTES 65536 /* the gauge moves in steps of this */
@@ -235,19 +235,19 @@ bool guard_count(struct guard *g, bool on) {
 
 /* The next step of the collector is due now, and it is a large one: at its own pace it would begin at twice of what
  * there was, and many steps of 2 KB do not overtake texts of a megabyte. */
-static void press(struct guard *g) {
-  g->pressed = true;
+static void collect_eagerly(struct guard *g) {
+  g->eager = true;
   g->mark = g->used + g->limit / MARK_STEPS;
-  lua_gc(g->L, LUA_GCSETSTEPMUL, PRESSED_STEPMUL);
+  lua_gc(g->L, LUA_GCSETSTEPMUL, EAGER_STEPMUL);
   lua_gc(g->L, LUA_GCRESTART, 0);
 }
 
 /* Memory has grown out of what was watched for, or shrunk: then the mark follows. */
-static void look(struct guard *g) {
+static void check_memory(struct guard *g) {
   if (g->used > g->cap) {
     arm(g, GUARD_MEMORY);
   } else if (g->used > g->mark) {
-    press(g);
+    collect_eagerly(g);
   } else {
     size_t mark = g->used + g->limit / MARK_STEPS;
     g->mark = mark > g->soft ? mark : g->soft;
@@ -267,7 +267,7 @@ static void *count_alloc(void *state, void *block, size_t before, size_t after) 
   }
   g->used += after - before;
   if (g->used - g->floor > g->span) {
-    look(g);
+    check_memory(g);
   }
   return result;
 }
@@ -280,26 +280,26 @@ static void report(struct guard *g) {
   }
 }
 
-bool guard_worn(const struct guard *g) {
+bool guard_nearly_full(const struct guard *g) {
   return g->limit && g->used > g->limit / 4 * 3;
 }
 
-bool guard_relieve(struct guard *g) {
+bool guard_collect(struct guard *g) {
   report(g);
-  if (!g->limit || (!g->pressed && g->end != GUARD_MEMORY)) {
+  if (!g->limit || (!g->eager && g->end != GUARD_MEMORY)) {
     return false;
   }
   metrics_add(METRIC_SCRIPT_COLLECTIONS, 1);
   lua_gc(g->L, LUA_GCSETSTEPMUL, USUAL_STEPMUL);
   lua_gc(g->L, LUA_GCCOLLECT, 0);
-  g->pressed = false;
+  g->eager = false;
   g->end = GUARD_WELL;
   g->mark = g->soft;
   if (g->used > g->soft) {
     g->mark = g->used + g->limit / MARK_STEPS;
   }
   report(g);
-  return guard_worn(g);
+  return guard_nearly_full(g);
 }
 
 /* ---- life ---- */

@@ -34,7 +34,7 @@ struct guard {
   lua_Alloc alloc;
   void *alloc_state;
   size_t used, reported, limit, largest, soft, mark, cap, floor, span;
-  bool counting, pressed; /* the cap holds now; the soft mark was passed */
+  bool counting, eager; /* the cap holds now; the soft mark was passed */
   /* how the slice ended */
   volatile int end; /* enum guard_end */
   uint64_t cpu_ns;  /* what it used at most; 0: too little to be met */
@@ -73,9 +73,9 @@ void guard_verdict(struct guard *g, enum guard_end end);
 
 /* Between slices. Collects if the soft mark was passed; whether even that left more than three quarters of the limit.
  */
-bool guard_relieve(struct guard *g);
+bool guard_collect(struct guard *g);
 /* More than three quarters of the limit are in use. */
-bool guard_worn(const struct guard *g);
+bool guard_nearly_full(const struct guard *g);
 
 /* "time", "memory", "wait": for metrics and logs. */
 const char *guard_kind(enum guard_end end);

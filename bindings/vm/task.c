@@ -24,7 +24,7 @@ static void flight_put(struct task *t) {
   t->parked = true;
   if (t->session) {
     session_hold(t->session);
-    session_lane(t->session)->parked++;
+    session_pin(t->session)->parked++;
   }
   metrics_add(METRIC_SCRIPT_COROUTINES, 1);
 }
@@ -35,7 +35,7 @@ static void flight_drop(struct task *t) {
   t->vm->parked--;
   t->parked = false;
   if (t->session) {
-    session_lane(t->session)->parked--;
+    session_pin(t->session)->parked--;
     session_unhold(t->session, worker_now_ms(t->vm->worker));
   }
   metrics_add(METRIC_SCRIPT_COROUTINES, -1);
@@ -204,7 +204,7 @@ static int run_slice(struct task *t, int arguments, enum guard_end *end) {
     *end = GUARD_MESSAGE;
     return LUA_ERRRUN;
   }
-  if (vm->world->aside && vm->aside_changes != aside_changes(vm->world->aside)) {
+  if (vm->world->quarantine && vm->quarantine_changes != quarantine_changes(vm->world->quarantine)) {
     guard_refresh(vm);
   }
   vm->current = t;
@@ -247,7 +247,7 @@ void task_run(struct task *t, int arguments) {
     task_run(asker, 1);
   }
   if (outermost) {
-    vm_relieve(vm);
+    vm_collect(vm);
     vm_maybe_idle(vm);
   }
 }

@@ -208,7 +208,7 @@ void vm_count_into(struct vm *vm, struct vm_tally *tally) {
   vm->tally = tally;
 }
 
-const char *vm_manner(const struct config *config) {
+const char *vm_mode(const struct config *config) {
   return config_int(config, SETTING_SCRIPT_SLICE_BUDGET) == 0
            ? "compiled: SCRIPT_SLICE_BUDGET is 0, nothing ends a loop"
          : guard_can_compile() ? "compiled: this LuaJIT can end compiled loops"
@@ -216,24 +216,24 @@ const char *vm_manner(const struct config *config) {
                                  "(README, A faster LuaJIT)";
 }
 
-void vm_when_worn(struct vm *vm, void (*fn)(void *), void *arg) {
-  vm->when_worn = (struct idle_call){fn, arg};
+void vm_when_nearly_full(struct vm *vm, void (*fn)(void *), void *arg) {
+  vm->when_nearly_full = (struct idle_call){fn, arg};
 }
 
-bool vm_worn(const struct vm *vm) {
-  return guard_worn(&vm->guard);
+bool vm_nearly_full(const struct vm *vm) {
+  return guard_nearly_full(&vm->guard);
 }
 
-void vm_relieve(struct vm *vm) {
-  struct idle_call worn = vm->when_worn;
-  if (guard_relieve(&vm->guard) && worn.fn) {
-    vm->when_worn.fn = NULL;
-    worn.fn(worn.arg);
+void vm_collect(struct vm *vm) {
+  struct idle_call full = vm->when_nearly_full;
+  if (guard_collect(&vm->guard) && full.fn) {
+    vm->when_nearly_full.fn = NULL;
+    full.fn(full.arg);
   }
 }
 
-void vm_blames(struct vm *vm, bool yes) {
-  vm->blameless = !yes;
+void vm_quarantines(struct vm *vm, bool yes) {
+  vm->quarantines_none = !yes;
 }
 
 const char *vm_version(const struct vm *vm) {

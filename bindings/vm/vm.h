@@ -24,7 +24,7 @@ struct vm_world {
   const struct config *config;
   struct ratelimit *messages, *public_requests;
   struct shared *shared;
-  struct aside *aside; /* NULL: nothing is ever put aside */
+  struct quarantine *quarantine; /* NULL: nothing is ever quarantined */
   struct networks *metrics_networks;
   atomic_bool *stopping;   /* the server is not ready any more */
   struct scripts *scripts; /* for chat.scripts; NULL: there is nothing to command */
@@ -45,15 +45,15 @@ struct vm_tally {
 int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle, struct vm **out,
            char why[512]) NODISCARD;
 /* For the log: how this LuaJIT and these settings let scripts run, "compiled" or "interpreted", and why. */
-const char *vm_manner(const struct config *config);
+const char *vm_mode(const struct config *config);
 /* From now on calls are counted there; it outlives the VM. */
 void vm_count_into(struct vm *vm, struct vm_tally *tally);
 /* fn(arg), once, when scripts keep so much that collecting does not help: from a slice's end, on its worker. */
-void vm_when_worn(struct vm *vm, void (*fn)(void *arg), void *arg);
-bool vm_worn(const struct vm *vm);
-/* Whether what has to be ended in it too often is put aside, for every VM: yes, until it is told that it is not the
+void vm_when_nearly_full(struct vm *vm, void (*fn)(void *arg), void *arg);
+bool vm_nearly_full(const struct vm *vm);
+/* Whether what has to be ended in it too often is quarantined, for every VM: yes, until it is told that it is not the
  * current version. A canary goes as a whole. */
-void vm_blames(struct vm *vm, bool yes);
+void vm_quarantines(struct vm *vm, bool yes);
 /* Only when vm_idle. */
 void vm_free(struct vm *vm);
 

@@ -94,12 +94,12 @@ struct vm {
   struct task *to_resume; /* an asker that was offered something, resumed when the offering task has ended */
   int message_ref, connect_ref, http_ref, failed_ref, refused_ref, describe_ref;
   int require_ref;
-  struct idle_call when_idle, when_worn;
-  unsigned aside_changes; /* that the scripts know of */
-  struct timer *deadline; /* the earliest, while anybody has one */
-  bool blameless;         /* its kills put nobody aside */
-  struct vm_tally *tally; /* NULL: nobody counts */
-  char tag;               /* its address is the first value of every yield of ours */
+  struct idle_call when_idle, when_nearly_full;
+  unsigned quarantine_changes; /* that the scripts know of */
+  struct timer *deadline;      /* the earliest, while anybody has one */
+  bool quarantines_none;       /* its kills quarantine nobody */
+  struct vm_tally *tally;      /* NULL: nobody counts */
+  char tag;                    /* its address is the first value of every yield of ours */
 };
 
 /* ---- tasks (task.c) ---- */
@@ -147,7 +147,7 @@ void task_forget_stored(struct task *t);
 void deadline_set(struct task *t);
 void deadline_close(struct vm *vm);
 
-/* ---- who is to blame, who is put aside (lua_guard.c) ---- */
+/* ---- who is to blame, who is in quarantine (lua_guard.c) ---- */
 
 /* Before scripts load. */
 void guard_open_names(struct vm *vm);
@@ -178,4 +178,4 @@ void bind_push_deep(lua_State *L);
 void vm_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second);
 void vm_maybe_idle(struct vm *vm);
 /* Between slices: memory is looked after. */
-void vm_relieve(struct vm *vm);
+void vm_collect(struct vm *vm);

@@ -36,7 +36,7 @@
   X(SCRIPT_COROUTINES, "chatbox_script_coroutines", GAUGE, "Handlers waiting")                                         \
   X(SCRIPT_MEMORY, "chatbox_script_memory_bytes", GAUGE, "Memory of all Lua VMs")                                      \
   X(SCRIPT_COLLECTIONS, "chatbox_script_collections_total", COUNTER, "Collections because a Lua VM was half full")     \
-  X(SCRIPTS_ASIDE, "chatbox_scripts_aside", GAUGE, "Routes and bots that are put aside")                               \
+  X(SCRIPTS_QUARANTINED, "chatbox_scripts_aside", GAUGE, "Routes and bots that are put aside")                         \
   X(SCRIPT_KILLS, "chatbox_script_kills_total", COUNTER, "Handlers ended by version and kind: time, memory, wait")
 
 enum metric {

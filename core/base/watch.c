@@ -17,7 +17,7 @@
 #define DEPTH_MAX 8
 #define SETTLE_MS 50 /* an editor's save is several changes */
 
-struct place {
+struct watched_folder {
   uv_fs_event_t event;
   struct watch *watch;
   char *path;
@@ -29,7 +29,7 @@ struct watch {
   void *arg;
   char *roots[FOLDERS_MAX];
   size_t root_count;
-  struct place *places[FOLDERS_MAX];
+  struct watched_folder *places[FOLDERS_MAX];
   size_t count;
   uv_loop_t *loop;
 };
@@ -37,7 +37,7 @@ struct watch {
 static void on_settled(uv_timer_t *timer);
 
 static void on_event(uv_fs_event_t *event, const char *name, int events, int status) {
-  struct place *place = event->data;
+  struct watched_folder *place = event->data;
   (void)name, (void)events;
   if (status == 0) {
     uv_timer_start(&place->watch->settle, on_settled, SETTLE_MS, 0);
@@ -45,7 +45,7 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int sta
 }
 
 static void free_place(uv_handle_t *handle) {
-  struct place *place = handle->data;
+  struct watched_folder *place = handle->data;
   free(place->path);
   free(place);
 }
@@ -67,7 +67,7 @@ static void add_place(struct watch *w, const char *path) {
     LOG(LOG_WARN, "watch", "a folder is not watched: there are too many", LSTR("path", path));
     return;
   }
-  struct place *place = calloc(1, sizeof *place);
+  struct watched_folder *place = calloc(1, sizeof *place);
   if (!place || !(place->path = strdup(path))) {
     free(place);
     return;

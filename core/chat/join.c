@@ -9,81 +9,81 @@
 #include <string.h>
 #include <uv.h>
 
-struct visit {
+struct join {
   struct worker *worker;
-  lobby_done *done;
+  join_done *done;
   void *arg;
-  char *user;     /* NULL: lobby_load */
+  char *user;     /* NULL: join_load */
   uint64_t epoch; /* of the table, before the store was asked */
 };
 
-static void leave(struct visit *v, struct session *s, int code) {
-  v->done(v->arg, s, code);
-  free(v->user);
-  free(v);
+static void finish(struct join *j, struct session *s, int code) {
+  j->done(j->arg, s, code);
+  free(j->user);
+  free(j);
 }
 
-static void look(struct visit *v, enum store_kind kind, const char *id);
+static void read_store(struct join *j, enum store_kind kind, const char *id);
 
-static void enter(struct visit *v, const struct session_record *record, uint64_t read_at) {
-  struct worker *w = v->worker;
+static void enter(struct join *j, const struct session_record *record, uint64_t read_at) {
+  struct worker *w = j->worker;
   struct session *s = NULL;
   int code = sessions_enter(worker_home(w)->sessions, record, read_at, worker_mailbox(w), worker_now_ms(w), &s);
   if (code == E_CONFLICT) {
-    look(v, STORE_SESSION, record->id); /* it may just have been erased */
+    read_store(j, STORE_SESSION, record->id); /* it may just have been erased */
   } else {
-    leave(v, s, code);
+    finish(j, s, code);
   }
 }
 
-static void enter_draft(struct visit *v) {
-  struct session_record draft = {.user_id = v->user, .start_ms = (int64_t)worker_wall_ms(v->worker)};
+static void enter_draft(struct join *j) {
+  struct session_record draft = {.user_id = j->user, .start_ms = (int64_t)worker_wall_ms(j->worker)};
   id_new(draft.id);
-  enter(v, &draft, 0);
+  enter(j, &draft, 0);
 }
 
-static bool in_memory(const struct visit *v, const char *id) {
-  struct session *s = sessions_find(worker_home(v->worker)->sessions, id);
+static bool in_memory(const struct join *j, const char *id) {
+  struct session *s = sessions_find(worker_home(j->worker)->sessions, id);
   if (s) {
     session_unref(s);
   }
   return s != NULL;
 }
 
-static void look_for_active(struct visit *v);
+static void enter_active(struct join *j);
 
 static void on_found(struct post *post) {
   struct store_op *op = (struct store_op *)post;
-  struct visit *v = op->arg;
+  struct join *j = op->arg;
   bool asked_for_one = op->kind == STORE_SESSION;
-  bool own = op->code == 0 && (!v->user || strcmp(op->session.user_id, v->user) == 0);
-  if (own && op->kind == STORE_ACTIVE && in_memory(v, op->session.id)) {
-    enter_draft(v); /* what is in memory by now may have ended there: the table knows which one is active */
+  bool own = op->code == 0 && (!j->user || strcmp(op->session.user_id, j->user) == 0);
+  if (own && op->kind == STORE_ACTIVE && in_memory(j, op->session.id)) {
+    enter_draft(j); /* what is in memory by now may have ended there: the table knows which one is active */
   } else if (own) {
-    enter(v, &op->session, v->epoch);
+    enter(j, &op->session, j->epoch);
   } else if (op->code && op->code != E_NOT_FOUND) {
-    leave(v, NULL, op->code);
-  } else if (!v->user) {
-    leave(v, NULL, E_NOT_FOUND);
+    finish(j, NULL, op->code);
+  } else if (!j->user) {
+    finish(j, NULL, E_NOT_FOUND);
   } else if (asked_for_one) {
-    look_for_active(v);
+    enter_active(j);
   } else {
-    enter_draft(v);
+    enter_draft(j);
   }
   store_op_free(op);
 }
 
-static void look(struct visit *v, enum store_kind kind, const char *id) {
+static void read_store(struct join *j, enum store_kind kind, const char *id) {
   struct store_op *op = store_op_new(kind);
   int code = UV_ENOMEM;
-  v->epoch = sessions_epoch(worker_home(v->worker)->sessions);
+  j->epoch = sessions_epoch(worker_home(j->worker)->sessions);
   if (op) {
-    op->reply_to = worker_mailbox(v->worker);
+    op->reply_to = worker_mailbox(j->worker);
     op->post.run = on_found;
-    op->arg = v;
+    op->arg = j;
     strncpy(op->session.id, id, STORE_ID_LEN);
-    op->session.user_id = kind == STORE_ACTIVE ? strdup(v->user) : NULL;
-    struct store *store = worker_home(v->worker)->store;
+    op->session.user_id = kind == STORE_ACTIVE ? strdup(j->user) : NULL;
+    struct store *store = worker_home(j->worker)->store;
     if (kind != STORE_ACTIVE || op->session.user_id) {
       code = store ? store_submit(store, op) : E_STORE;
     }
@@ -92,61 +92,61 @@ static void look(struct visit *v, enum store_kind kind, const char *id) {
     if (op) {
       store_op_free(op);
     }
-    leave(v, NULL, code == E_FULL ? E_STORE : code);
+    finish(j, NULL, code == E_FULL ? E_STORE : code);
   }
 }
 
-static void look_for_active(struct visit *v) {
-  struct session *s = sessions_active(worker_home(v->worker)->sessions, v->user);
+static void enter_active(struct join *j) {
+  struct session *s = sessions_active(worker_home(j->worker)->sessions, j->user);
   if (s) {
-    leave(v, s, 0);
+    finish(j, s, 0);
   } else {
-    look(v, STORE_ACTIVE, "");
+    read_store(j, STORE_ACTIVE, "");
   }
 }
 
-static struct visit *visit_new(struct worker *w, const char *user, lobby_done *done, void *arg) {
-  struct visit *v = calloc(1, sizeof *v);
-  if (v) {
-    *v = (struct visit){.worker = w, .done = done, .arg = arg, .user = user ? strdup(user) : NULL};
+static struct join *join_new(struct worker *w, const char *user, join_done *done, void *arg) {
+  struct join *j = calloc(1, sizeof *j);
+  if (j) {
+    *j = (struct join){.worker = w, .done = done, .arg = arg, .user = user ? strdup(user) : NULL};
   }
-  if (!v || (user && !v->user)) {
-    free(v);
+  if (!j || (user && !j->user)) {
+    free(j);
     done(arg, NULL, UV_ENOMEM);
     return NULL;
   }
-  return v;
+  return j;
 }
 
-void lobby_open(struct worker *w, const char *user_id, const char *wanted, lobby_done *done, void *arg) {
-  struct visit *v = visit_new(w, user_id, done, arg);
-  if (!v) {
+void join_open(struct worker *w, const char *user_id, const char *wanted, join_done *done, void *arg) {
+  struct join *j = join_new(w, user_id, done, arg);
+  if (!j) {
     return;
   }
   struct session *s = id_valid(wanted) ? sessions_find(worker_home(w)->sessions, wanted) : NULL;
   if (s && strcmp(session_user(s), user_id) == 0) {
-    leave(v, s, 0);
+    finish(j, s, 0);
   } else if (s || !id_valid(wanted)) {
     if (s) {
       session_unref(s);
     }
-    look_for_active(v);
+    enter_active(j);
   } else {
-    look(v, STORE_SESSION, wanted);
+    read_store(j, STORE_SESSION, wanted);
   }
 }
 
-void lobby_load(struct worker *w, const char *id, lobby_done *done, void *arg) {
-  struct visit *v = visit_new(w, NULL, done, arg);
-  if (!v) {
+void join_load(struct worker *w, const char *id, join_done *done, void *arg) {
+  struct join *j = join_new(w, NULL, done, arg);
+  if (!j) {
     return;
   }
   struct session *s = id_valid(id) ? sessions_find(worker_home(w)->sessions, id) : NULL;
   if (s) {
-    leave(v, s, 0);
+    finish(j, s, 0);
   } else if (!id_valid(id)) {
-    leave(v, NULL, E_NOT_FOUND);
+    finish(j, NULL, E_NOT_FOUND);
   } else {
-    look(v, STORE_SESSION, id);
+    read_store(j, STORE_SESSION, id);
   }
 }

@@ -6,12 +6,12 @@
 #include "attr.h"
 #include "worker.h"
 
-/* s: a new reference, or NULL with a code: E_STORE, E_FULL (too many conversations), E_NOT_FOUND (lobby_load),
+/* s: a new reference, or NULL with a code: E_STORE, E_FULL (too many conversations), E_NOT_FOUND (join_load),
  * E_BUSY (the user is being erased), E_STOPPING. */
-typedef void lobby_done(void *arg, struct session *s, int code);
+typedef void join_done(void *arg, struct session *s, int code);
 
 /* The user's conversation `wanted` (may be ""), else the active one, else a new draft. done: once, now or later, here.
  */
-void lobby_open(struct worker *w, const char *user_id, const char *wanted, lobby_done *done, void *arg);
+void join_open(struct worker *w, const char *user_id, const char *wanted, join_done *done, void *arg);
 /* The conversation of that id, whoever's it is. */
-void lobby_load(struct worker *w, const char *id, lobby_done *done, void *arg);
+void join_load(struct worker *w, const char *id, join_done *done, void *arg);

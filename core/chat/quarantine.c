@@ -1,4 +1,4 @@
-/* In: kills by name. Out: names put aside. Why: see quarantine.h. */
+/* In: kills by name. Out: names in quarantine. Why: see quarantine.h. */
 #include "quarantine.h"
 
 #include "lock.h"
@@ -8,109 +8,109 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct entry {
-  char name[ASIDE_NAME_MAX + 1]; /* "": free */
-  bool aside;
-  unsigned count;                  /* of kills that are remembered */
-  uint64_t kills[ASIDE_KILLS_MAX]; /* when; the latest first */
+struct quarantine_entry {
+  char name[QUARANTINE_NAME_MAX + 1]; /* "": free */
+  bool quarantined;
+  unsigned count;                       /* of kills that are remembered */
+  uint64_t kills[QUARANTINE_KILLS_MAX]; /* when; the latest first */
 };
 
-struct aside {
+struct quarantine {
   unsigned kills;
   uint64_t window_ms;
   atomic_uint changes;
   struct lock lock;
-  struct entry entries[ASIDE_NAMES];
+  struct quarantine_entry entries[QUARANTINE_NAMES];
 };
 
-struct aside *aside_new(unsigned kills, uint64_t window_ms) {
-  struct aside *a = calloc(1, sizeof *a);
-  if (a) {
-    a->kills = kills < ASIDE_KILLS_MAX ? kills : ASIDE_KILLS_MAX;
-    a->window_ms = window_ms;
-    lock_init(&a->lock);
+struct quarantine *quarantine_new(unsigned kills, uint64_t window_ms) {
+  struct quarantine *q = calloc(1, sizeof *q);
+  if (q) {
+    q->kills = kills < QUARANTINE_KILLS_MAX ? kills : QUARANTINE_KILLS_MAX;
+    q->window_ms = window_ms;
+    lock_init(&q->lock);
   }
-  return a;
+  return q;
 }
 
-void aside_free(struct aside *a) {
-  if (a) {
-    aside_enable(a, NULL);
-    lock_deinit(&a->lock);
-    free(a);
+void quarantine_free(struct quarantine *q) {
+  if (q) {
+    quarantine_enable(q, NULL);
+    lock_deinit(&q->lock);
+    free(q);
   }
 }
 
-/* The entry of that name, or the one that makes room for it; NULL: all are put aside. */
-static struct entry *entry_for(struct aside *a, const char *name) {
-  struct entry *oldest = NULL;
-  for (struct entry *e = a->entries; e < a->entries + ASIDE_NAMES; e++) {
-    if (strncmp(e->name, name, ASIDE_NAME_MAX) == 0) {
+/* The entry of that name, or the one that makes room for it; NULL: all are in quarantine. */
+static struct quarantine_entry *entry_for(struct quarantine *q, const char *name) {
+  struct quarantine_entry *oldest = NULL;
+  for (struct quarantine_entry *e = q->entries; e < q->entries + QUARANTINE_NAMES; e++) {
+    if (strncmp(e->name, name, QUARANTINE_NAME_MAX) == 0) {
       return e;
     }
-    if (!e->aside && (!oldest || e->kills[0] < oldest->kills[0])) {
+    if (!e->quarantined && (!oldest || e->kills[0] < oldest->kills[0])) {
       oldest = e;
     }
   }
   if (oldest) {
-    *oldest = (struct entry){.count = 0};
-    strncpy(oldest->name, name, ASIDE_NAME_MAX);
+    *oldest = (struct quarantine_entry){.count = 0};
+    strncpy(oldest->name, name, QUARANTINE_NAME_MAX);
   }
   return oldest;
 }
 
 /* Whether it is one too many. */
-static bool note_kill(const struct aside *a, struct entry *e, uint64_t now_ms) {
-  memmove(e->kills + 1, e->kills, (ASIDE_KILLS_MAX - 1) * sizeof *e->kills);
+static bool note_kill(const struct quarantine *q, struct quarantine_entry *e, uint64_t now_ms) {
+  memmove(e->kills + 1, e->kills, (QUARANTINE_KILLS_MAX - 1) * sizeof *e->kills);
   e->kills[0] = now_ms;
-  e->count += e->count < ASIDE_KILLS_MAX;
-  return a->kills && e->count >= a->kills && now_ms - e->kills[a->kills - 1] < a->window_ms;
+  e->count += e->count < QUARANTINE_KILLS_MAX;
+  return q->kills && e->count >= q->kills && now_ms - e->kills[q->kills - 1] < q->window_ms;
 }
 
-bool aside_kill(struct aside *a, const char *name, uint64_t now_ms) {
+bool quarantine_kill(struct quarantine *q, const char *name, uint64_t now_ms) {
   bool newly = false;
-  lock_acquire(&a->lock);
-  struct entry *e = entry_for(a, name);
-  if (e && note_kill(a, e, now_ms) && !e->aside) {
-    e->aside = newly = true;
+  lock_acquire(&q->lock);
+  struct quarantine_entry *e = entry_for(q, name);
+  if (e && note_kill(q, e, now_ms) && !e->quarantined) {
+    e->quarantined = newly = true;
   }
-  lock_release(&a->lock);
+  lock_release(&q->lock);
   if (newly) {
-    atomic_fetch_add(&a->changes, 1);
-    metrics_add(METRIC_SCRIPTS_ASIDE, 1);
+    atomic_fetch_add(&q->changes, 1);
+    metrics_add(METRIC_SCRIPTS_QUARANTINED, 1);
   }
   return newly;
 }
 
-size_t aside_enable(struct aside *a, const char *name) {
+size_t quarantine_enable(struct quarantine *q, const char *name) {
   size_t back = 0;
-  lock_acquire(&a->lock);
-  for (struct entry *e = a->entries; e < a->entries + ASIDE_NAMES; e++) {
-    if (*e->name && (!name || strncmp(e->name, name, ASIDE_NAME_MAX) == 0)) {
-      back += e->aside;
-      *e = (struct entry){.count = 0};
+  lock_acquire(&q->lock);
+  for (struct quarantine_entry *e = q->entries; e < q->entries + QUARANTINE_NAMES; e++) {
+    if (*e->name && (!name || strncmp(e->name, name, QUARANTINE_NAME_MAX) == 0)) {
+      back += e->quarantined;
+      *e = (struct quarantine_entry){.count = 0};
     }
   }
-  lock_release(&a->lock);
+  lock_release(&q->lock);
   if (back) {
-    atomic_fetch_add(&a->changes, 1);
-    metrics_add(METRIC_SCRIPTS_ASIDE, -(int64_t)back);
+    atomic_fetch_add(&q->changes, 1);
+    metrics_add(METRIC_SCRIPTS_QUARANTINED, -(int64_t)back);
   }
   return back;
 }
 
-unsigned aside_changes(const struct aside *a) {
-  return atomic_load_explicit(&a->changes, memory_order_relaxed);
+unsigned quarantine_changes(const struct quarantine *q) {
+  return atomic_load_explicit(&q->changes, memory_order_relaxed);
 }
 
-size_t aside_list(struct aside *a, char names[][ASIDE_NAME_MAX + 1], size_t most) {
+size_t quarantine_list(struct quarantine *q, char names[][QUARANTINE_NAME_MAX + 1], size_t most) {
   size_t count = 0;
-  lock_acquire(&a->lock);
-  for (const struct entry *e = a->entries; e < a->entries + ASIDE_NAMES; e++) {
-    if (e->aside && count < most) {
+  lock_acquire(&q->lock);
+  for (const struct quarantine_entry *e = q->entries; e < q->entries + QUARANTINE_NAMES; e++) {
+    if (e->quarantined && count < most) {
       memcpy(names[count++], e->name, sizeof e->name);
     }
   }
-  lock_release(&a->lock);
+  lock_release(&q->lock);
   return count;
 }

@@ -352,8 +352,8 @@ struct out_queue *session_out(struct session *s) {
   return &s->out;
 }
 
-struct session_lane *session_lane(struct session *s) {
-  return &s->lane;
+struct session_pin *session_pin(struct session *s) {
+  return &s->pin;
 }
 
 struct session **session_ready_link(struct session *s) {

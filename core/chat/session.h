@@ -148,8 +148,8 @@ struct out_queue *session_out(struct session *s);
 void *session_asker(const struct session *s);
 void session_set_asker(struct session *s, void *asker);
 /* Which version of the scripts has the conversation: chosen by whoever runs it, and kept while handlers are parked. */
-struct session_lane {
-  unsigned number, parked;
+struct session_pin {
+  unsigned canary, parked; /* canary: its number, 0: the current version */
 };
-struct session_lane *session_lane(struct session *s);
+struct session_pin *session_pin(struct session *s);
 struct session **session_ready_link(struct session *s); /* of the worker's ready list */

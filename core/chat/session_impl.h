@@ -45,7 +45,7 @@ struct session {
   /* owner only */
   struct post post;
   struct out_queue out;
-  struct session_lane lane;
+  struct session_pin pin;
   struct session *ready_next;
   void *asker;
 };

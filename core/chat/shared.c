@@ -11,7 +11,7 @@
 
 #define ENTRY_COST 64
 
-struct entry {
+struct shared_entry {
   UT_hash_handle hh;
   struct shared_value value;
   uint64_t expires_ms; /* 0: never */
@@ -22,7 +22,7 @@ struct entry {
 struct shared {
   struct lock lock;
   size_t max_keys, max_bytes, bytes;
-  struct entry *all;
+  struct shared_entry *all;
 };
 
 struct shared *shared_new(size_t max_keys, size_t max_bytes) {
@@ -39,7 +39,7 @@ static size_t cost(size_t key_len, const struct shared_value *v) {
   return key_len + ENTRY_COST + (v->type == SHARED_TEXT ? v->len : 0);
 }
 
-static void drop(struct shared *s, struct entry *e) {
+static void drop(struct shared *s, struct shared_entry *e) {
   s->bytes -= cost(e->key_len, &e->value);
   HASH_DELETE(hh, s->all, e);
   free(e->value.text);
@@ -47,7 +47,7 @@ static void drop(struct shared *s, struct entry *e) {
 }
 
 void shared_free(struct shared *s) {
-  struct entry *e, *next;
+  struct shared_entry *e, *next;
   HASH_ITER(hh, s->all, e, next) {
     drop(s, e);
   }
@@ -55,12 +55,12 @@ void shared_free(struct shared *s) {
   free(s);
 }
 
-static bool expired(const struct entry *e, uint64_t now_ms) {
+static bool expired(const struct shared_entry *e, uint64_t now_ms) {
   return e->expires_ms && e->expires_ms <= now_ms;
 }
 
-static struct entry *find(struct shared *s, const char *key, size_t key_len, uint64_t now_ms) {
-  struct entry *e;
+static struct shared_entry *find(struct shared *s, const char *key, size_t key_len, uint64_t now_ms) {
+  struct shared_entry *e;
   HASH_FIND(hh, s->all, key, key_len, e);
   if (e && expired(e, now_ms)) {
     drop(s, e);
@@ -70,7 +70,7 @@ static struct entry *find(struct shared *s, const char *key, size_t key_len, uin
 }
 
 static void sweep(struct shared *s, uint64_t now_ms) {
-  struct entry *e, *next;
+  struct shared_entry *e, *next;
   HASH_ITER(hh, s->all, e, next) {
     if (expired(e, now_ms)) {
       drop(s, e);
@@ -86,7 +86,7 @@ static bool fits(const struct shared *s, size_t more_keys, size_t more_bytes) {
 static int put(struct shared *s, const char *key, size_t key_len, const struct shared_value *v, uint64_t expires_ms,
                uint64_t now_ms) {
   size_t need = cost(key_len, v);
-  struct entry *old = find(s, key, key_len, now_ms);
+  struct shared_entry *old = find(s, key, key_len, now_ms);
   size_t back = old ? cost(key_len, &old->value) : 0;
   if (!fits(s, !old, need > back ? need - back : 0)) {
     sweep(s, now_ms);
@@ -94,7 +94,7 @@ static int put(struct shared *s, const char *key, size_t key_len, const struct s
       return E_FULL;
     }
   }
-  struct entry *e = calloc(1, sizeof *e + key_len);
+  struct shared_entry *e = calloc(1, sizeof *e + key_len);
   if (!e) {
     return UV_ENOMEM;
   }
@@ -129,7 +129,7 @@ int shared_set(struct shared *s, const char *key, size_t key_len, const struct s
   int code = 0;
   lock_acquire(&s->lock);
   if (v->type == SHARED_NONE) {
-    struct entry *e = find(s, key, key_len, now_ms);
+    struct shared_entry *e = find(s, key, key_len, now_ms);
     if (e) {
       drop(s, e);
     } else {
@@ -149,7 +149,7 @@ int shared_get(struct shared *s, const char *key, size_t key_len, uint64_t now_m
   int code = 0;
   *out = (struct shared_value){.type = SHARED_NONE};
   lock_acquire(&s->lock);
-  struct entry *e = find(s, key, key_len, now_ms);
+  struct shared_entry *e = find(s, key, key_len, now_ms);
   if (e) {
     *out = e->value;
     if (e->value.type == SHARED_TEXT) {
@@ -172,7 +172,7 @@ int shared_add(struct shared *s, const char *key, size_t key_len, double n, uint
   }
   int code = 0;
   lock_acquire(&s->lock);
-  struct entry *e = find(s, key, key_len, now_ms);
+  struct shared_entry *e = find(s, key, key_len, now_ms);
   if (!e) {
     struct shared_value v = {.type = SHARED_NUMBER, .number = n};
     code = put(s, key, key_len, &v, ttl_ms ? now_ms + ttl_ms : 0, now_ms);

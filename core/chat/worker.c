@@ -291,24 +291,24 @@ static void wake(void *arg) {
   }
 }
 
-struct call {
+struct posted_call {
   struct post post;
   void (*fn)(void *);
   void *arg;
 };
 
 static void run_call(struct post *post) {
-  struct call *call = (struct call *)post;
+  struct posted_call *call = (struct posted_call *)post;
   call->fn(call->arg);
   free(call);
 }
 
 void worker_call(struct worker *w, void (*fn)(void *), void *arg) {
-  struct call *call = malloc(sizeof *call);
+  struct posted_call *call = malloc(sizeof *call);
   if (!call) {
     abort(); /* start, reload and stop cannot be left half told */
   }
-  *call = (struct call){.post.run = run_call, .fn = fn, .arg = arg};
+  *call = (struct posted_call){.post.run = run_call, .fn = fn, .arg = arg};
   mailbox_put(w->mailbox, &call->post);
 }
 

@@ -16,7 +16,7 @@
 #define WHY_MAX 512
 #define SHOWN_MAX 60 /* bytes of a value in an error message */
 
-struct row {
+struct setting_row {
   const char *name;
   enum setting_type type;
   const char *fallback;
@@ -25,7 +25,7 @@ struct row {
   const char *help;
 };
 
-static const struct row table[SETTING_COUNT] = {
+static const struct setting_row table[SETTING_COUNT] = {
 #define SETTING_ROW(id, name, type, def, min, max, secret, help)                                                       \
   [SETTING_##id] = {name, SETTING_##type, def, min, max, secret, help},
   SETTINGS(SETTING_ROW)
@@ -78,7 +78,7 @@ PRINTF_LIKE(4, 5) static int refuse(char why[WHY_MAX], enum setting s, const cha
 }
 
 static void bounds_format(enum setting s, char out[3 * VALUE_TEXT_MAX]) {
-  const struct row *row = &table[s];
+  const struct setting_row *row = &table[s];
   enum setting_type type = row->type == SETTING_STRING ? SETTING_INT : row->type;
   char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
   value_format(type, row->min, min);
@@ -137,7 +137,7 @@ static int shape_check(enum setting s, const char *text, char why[WHY_MAX]) {
 }
 
 static int value_check(enum setting s, const char *text, int64_t *number, char why[WHY_MAX]) {
-  const struct row *row = &table[s];
+  const struct setting_row *row = &table[s];
   int err = text_check(s, text, why);
   if (err)
     return err;
@@ -282,7 +282,7 @@ static void manual_print(FILE *out) {
     "|---|---|---|---|---|\n",
     out);
   for (int s = 0; s < SETTING_COUNT; s++) {
-    const struct row *row = &table[s];
+    const struct setting_row *row = &table[s];
     char bounds[3 * VALUE_TEXT_MAX] = "";
     if (row->type != SETTING_BOOL)
       bounds_format(s, bounds);

@@ -39,7 +39,7 @@ static const struct algorithm algorithms[] = {
 };
 
 /* One part of a token, borrowed from it. */
-struct part {
+struct token_part {
   const char *text;
   size_t len;
 };
@@ -123,12 +123,12 @@ void token_verifier_free(struct token_verifier *v) {
 /* --- verifying ---------------------------------------------------------------------------------------------------- */
 
 /* header.payload.signature, no more and no less. */
-static int token_split(const char *token, size_t len, struct part parts[3]) {
+static int token_split(const char *token, size_t len, struct token_part parts[3]) {
   for (int i = 0; i < 3; i++) {
     const char *dot = memchr(token, '.', len);
     if (!dot != (i == 2))
       return E_INVALID;
-    parts[i] = (struct part){token, dot ? (size_t)(dot - token) : len};
+    parts[i] = (struct token_part){token, dot ? (size_t)(dot - token) : len};
     token += dot ? parts[i].len + 1 : 0;
     len -= dot ? parts[i].len + 1 : 0;
   }
@@ -144,8 +144,8 @@ static const struct algorithm *algorithm_find(const json_t *header) {
 }
 
 /* `signed_part` is header and payload with the dot between them, as they came. */
-static int signature_check(const struct token_verifier *v, const json_t *header, struct part signed_part,
-                           struct part signature) {
+static int signature_check(const struct token_verifier *v, const json_t *header, struct token_part signed_part,
+                           struct token_part signature) {
   const struct algorithm *algorithm = algorithm_find(header);
   const json_t *kid = json_object_get(header, "kid");
   /* crit lists what a reader must understand; we understand no extension. */
@@ -168,14 +168,14 @@ static int signature_check(const struct token_verifier *v, const json_t *header,
 }
 
 int token_verify(const struct token_verifier *v, const char *token, size_t len, int64_t now_s, struct identity **out) {
-  struct part parts[3];
+  struct token_part parts[3];
   *out = NULL;
   if (len > TOKEN_MAX)
     return E_TOO_BIG;
   if (token_split(token, len, parts) != 0)
     return E_INVALID;
   json_t *header = token_json(parts[0].text, parts[0].len);
-  struct part signed_part = {token, parts[0].len + 1 + parts[1].len};
+  struct token_part signed_part = {token, parts[0].len + 1 + parts[1].len};
   int err = header ? signature_check(v, header, signed_part, parts[2]) : E_INVALID;
   json_decref(header);
   if (err)

@@ -26,22 +26,22 @@ void *server_just_site(struct site *site, void *with) {
   return site;
 }
 
-struct telling {
+struct site_news {
   struct site *site;
   struct message *message;
 };
 
-static void *new_telling(struct site *site, void *message) {
-  struct telling *t = malloc(sizeof *t);
+static void *new_news(struct site *site, void *message) {
+  struct site_news *t = malloc(sizeof *t);
   if (!t) {
     abort();
   }
-  *t = (struct telling){site, message_ref(message)};
+  *t = (struct site_news){site, message_ref(message)};
   return t;
 }
 
 static void tell_here(void *arg) {
-  struct telling *t = arg;
+  struct site_news *t = arg;
   net_tell_admins(t->site->net, t->message);
   message_unref(t->message);
   free(t);
@@ -56,7 +56,7 @@ void server_script_error(void *arg, const char *text, const char *version) {
   struct message *m = line ? message_new(line, strlen(line)) : NULL;
   free(line);
   if (m) {
-    server_each_site(s, tell_here, new_telling, m);
+    server_each_site(s, tell_here, new_news, m);
     message_unref(m);
   }
 }
@@ -64,16 +64,16 @@ void server_script_error(void *arg, const char *text, const char *version) {
 /* ---- reload ---- */
 
 static void *new_pages(struct site *site, void *pages) {
-  struct telling *t = malloc(sizeof *t);
+  struct site_news *t = malloc(sizeof *t);
   if (!t) {
     abort();
   }
-  *t = (struct telling){site, (void *)pages_ref(pages)};
+  *t = (struct site_news){site, (void *)pages_ref(pages)};
   return t;
 }
 
 static void pages_here(void *arg) {
-  struct telling *t = arg;
+  struct site_news *t = arg;
   struct pages *pages = (struct pages *)t->message;
   net_set_pages(t->site->net, pages);
   pages_unref(pages);

@@ -131,7 +131,7 @@ static int config(int argc, char **argv) {
   return EXIT_DONE;
 }
 
-struct wish {
+struct token_request {
   const char *user, *name, *roles[TOKEN_ROLES_MAX], *config;
   size_t role_count;
   long ttl_s;
@@ -149,7 +149,7 @@ static long lifetime(const char *text) {
   return n > 0 && n <= 3650 * 86400L ? n * factor : 0;
 }
 
-static bool read_wish(int argc, char **argv, struct wish *w) {
+static bool read_options(int argc, char **argv, struct token_request *w) {
   static const struct option options[] = {
     {"user", required_argument, NULL, 'u'},   {"name", required_argument, NULL, 'n'},
     {"role", required_argument, NULL, 'r'},   {"ttl", required_argument, NULL, 't'},
@@ -173,8 +173,8 @@ static bool read_wish(int argc, char **argv, struct wish *w) {
 }
 
 static int token(int argc, char **argv) {
-  struct wish w = {.ttl_s = 3600};
-  if (!read_wish(argc, argv, &w)) {
+  struct token_request w = {.ttl_s = 3600};
+  if (!read_options(argc, argv, &w)) {
     return complain("token: --user ID is needed, --ttl is like 90s, 15m, 24h, 7d", EXIT_USAGE);
   }
   struct config *c = load(w.config);
@@ -198,21 +198,21 @@ static int token(int argc, char **argv) {
   return code;
 }
 
-struct telling {
+struct progress_line {
   struct store_progress last;
   uint64_t percent;
 };
 
 /* A line for each whole percent. */
 static void tell_progress(void *arg, const struct store_progress *p) {
-  struct telling *t = arg;
+  struct progress_line *t = arg;
   uint64_t percent = p->seen < p->total ? 100 * p->seen / p->total : 100;
   if (percent != t->percent) {
     printf("%3d %%  %llu of %llu messages, %llu written anew\n", (int)percent, (unsigned long long)p->seen,
            (unsigned long long)p->total, (unsigned long long)p->moved);
     fflush(stdout);
   }
-  *t = (struct telling){*p, percent};
+  *t = (struct progress_line){*p, percent};
 }
 
 typedef int walk_fn(const struct store_options *o, store_progress_fn *tell, void *arg, char why[256]);
@@ -223,7 +223,7 @@ static int walk(int argc, char **argv, walk_fn *fn, bool needs_key, const char *
   if (!c) {
     return EXIT_USAGE;
   }
-  struct telling t = {.percent = UINT64_MAX};
+  struct progress_line t = {.percent = UINT64_MAX};
   struct store_options o = {.backends = store_backends, .url = config_string(c, SETTING_STORE_URL)};
   struct keyring *keys = NULL;
   char why[256] = "ENCRYPTION_KEY: is not set; it is the key everything is encrypted with";

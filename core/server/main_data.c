@@ -20,7 +20,7 @@
 #define ID_MAX 1000
 #define ERASE_LIMIT_MS 600000
 
-struct wish {
+struct data_options {
   const char *settings; /* the file of --config */
   struct config *config;
   const char *kind, *id; /* "user" or "session", and which */
@@ -29,12 +29,12 @@ struct wish {
 };
 
 /* Takes --user ID, --session ID and --config FILE, and one FILE. */
-static bool wish_read(int argc, char **argv, struct wish *w) {
+static bool options_read(int argc, char **argv, struct data_options *w) {
   static const struct option options[] = {{"user", required_argument, NULL, 'u'},
                                           {"session", required_argument, NULL, 's'},
                                           {"config", required_argument, NULL, 'c'},
                                           {NULL, 0, NULL, 0}};
-  *w = (struct wish){0};
+  *w = (struct data_options){0};
   for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
     if (o == 'c') {
       w->settings = optarg;
@@ -50,7 +50,7 @@ static bool wish_read(int argc, char **argv, struct wish *w) {
 }
 
 /* What is wrong with the settings was said. */
-static bool wish_begin(struct wish *w) {
+static bool options_begin(struct data_options *w) {
   w->config = load(w->settings);
   if (w->config) {
     server_control_path(w->config, w->socket, sizeof w->socket);
@@ -58,7 +58,7 @@ static bool wish_begin(struct wish *w) {
   return w->config != NULL;
 }
 
-static int wish_end(struct wish *w, int code, const char *why) {
+static int options_end(struct data_options *w, int code, const char *why) {
   config_free(w->config);
   return code ? complain(*why ? why : err_text(code), code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
 }
@@ -74,7 +74,7 @@ static int64_t now_ms(void) {
 }
 
 /* The answer of the server, as one line in said[]. */
-static int ask(const struct wish *w, const char *word, char said[256], char why[256]) {
+static int ask(const struct data_options *w, const char *word, char said[256], char why[256]) {
   char line[CONTROL_LINE_MAX + 1];
   FILE *out = fmemopen(said, 256, "w");
   if (!out) {
@@ -95,7 +95,7 @@ static int ask(const struct wish *w, const char *word, char said[256], char why[
 }
 
 /* What op comes to, without a server. */
-static int act(const struct wish *w, struct store_op *op, char said[256], char why[256]) {
+static int act(const struct data_options *w, struct store_op *op, char said[256], char why[256]) {
   struct store_options o = {.backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL)};
   struct store_direct d;
   int code = store_direct_open(&o, false, &d, why);
@@ -115,7 +115,8 @@ static int act(const struct wish *w, struct store_op *op, char said[256], char w
 
 /* A server has its file to itself: who finds it in use has found its server, and not that of another file beside it. A
  * database that is reached over a network may have a server here or not. */
-static int ask_or_act(const struct wish *w, const char *word, struct store_op *op, char said[256], char why[256]) {
+static int ask_or_act(const struct data_options *w, const char *word, struct store_op *op, char said[256],
+                      char why[256]) {
   bool file = strncmp(config_string(w->config, SETTING_STORE_URL), "sqlite:", 7) == 0;
   int code = !op ? UV_ENOMEM : file ? act(w, op, said, why) : ask(w, word, said, why);
   if (file && code == E_BUSY) {
@@ -127,12 +128,12 @@ static int ask_or_act(const struct wish *w, const char *word, struct store_op *o
 /* ---- commands ---- */
 
 int command_backup(int argc, char **argv) {
-  struct wish w;
+  struct data_options w;
   char why[256] = "";
-  if (!wish_read(argc, argv, &w) || !w.file || w.id) {
+  if (!options_read(argc, argv, &w) || !w.file || w.id) {
     return complain("backup: FILE is needed, and must not be there yet", EXIT_USAGE);
   }
-  if (!wish_begin(&w)) {
+  if (!options_begin(&w)) {
     return EXIT_USAGE;
   }
   struct store_options o = {.backends = store_backends, .url = config_string(w.config, SETTING_STORE_URL)};
@@ -140,10 +141,10 @@ int command_backup(int argc, char **argv) {
   if (code == 0) {
     printf("done: %s\n", w.file);
   }
-  return wish_end(&w, code, why);
+  return options_end(&w, code, why);
 }
 
-static bool of_this_server_only(const struct wish *w, char why[256]) {
+static bool of_this_server_only(const struct data_options *w, char why[256]) {
   bool alone = strncmp(config_string(w->config, SETTING_STORE_URL), "memory:", 7) == 0;
   if (alone) {
     snprintf(why, 256, "what a server keeps in memory can be read in that server only");
@@ -151,7 +152,7 @@ static bool of_this_server_only(const struct wish *w, char why[256]) {
   return alone;
 }
 
-static int export_to(const struct wish *w, const struct keyring *keys, FILE *out, char why[256]) {
+static int export_to(const struct data_options *w, const struct keyring *keys, FILE *out, char why[256]) {
   struct store_options o = {
     .backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL), .keys = keys};
   struct store_exported count;
@@ -177,13 +178,13 @@ static int export_to(const struct wish *w, const struct keyring *keys, FILE *out
 }
 
 int command_export(int argc, char **argv) {
-  struct wish w;
+  struct data_options w;
   struct keyring *keys = NULL;
   char why[256] = "";
-  if (!wish_read(argc, argv, &w) || !w.id || w.file) {
+  if (!options_read(argc, argv, &w) || !w.id || w.file) {
     return complain("export: --user ID or --session ID is needed", EXIT_USAGE);
   }
-  if (!wish_begin(&w)) {
+  if (!options_begin(&w)) {
     return EXIT_USAGE;
   }
   int code = keyring_new(config_string(w.config, SETTING_ENCRYPTION_KEY),
@@ -191,16 +192,16 @@ int command_export(int argc, char **argv) {
                          config_bool(w.config, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &keys, why);
   code = code ? code : export_to(&w, keys, stdout, why);
   keyring_free(keys);
-  return wish_end(&w, code, why);
+  return options_end(&w, code, why);
 }
 
 int command_erase(int argc, char **argv) {
-  struct wish w;
+  struct data_options w;
   char why[256] = "", said[256] = "", subject[ID_MAX + 16];
-  if (!wish_read(argc, argv, &w) || !w.id || w.file || strcmp(w.kind, "user") != 0) {
+  if (!options_read(argc, argv, &w) || !w.id || w.file || strcmp(w.kind, "user") != 0) {
     return complain("erase: --user ID is needed", EXIT_USAGE);
   }
-  if (!wish_begin(&w)) {
+  if (!options_begin(&w)) {
     return EXIT_USAGE;
   }
   snprintf(subject, sizeof subject, "user %s", w.id);
@@ -213,5 +214,5 @@ int command_erase(int argc, char **argv) {
   if (code == 0) {
     printf("erased: %s\n", said);
   }
-  return wish_end(&w, code, why);
+  return options_end(&w, code, why);
 }

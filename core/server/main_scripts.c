@@ -17,11 +17,11 @@
 
 /* ---- orders ---- */
 
-struct wish {
+struct order_options {
   const char *config, *why, *canary;
 };
 
-static bool read_wish(int argc, char **argv, struct wish *w, const char *allowed) {
+static bool read_options(int argc, char **argv, struct order_options *w, const char *allowed) {
   static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                           {"why", required_argument, NULL, 'w'},
                                           {"canary", required_argument, NULL, 'p'},
@@ -54,9 +54,9 @@ static int tell_server(const char *file, const char *line) {
 }
 
 static int give_order(int argc, char **argv, const char *allowed) {
-  struct wish w = {0};
+  struct order_options w = {0};
   char line[CONTROL_LINE_MAX];
-  if (!read_wish(argc, argv, &w, allowed)) {
+  if (!read_options(argc, argv, &w, allowed)) {
     fprintf(stderr, "chatbox: see chatbox %s --help\n", argv[0]);
     return EXIT_USAGE;
   }
@@ -83,13 +83,13 @@ int command_rollback(int argc, char **argv) {
 
 /* scripts, or scripts enable NAME */
 int command_scripts(int argc, char **argv) {
-  struct wish w = {0};
+  struct order_options w = {0};
   char line[CONTROL_LINE_MAX];
   if (argc < 3 || strcmp(argv[1], "enable") != 0) {
     return give_order(argc, argv, "");
   }
   const char *name = argv[2];
-  if (!read_wish(argc - 2, argv + 2, &w, "") || strlen(name) > 255 || strpbrk(name, "\r\n")) {
+  if (!read_options(argc - 2, argv + 2, &w, "") || strlen(name) > 255 || strpbrk(name, "\r\n")) {
     return complain("see chatbox scripts --help", EXIT_USAGE);
   }
   snprintf(line, sizeof line, "enable %s", name);

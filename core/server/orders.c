@@ -41,7 +41,7 @@ static void on_report(void *arg, struct scripts_report *report) {
   free(report);
 }
 
-/* What was put aside answers again. */
+/* What was in quarantine answers again. */
 static void enable(struct scripts *s, struct control_client *client, const char *name) {
   char who[CONTROL_WHO_MAX], text[256];
   control_who(client, who);

@@ -177,11 +177,11 @@ static int open_limits(struct server *s, char why[512]) {
   w->public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);
   w->shared = s->shared =
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
-  w->aside =
-    aside_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX), (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
+  w->quarantine = quarantine_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX),
+                                 (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
   s->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
                              worker_run_session);
-  if (!w->messages || !w->public_requests || !s->shared || !w->aside || !s->sessions) {
+  if (!w->messages || !w->public_requests || !s->shared || !w->quarantine || !s->sessions) {
     return UV_ENOMEM;
   }
   int code = networks_new(config_string(c, SETTING_METRICS_ALLOWED_NETWORKS), &w->metrics_networks, bad);
@@ -291,7 +291,7 @@ static int start(struct server *s, char why[512]) {
   if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
   }
-  LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_manner(c)));
+  LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_mode(c)));
   LOG(LOG_INFO, "server", "listening", LSTR("address", config_string(c, SETTING_SERVER_ADDRESS)), LINT("port", port),
       LSTR("prefix", config_string(c, SETTING_PATH_PREFIX)), LINT("workers", s->count),
       LSTR("scripts", scripts_version(s->scripts)));
@@ -345,7 +345,7 @@ static void take_down(struct server *s) {
   if (s->shared) {
     shared_free(s->shared);
   }
-  aside_free(s->world.aside);
+  quarantine_free(s->world.quarantine);
   if (s->world.messages) {
     ratelimit_free(s->world.messages);
   }

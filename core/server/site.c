@@ -56,17 +56,17 @@ static void on_conversation(void *arg, struct session *s, int code) {
 static void on_opened(void *ctx, struct conn *c) {
   struct site *site = ctx;
   conn_set_site(c, site);
-  lobby_open(site->worker, conn_identity(c)->user_id, conn_wanted(c), on_conversation, conn_ref(c));
+  join_open(site->worker, conn_identity(c)->user_id, conn_wanted(c), on_conversation, conn_ref(c));
 }
 
-struct refusal {
+struct inbox_refusal {
   struct site *site;
   struct session *session;
   struct conn *conn;
 };
 
 static void refuse_here(void *arg) {
-  struct refusal *r = arg;
+  struct inbox_refusal *r = arg;
   scripts_refused(r->site->server->scripts, r->site->index, r->session, r->conn, "FULL");
   session_unref(r->session);
   conn_unref(r->conn);
@@ -75,10 +75,10 @@ static void refuse_here(void *arg) {
 
 /* By post, because scripts never run inside a call-back of the transport. */
 static void refuse(struct site *site, struct session *s, struct conn *c) {
-  struct refusal *r = malloc(sizeof *r);
+  struct inbox_refusal *r = malloc(sizeof *r);
   metrics_add(METRIC_INBOX_OVERFLOWS, 1);
   if (r) {
-    *r = (struct refusal){site, session_ref(s), conn_ref(c)};
+    *r = (struct inbox_refusal){site, session_ref(s), conn_ref(c)};
     worker_call(site->worker, refuse_here, r);
   }
 }
@@ -108,25 +108,25 @@ static void on_closed(void *ctx, struct conn *c) {
   }
 }
 
-struct request {
+struct site_request {
   struct site *site;
   struct http_request *http;
 };
 
 static void run_http(void *arg) {
-  struct request *r = arg;
+  struct site_request *r = arg;
   vm_http(scripts_vm(r->site->server->scripts, r->site->index), r->http);
   free(r);
 }
 
 static void on_http(void *ctx, struct http_request *http) {
-  struct request *r = malloc(sizeof *r);
+  struct site_request *r = malloc(sizeof *r);
   if (!r) {
     struct http_response res = {.status = 503, .body = ""};
     http_respond(http, &res);
     return;
   }
-  *r = (struct request){ctx, http};
+  *r = (struct site_request){ctx, http};
   worker_call(((struct site *)ctx)->worker, run_http, r);
 }
 

@@ -40,7 +40,7 @@ struct keyring {
 };
 
 /* What a ciphertext is bound to. */
-struct place {
+struct content_place {
   const char *session_id;
   uint64_t seq;
 };
@@ -189,7 +189,7 @@ const char *keyring_id(const struct keyring *k) {
 /* ---- AES-256-GCM on nonce, ciphertext, tag ---- */
 
 /* Binds to nothing without a place. A context for each call: to keep one is no faster. */
-static int gcm(const struct keyring *k, const struct key *key, const struct place *at, bool seal,
+static int gcm(const struct keyring *k, const struct key *key, const struct content_place *at, bool seal,
                const unsigned char *nonce, unsigned char *tag, const void *in, size_t len, void *out) {
   unsigned char seq[8];
   for (int i = 0; at != NULL && i < 8; i++)
@@ -215,7 +215,7 @@ static int gcm(const struct keyring *k, const struct key *key, const struct plac
 }
 
 /* A new object of OVERHEAD + len bytes. */
-static int gcm_seal(const struct keyring *k, const struct place *at, const void *content, size_t len,
+static int gcm_seal(const struct keyring *k, const struct content_place *at, const void *content, size_t len,
                     unsigned char **out) {
   unsigned char *raw = malloc(OVERHEAD + len);
   int code = raw == NULL ? UV_ENOMEM : RAND_bytes(raw, NONCE_LEN) == 1 ? 0 : UV_EIO;
@@ -229,8 +229,8 @@ static int gcm_seal(const struct keyring *k, const struct place *at, const void 
 }
 
 /* With every key of that id, or with every key there is: id NULL. */
-static int gcm_open(const struct keyring *k, const char *id, const struct place *at, unsigned char *raw, size_t n,
-                    char **out, size_t *out_len) {
+static int gcm_open(const struct keyring *k, const char *id, const struct content_place *at, unsigned char *raw,
+                    size_t n, char **out, size_t *out_len) {
   size_t len = n - OVERHEAD;
   char *content = malloc(len + 1);
   int code = content != NULL ? E_KEY : UV_ENOMEM;
@@ -299,7 +299,7 @@ int cipher_seal(const struct keyring *k, const char *session_id, uint64_t seq, c
   if (k == NULL)
     return plain_new(form_of(content, len) == FORM_PLAIN ? "" : ESCAPED, content, len, out, out_len);
   unsigned char *raw;
-  int code = gcm_seal(k, &(struct place){session_id, seq}, content, len, &raw);
+  int code = gcm_seal(k, &(struct content_place){session_id, seq}, content, len, &raw);
   if (code)
     return code;
   size_t stored_len = HEAD_LEN + BASE64URL_LEN(OVERHEAD + len);
@@ -333,8 +333,8 @@ int cipher_seal_reference(const struct keyring *k, const void *content, size_t l
   return stored != NULL ? 0 : UV_ENOMEM;
 }
 
-static int sealed_open(const struct keyring *k, const struct place *at, const char *text, size_t len, char **out,
-                       size_t *out_len) {
+static int sealed_open(const struct keyring *k, const struct content_place *at, const char *text, size_t len,
+                       char **out, size_t *out_len) {
   size_t n;
   unsigned char *raw = malloc(BASE64URL_BYTES(len - HEAD_LEN));
   int code = raw == NULL ? UV_ENOMEM : base64url_decode(text + HEAD_LEN, len - HEAD_LEN, raw, &n) != 0 ? E_CIPHER : 0;
@@ -360,7 +360,7 @@ int cipher_open(const struct keyring *k, const char *session_id, uint64_t seq, c
     return E_TOO_BIG;
   enum form form = form_of(stored, len);
   if (form == FORM_SEALED) /* nothing but its key makes it readable, whatever is allowed */
-    return k == NULL ? E_KEY : sealed_open(k, &(struct place){session_id, seq}, stored, len, out, out_len);
+    return k == NULL ? E_KEY : sealed_open(k, &(struct content_place){session_id, seq}, stored, len, out, out_len);
   if (k != NULL && (form == FORM_REFERENCE || form == FORM_DAMAGED)) {
     int code = form == FORM_REFERENCE ? reference_open(k, stored, len, out, out_len) : E_CIPHER;
     if (code != E_CIPHER || !k->allow_plaintext)

@@ -266,9 +266,9 @@ static int l_world_tasks(lua_State *L) {
   return 1;
 }
 
-/* What was put aside comes back: how many. */
+/* What was in quarantine comes back: how many. */
 static int l_world_enable(lua_State *L) {
-  lua_pushnumber(L, (double)aside_enable(check_world(L)->vm.aside, luaL_checkstring(L, 2)));
+  lua_pushnumber(L, (double)quarantine_enable(check_world(L)->vm.quarantine, luaL_checkstring(L, 2)));
   return 1;
 }
 

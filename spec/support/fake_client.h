@@ -1,5 +1,5 @@
 /* In: a user and a mailbox. Out: a connection without a socket, and what it has been sent.
- * Why: conversations, effects and the lobby see a client only as a struct conn; their tests play the transport. */
+ * Why: conversations, effects and join see a client only as a struct conn; their tests play the transport. */
 #pragma once
 #include "conn.h"
 

@@ -245,7 +245,7 @@ static struct client *client_new(struct world *w, struct identity *who, const ch
   c->conn = conn_new(&o);
   c->next = w->clients;
   w->clients = c;
-  lobby_open(w->worker, who->user_id, wanted, on_conversation, c);
+  join_open(w->worker, who->user_id, wanted, on_conversation, c);
   world_settle(w);
   return c;
 }
@@ -385,8 +385,8 @@ static int world_open(struct world *w, char **settings, char why[512]) {
   w->vm.public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);
   w->vm.shared = w->shared =
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
-  w->vm.aside =
-    aside_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX), (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
+  w->vm.quarantine = quarantine_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX),
+                                    (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
   w->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
                              worker_run_session);
   w->home = mailbox_new(no_wake, w);
@@ -453,7 +453,7 @@ static void world_close(struct world *w) {
   if (w->config) {
     sessions_free(w->sessions);
     shared_free(w->shared);
-    aside_free(w->vm.aside);
+    quarantine_free(w->vm.quarantine);
     ratelimit_free(w->vm.messages);
     ratelimit_free(w->vm.public_requests);
     networks_free(w->vm.metrics_networks);

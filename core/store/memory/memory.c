@@ -170,7 +170,7 @@ static int read_locked(struct memory *m, struct store_op *op) {
 }
 
 static void memory_read(void *handle, struct store_op *op) {
-  struct handle *h = handle;
+  struct memory_handle *h = handle;
   lock_acquire(&h->m->lock);
   op->code = read_locked(h->m, op);
   lock_release(&h->m->lock);
@@ -182,10 +182,10 @@ static void memory_read(void *handle, struct store_op *op) {
 
 static int memory_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
   struct memory *m = memory_named(location);
-  struct handle *h = calloc(1, sizeof *h);
+  struct memory_handle *h = calloc(1, sizeof *h);
   if (h == NULL)
     return UV_ENOMEM;
-  *h = (struct handle){.m = m, .keys = o->keys, .writer = writer};
+  *h = (struct memory_handle){.m = m, .keys = o->keys, .writer = writer};
   lock_acquire(&m->lock);
   bool taken = writer && m->written;
   m->written |= writer;
@@ -200,7 +200,7 @@ static int memory_open(const struct store_options *o, const char *location, bool
 }
 
 static void memory_close(void *handle) {
-  struct handle *h = handle;
+  struct memory_handle *h = handle;
   lock_acquire(&h->m->lock);
   h->m->written &= !h->writer;
   lock_release(&h->m->lock);

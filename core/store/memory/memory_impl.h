@@ -37,7 +37,7 @@ struct memory {
   bool away, written; /* a writer has it open */
 };
 
-struct handle {
+struct memory_handle {
   struct memory *m;
   const struct keyring *keys;
   bool writer;

@@ -51,7 +51,7 @@ static void message_keep(struct memory *m, struct kept *k, struct kept_message *
   m->bytes += new->record.content_len;
 }
 
-static int message_add(struct handle *h, struct kept *k, struct message_record *r) {
+static int message_add(struct memory_handle *h, struct kept *k, struct message_record *r) {
   struct kept_message *there = kept_cid(k, r->cid);
   if (there != NULL) {
     r->duplicate = true;
@@ -107,7 +107,7 @@ static struct kept *kept_put(struct memory *m, struct kept *k, const struct sess
   return k;
 }
 
-static int op_write(struct handle *h, struct store_op *op) {
+static int op_write(struct memory_handle *h, struct store_op *op) {
   struct memory *m = h->m;
   struct kept *k = kept_find(m, op->session.id);
   bool first = k == NULL;
@@ -191,7 +191,7 @@ static int op_expire(struct memory *m, struct store_op *op) {
   return op->session_count > 0 ? erased_audit(m, op) : 0;
 }
 
-static int op_run(struct handle *h, struct store_op *op) {
+static int op_run(struct memory_handle *h, struct store_op *op) {
   int code = 0;
   switch (op->kind) {
   case STORE_ERASE:
@@ -225,7 +225,7 @@ static bool memory_is_away(struct memory *m) {
 }
 
 void memory_write(void *handle, struct store_op **ops, size_t count) {
-  struct handle *h = handle;
+  struct memory_handle *h = handle;
   bool away = memory_is_away(h->m);
   for (size_t i = 0; i < count; i++) {
     ops[i]->code = away ? E_AWAY : op_run(h, ops[i]);

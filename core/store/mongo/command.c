@@ -188,7 +188,7 @@ static bool array_any(const bson_t *reply, const char *name) {
 }
 
 /* The first of writeErrors; for an unordered bulk that is 11000 only if all of them are. */
-static void errors_read(const bson_t *reply, struct outcome *o) {
+static void errors_read(const bson_t *reply, struct bulk_outcome *o) {
   bson_iter_t at, each, field;
   if (!bson_iter_init_find(&at, reply, "writeErrors") || !bson_iter_recurse(&at, &each))
     return;
@@ -202,10 +202,10 @@ static void errors_read(const bson_t *reply, struct outcome *o) {
   }
 }
 
-void mongo_bulk_run(struct mongo *h, const char *what, mongoc_bulk_operation_t *bulk, struct outcome *o) {
+void mongo_bulk_run(struct mongo *h, const char *what, mongoc_bulk_operation_t *bulk, struct bulk_outcome *o) {
   bson_t reply;
   bson_error_t error;
-  *o = (struct outcome){0};
+  *o = (struct bulk_outcome){0};
   bool done = mongoc_bulk_operation_execute(bulk, &reply, &error) != 0;
   o->matched = mongo_number(&reply, "nMatched");
   if (!done && array_any(&reply, "writeConcernErrors")) {

@@ -59,7 +59,7 @@ static int appending_write(struct appending *a) {
     BCON_NEW("_id", BCON_UTF8(a->session), MONGO_EMBEDDED, "{", "$size", BCON_INT64((int64_t)a->embedded), "}");
   bson_t *update = BCON_NEW("$push", "{", MONGO_EMBEDDED, "{", "$each", BCON_ARRAY(&a->each), "}", "}");
   mongoc_bulk_operation_t *bulk = mongo_bulk_new(a->w->h->sessions, true);
-  struct outcome o = {0};
+  struct bulk_outcome o = {0};
   o.code = mongo_bulk_update(a->w->h, bulk, filter, update);
   if (o.code == 0)
     mongo_bulk_run(a->w->h, "append messages", bulk, &o);

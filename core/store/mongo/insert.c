@@ -15,7 +15,7 @@
 #define ROUNDS_MAX 8 /* that got nowhere */
 
 struct round {
-  struct item **sent;
+  struct batch_item **sent;
   bson_t **docs;
   size_t count;
 };
@@ -29,7 +29,7 @@ static bson_t *leftovers_filter(struct batch *b) {
   bson_append_document_begin(filter, "_id", -1, &in);
   bson_append_array_begin(&in, "$in", -1, &ids);
   for (size_t i = 0; i < b->item_count; i++) {
-    struct item *it = &b->items[i];
+    struct batch_item *it = &b->items[i];
     if (it->op->code != E_STORE || !it->settled || it->duplicate)
       continue;
     mongo_append_element(&ids, n++, it->m->id);
@@ -49,7 +49,7 @@ static int failed_undo(struct batch *b) {
   bson_t *leftovers = leftovers_filter(b);
   int code = leftovers != NULL ? mongo_delete(b->h, b->h->messages, leftovers, NULL) : 0;
   for (size_t i = 0; i < b->count && code == 0; i++) {
-    struct place *p = b->places[i];
+    struct session_place *p = b->places[i];
     if (p == NULL || p->maker != b->ops[i] || b->ops[i]->code != E_STORE || !p->exists)
       continue;
     p->exists = false; /* sessions_change finds it gone if there is more for it */
@@ -60,7 +60,7 @@ static int failed_undo(struct batch *b) {
 
 /* ---- one insert ---- */
 
-static bool item_waits(const struct item *it) {
+static bool item_waits(const struct batch_item *it) {
   return !it->settled && it->op->code == 0;
 }
 
@@ -74,7 +74,7 @@ static bool round_number(struct batch *b, struct round *r) {
   for (size_t i = 0; i < b->item_count; i++)
     b->items[i].place->next = b->items[i].place->top;
   for (size_t i = 0; i < b->item_count; i++) {
-    struct item *it = &b->items[i];
+    struct batch_item *it = &b->items[i];
     if (!item_waits(it))
       continue;
     it->seq = ++it->place->next;
@@ -92,13 +92,13 @@ static bool round_number(struct batch *b, struct round *r) {
   return true;
 }
 
-static void item_settle(struct item *it) {
+static void item_settle(struct batch_item *it) {
   it->settled = true;
   if (!it->duplicate && it->place->top < it->seq)
     it->place->top = it->seq;
 }
 
-static void round_send(struct batch *b, struct round *r, struct outcome *o) {
+static void round_send(struct batch *b, struct round *r, struct bulk_outcome *o) {
   mongoc_bulk_operation_t *bulk = mongo_bulk_new(b->h->messages, true);
   for (size_t i = 0; i < r->count; i++)
     mongoc_bulk_operation_insert(bulk, r->docs[i]);
@@ -127,7 +127,7 @@ static bson_t *waiting_filter(struct batch *b) {
   bson_append_document_end(&by_id, &in);
   bson_append_document_end(&any, &by_id);
   for (size_t i = 0; i < b->item_count; i++) {
-    const struct item *it = &b->items[i];
+    const struct batch_item *it = &b->items[i];
     if (!item_waits(it) || it->m->cid == NULL)
       continue;
     bson_t *one = BCON_NEW(MONGO_SID, BCON_UTF8(it->place->id), MONGO_CID, BCON_UTF8(it->m->cid));
@@ -145,7 +145,7 @@ struct found {
   uint64_t seq;
 };
 
-static void item_compare(const struct mongo *h, struct item *it, const struct found *f) {
+static void item_compare(const struct mongo *h, struct batch_item *it, const struct found *f) {
   bool here = strcmp(f->sid, it->place->id) == 0;
   if (strcmp(f->id, it->m->id) == 0) {
     it->seq = f->seq;
@@ -184,7 +184,7 @@ static int waiting_find(struct batch *b) {
 /* ---- until all are settled ---- */
 
 /* The key of that message is taken. 1: nothing is known of it, so it is its number that is taken. */
-static int conflict_settle(struct batch *b, const struct item *stopped_at) {
+static int conflict_settle(struct batch *b, const struct batch_item *stopped_at) {
   int code = waiting_find(b);
   if (code || !item_waits(stopped_at))
     return code;
@@ -194,7 +194,7 @@ static int conflict_settle(struct batch *b, const struct item *stopped_at) {
 }
 
 static int round_run(struct batch *b, struct round *r) {
-  struct outcome o = {0};
+  struct bulk_outcome o = {0};
   round_send(b, r, &o);
   if (o.duplicate)
     return conflict_settle(b, r->sent[o.failed_at]);

@@ -28,7 +28,7 @@ struct mongo {
   mongoc_client_t *client, *pinger; /* of the pool; of the handle's own, or NULL */
   mongoc_collection_t *sessions, *messages, *audit;
   const struct keyring *keys;
-  struct place *places;          /* writer: store_mongo_write.c */
+  struct session_place *places;  /* writer: store_mongo_write.c */
   const struct store_op **tried; /* those the last call answered with E_AWAY; only compared */
   size_t tried_count;
   bool told; /* the log has been told that the database is away */
@@ -79,7 +79,7 @@ int mongo_cursor_end(struct mongo *h, const char *what, mongoc_cursor_t *cursor)
 /* Takes filter. Counts into *deleted, when it is not NULL. */
 int mongo_delete(struct mongo *h, mongoc_collection_t *c, bson_t *filter, uint64_t *deleted);
 
-struct outcome {
+struct bulk_outcome {
   int code;
   bool rejected;    /* the server refused an operation */
   bool duplicate;   /* because its key is taken; code is 0 then, and nothing is logged */
@@ -90,7 +90,7 @@ mongoc_bulk_operation_t *mongo_bulk_new(mongoc_collection_t *c, bool ordered);
 /* Take their documents. 0 or E_STORE: one that is not to be sent. */
 int mongo_bulk_insert(struct mongo *h, mongoc_bulk_operation_t *bulk, bson_t *doc) NODISCARD;
 int mongo_bulk_update(struct mongo *h, mongoc_bulk_operation_t *bulk, bson_t *filter, bson_t *update) NODISCARD;
-void mongo_bulk_run(struct mongo *h, const char *what, mongoc_bulk_operation_t *bulk, struct outcome *o);
+void mongo_bulk_run(struct mongo *h, const char *what, mongoc_bulk_operation_t *bulk, struct bulk_outcome *o);
 
 /* ---- store_mongo_codec.c, store_mongo_message.c: how a record looks in it ---- */
 
@@ -121,7 +121,7 @@ void mongo_content(const bson_iter_t *at, const char **bytes, size_t *len);
 /* ---- store_mongo_write.c, store_mongo_insert.c: batches ---- */
 
 /* A conversation as far as the majority has it; forgotten whenever that is in doubt. */
-struct place {
+struct session_place {
   char id[STORE_ID_LEN + 1];
   bool known, exists;
   uint64_t top;
@@ -134,10 +134,10 @@ struct place {
 };
 
 /* A message. */
-struct item {
+struct batch_item {
   struct store_op *op;
   struct message_record *m;
-  struct place *place;
+  struct session_place *place;
   bool settled, duplicate;
   uint64_t seq;
   char id[STORE_ID_LEN + 1]; /* duplicate: of the first */
@@ -147,8 +147,8 @@ struct batch {
   struct mongo *h;
   struct store_op **ops;
   size_t count, item_count;
-  struct place **places; /* of each operation; NULL: it is empty */
-  struct item *items;    /* of all of them, in order */
+  struct session_place **places; /* of each operation; NULL: it is empty */
+  struct batch_item *items;      /* of all of them, in order */
 };
 int batch_places(struct batch *b); /* looks up those that are not known */
 int batch_insert(struct batch *b); /* the messages */

@@ -65,17 +65,17 @@ static int read_sessions(struct mongo *h, struct store_op *op) {
 
 /* ---- messages ---- */
 
-struct page {
+struct history_page {
   struct store_op *op;
   uint64_t before, embedded; /* seq, number of messages */
   size_t bytes;
 };
 
-static bool page_full(const struct page *p) {
+static bool page_full(const struct history_page *p) {
   return p->op->message_count == p->op->limit || p->bytes >= STORE_HISTORY_BYTES;
 }
 
-static int page_add(struct mongo *h, struct page *p, uint64_t seq, const bson_t *doc) {
+static int page_add(struct mongo *h, struct history_page *p, uint64_t seq, const bson_t *doc) {
   struct message_record *m = &p->op->messages[p->op->message_count++];
   int code = mongo_message_read(h, p->op->session.id, seq, doc, m);
   p->bytes += m->content_len;
@@ -96,7 +96,7 @@ static int embedded_count(struct mongo *h, const char *session_id, uint64_t *cou
 }
 
 /* Those behind what is embedded, from the end. */
-static int page_of_collection(struct mongo *h, struct page *p) {
+static int page_of_collection(struct mongo *h, struct history_page *p) {
   if (p->before <= p->embedded + 1)
     return 0;
   bson_t *filter = BCON_NEW(MONGO_SID, BCON_UTF8(p->op->session.id), MONGO_SEQ, "{", "$lt",
@@ -112,7 +112,7 @@ static int page_of_collection(struct mongo *h, struct page *p) {
 }
 
 /* The messages of one slice, which the server cuts; they come oldest first. */
-static int slice_add(struct mongo *h, struct page *p, uint64_t first, const bson_t *doc) {
+static int slice_add(struct mongo *h, struct history_page *p, uint64_t first, const bson_t *doc) {
   bson_iter_t at, each;
   const bson_t *slice[STORE_LIMIT_MAX];
   bson_t messages[STORE_LIMIT_MAX];
@@ -137,7 +137,7 @@ static int slice_add(struct mongo *h, struct page *p, uint64_t first, const bson
   return code;
 }
 
-static int page_of_embedded(struct mongo *h, struct page *p) {
+static int page_of_embedded(struct mongo *h, struct history_page *p) {
   uint64_t last = p->before - 1 < p->embedded ? p->before - 1 : p->embedded, room = p->op->limit - p->op->message_count;
   if (page_full(p) || last == 0)
     return 0;
@@ -161,7 +161,7 @@ static void messages_reverse(struct message_record *m, size_t count) {
 
 static int read_history(struct mongo *h, struct store_op *op) {
   bool to_the_end = op->before_seq == 0 || op->before_seq > INT64_MAX;
-  struct page p = {.op = op, .before = to_the_end ? INT64_MAX : op->before_seq};
+  struct history_page p = {.op = op, .before = to_the_end ? INT64_MAX : op->before_seq};
   int code = embedded_count(h, op->session.id, &p.embedded);
   if (code)
     return code;

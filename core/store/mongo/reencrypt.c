@@ -54,7 +54,7 @@ static int batch_reseal(struct walk *w, char last[STORE_ID_LEN + 1], size_t *cou
                                BATCH);
   mongoc_cursor_t *cursor = mongo_find(w->h->messages, filter, options, w->h, false);
   mongoc_bulk_operation_t *bulk = mongo_bulk_new(w->h->messages, false);
-  struct outcome o = {0};
+  struct bulk_outcome o = {0};
   const bson_t *doc;
   uint64_t changes = 0;
   int code = 0;

@@ -56,12 +56,12 @@ int walk_begin(struct walk *w) {
 /* ---- one conversation ---- */
 
 /* {$set: {"msgs.3.content": …}} as it grows. */
-struct change {
+struct embedded_change {
   bson_t set;
   size_t bytes, count;
 };
 
-static int change_write(struct walk *w, const char *id, struct change *c) {
+static int change_write(struct walk *w, const char *id, struct embedded_change *c) {
   bson_error_t error;
   bson_t *filter = BCON_NEW("_id", BCON_UTF8(id)), *update = BCON_NEW("$set", BCON_DOCUMENT(&c->set));
   bool done = c->count == 0 || mongoc_collection_update_one(w->h->sessions, filter, update, NULL, NULL, &error);
@@ -69,12 +69,12 @@ static int change_write(struct walk *w, const char *id, struct change *c) {
   bson_destroy(update);
   bson_destroy(&c->set);
   w->progress.moved += done ? c->count : 0;
-  *c = (struct change){.set = BSON_INITIALIZER};
+  *c = (struct embedded_change){.set = BSON_INITIALIZER};
   return done ? 0 : walk_failed(w, mongo_failed(w->h, "change a conversation", &error));
 }
 
 static int message_change(struct walk *w, walk_recode_fn *recode, const char *id, uint64_t seq,
-                          const bson_iter_t *message, struct change *c) {
+                          const bson_iter_t *message, struct embedded_change *c) {
   bson_iter_t field;
   const char *stored;
   char *content, name[48];
@@ -96,7 +96,7 @@ static int message_change(struct walk *w, walk_recode_fn *recode, const char *id
 }
 
 static int session_walk(struct walk *w, walk_recode_fn *recode, const char *id, bson_iter_t *messages) {
-  struct change c = {.set = BSON_INITIALIZER};
+  struct embedded_change c = {.set = BSON_INITIALIZER};
   int code = 0;
   for (uint64_t seq = 1; code == 0 && bson_iter_next(messages); seq++)
     code = message_change(w, recode, id, seq, messages, &c);

@@ -19,22 +19,22 @@
 /* ---- places ---- */
 
 void mongo_forget(struct mongo *h) {
-  struct place *p, *next;
+  struct session_place *p, *next;
   HASH_ITER(hh, h->places, p, next) {
     HASH_DEL(h->places, p);
     free(p);
   }
 }
 
-static struct place *place_find(struct mongo *h, const char *id) {
-  struct place *p;
+static struct session_place *place_find(struct mongo *h, const char *id) {
+  struct session_place *p;
   HASH_FIND(hh, h->places, id, STORE_ID_LEN, p);
   return p;
 }
 
 /* NULL: no memory. */
-static struct place *place_of(struct mongo *h, const char *id) {
-  struct place *p = place_find(h, id);
+static struct session_place *place_of(struct mongo *h, const char *id) {
+  struct session_place *p = place_find(h, id);
   if (p == NULL && (p = calloc(1, sizeof *p)) != NULL) {
     memcpy(p->id, id, STORE_ID_LEN);
     HASH_ADD(hh, h->places, id, STORE_ID_LEN, p);
@@ -44,7 +44,7 @@ static struct place *place_of(struct mongo *h, const char *id) {
 
 static void place_read(struct mongo *h, const bson_t *doc) {
   char id[STORE_ID_LEN + 1];
-  struct place *p = mongo_id(doc, "_id", id) ? place_find(h, id) : NULL;
+  struct session_place *p = mongo_id(doc, "_id", id) ? place_find(h, id) : NULL;
   if (p == NULL)
     return;
   p->exists = true;
@@ -58,7 +58,7 @@ static bson_t *places_unknown(struct batch *b) {
   bson_append_document_begin(match, "_id", -1, &in);
   bson_append_array_begin(&in, "$in", -1, &ids);
   for (size_t i = 0; i < b->count; i++) {
-    struct place *p = b->places[i];
+    struct session_place *p = b->places[i];
     if (p == NULL || p->known)
       continue;
     p->known = true;
@@ -88,7 +88,8 @@ int batch_places(struct batch *b) {
 
 /* ---- conversations ---- */
 
-static void session_insert(struct batch *b, mongoc_bulk_operation_t *bulk, struct store_op *op, struct place *p) {
+static void session_insert(struct batch *b, mongoc_bulk_operation_t *bulk, struct store_op *op,
+                           struct session_place *p) {
   bson_t *doc = mongo_session_new(&op->session);
   op->code = mongo_bulk_insert(b->h, bulk, doc);
   if (op->code != 0)
@@ -100,10 +101,10 @@ static void session_insert(struct batch *b, mongoc_bulk_operation_t *bulk, struc
 /* 1: somebody else has made one of them meanwhile. */
 static int sessions_insert(struct batch *b) {
   mongoc_bulk_operation_t *bulk = mongo_bulk_new(b->h->sessions, false);
-  struct outcome o = {0};
+  struct bulk_outcome o = {0};
   bool any = false;
   for (size_t i = 0; i < b->count; i++) {
-    struct place *p = b->places[i];
+    struct session_place *p = b->places[i];
     if (p == NULL || p->exists || b->ops[i]->code != 0)
       continue;
     if (b->ops[i]->has_session)
@@ -140,11 +141,11 @@ static int sessions_open(struct batch *b) {
 
 /* What is to be said of each after its messages: its last record, and when the last message behind that came. */
 static void changes_gather(struct batch *b) {
-  const struct item *next = b->items;
+  const struct batch_item *next = b->items;
   for (size_t i = 0; i < b->count; i++) {
     const struct store_op *op = b->ops[i];
-    struct place *p = b->places[i];
-    const struct item *of_op = next;
+    struct session_place *p = b->places[i];
+    const struct batch_item *of_op = next;
     next += p != NULL ? op->message_count : 0;
     if (p == NULL || op->code != 0 || op == p->maker)
       continue;
@@ -152,7 +153,7 @@ static void changes_gather(struct batch *b) {
       p->record = op;
       p->at_ms = 0;
     }
-    for (const struct item *it = of_op; it < next && !op->has_session; it++) {
+    for (const struct batch_item *it = of_op; it < next && !op->has_session; it++) {
       p->moved = p->moved || !it->duplicate;
       if (!it->duplicate && it->m->at_ms > p->at_ms)
         p->at_ms = it->m->at_ms;
@@ -160,7 +161,7 @@ static void changes_gather(struct batch *b) {
   }
 }
 
-static bson_t *change_new(const struct place *p) {
+static bson_t *change_new(const struct session_place *p) {
   if (p->record == NULL)
     return BCON_NEW("$max", "{", MONGO_LAST_ACTIVITY, BCON_DATE_TIME(p->at_ms), MONGO_MODIFIED,
                     BCON_DATE_TIME(p->at_ms), "}");
@@ -187,11 +188,11 @@ static int sessions_gone(struct batch *b) {
 
 static int sessions_change(struct batch *b) {
   mongoc_bulk_operation_t *bulk = mongo_bulk_new(b->h->sessions, false);
-  struct outcome o = {0};
+  struct bulk_outcome o = {0};
   int64_t n = 0;
   changes_gather(b);
   for (size_t i = 0; i < b->count; i++) {
-    struct place *p = b->places[i];
+    struct session_place *p = b->places[i];
     if (p == NULL || (p->record == NULL && !p->moved))
       continue;
     bson_t *filter = BCON_NEW("_id", BCON_UTF8(p->id)), *change = change_new(p);
@@ -227,14 +228,14 @@ static int batch_fill(struct batch *b) {
     struct store_op *op = b->ops[i];
     if (op_empty(op))
       continue;
-    struct place *p = b->places[i] = place_of(b->h, op->session.id);
+    struct session_place *p = b->places[i] = place_of(b->h, op->session.id);
     if (p == NULL)
       return mongo_no_memory();
     p->maker = p->record = NULL;
     p->moved = false;
     p->at_ms = 0;
     for (size_t k = 0; k < op->message_count; k++)
-      b->items[b->item_count++] = (struct item){.op = op, .m = &op->messages[k], .place = p};
+      b->items[b->item_count++] = (struct batch_item){.op = op, .m = &op->messages[k], .place = p};
   }
   return 0;
 }
@@ -244,7 +245,7 @@ static void batch_answer(struct batch *b, int code) {
     if (code != 0 && b->ops[i]->code == 0 && !op_empty(b->ops[i]))
       b->ops[i]->code = code;
   for (size_t i = 0; i < b->item_count; i++) {
-    const struct item *it = &b->items[i];
+    const struct batch_item *it = &b->items[i];
     bool stored = it->op->code == 0;
     it->m->seq = stored ? it->seq : 0;
     it->m->duplicate = stored && it->duplicate;

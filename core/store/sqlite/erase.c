@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int sqlite_audit(struct handle *h, const struct audit_record *a) {
+int sqlite_audit(struct sqlite_handle *h, const struct audit_record *a) {
   sqlite3_stmt *s = h->statements[S_INSERT_AUDIT];
   sqlite3_bind_int64(s, 1, a->at_ms);
   statement_bind(s, 2, a->actor);
@@ -16,7 +16,7 @@ int sqlite_audit(struct handle *h, const struct audit_record *a) {
   return statement_do(h, S_INSERT_AUDIT);
 }
 
-static int session_delete(struct handle *h, sqlite3_int64 key, struct store_erased *erased) {
+static int session_delete(struct sqlite_handle *h, sqlite3_int64 key, struct store_erased *erased) {
   sqlite3_bind_int64(h->statements[S_DELETE_MESSAGES], 1, key);
   int r = statement_do(h, S_DELETE_MESSAGES);
   if (r < 0)
@@ -27,12 +27,12 @@ static int session_delete(struct handle *h, sqlite3_int64 key, struct store_eras
   return statement_do(h, S_DELETE_SESSION);
 }
 
-static int erased_audit(struct handle *h, struct store_op *op) {
+static int erased_audit(struct sqlite_handle *h, struct store_op *op) {
   int r = store_op_account(op);
   return r < 0 ? statement_no_memory() : sqlite_audit(h, &op->audit);
 }
 
-int sqlite_erase(struct handle *h, struct store_op *op) {
+int sqlite_erase(struct sqlite_handle *h, struct store_op *op) {
   sqlite3_stmt *s = h->statements[S_OWNED];
   statement_bind(s, 1, op->session.user_id);
   int r;
@@ -46,7 +46,7 @@ int sqlite_erase(struct handle *h, struct store_op *op) {
 }
 
 /* 1: the next conversation behind (after, key) that is idle for so long is in *found; 0: none. */
-static int idle_next(struct handle *h, const struct store_op *op, sqlite3_int64 *after, sqlite3_int64 *key,
+static int idle_next(struct sqlite_handle *h, const struct store_op *op, sqlite3_int64 *after, sqlite3_int64 *key,
                      struct session_record *found) {
   sqlite3_stmt *s = h->statements[S_IDLE];
   sqlite3_bind_int64(s, 1, *after);
@@ -64,7 +64,7 @@ static int idle_next(struct handle *h, const struct store_op *op, sqlite3_int64 
   return whole ? 1 : statement_no_memory();
 }
 
-int sqlite_expire(struct handle *h, struct store_op *op) {
+int sqlite_expire(struct sqlite_handle *h, struct store_op *op) {
   sqlite3_int64 after = INT64_MIN, key = INT64_MIN;
   struct session_record found;
   int r = 1;

@@ -32,7 +32,7 @@ static bool session_columns(sqlite3_stmt *s, struct session_record *r) {
          column_copy(s, 5, &r->assisting_admin_name, NULL);
 }
 
-static int message_columns(struct handle *h, sqlite3_stmt *s, const char *session_id, struct message_record *m) {
+static int message_columns(struct sqlite_handle *h, sqlite3_stmt *s, const char *session_id, struct message_record *m) {
   *m = (struct message_record){.seq = (uint64_t)sqlite3_column_int64(s, 0), .at_ms = sqlite3_column_int64(s, 7)};
   column_id(s, 1, m->id);
   if (!column_copy(s, 2, &m->cid, NULL) || !column_copy(s, 3, &m->sender, NULL) || !column_copy(s, 4, &m->type, NULL) ||
@@ -47,7 +47,8 @@ static int message_columns(struct handle *h, sqlite3_stmt *s, const char *sessio
   return code ? E_STORE : 0;
 }
 
-static int read_session(struct handle *h, enum statement which, const char *argument, struct session_record *out) {
+static int read_session(struct sqlite_handle *h, enum statement which, const char *argument,
+                        struct session_record *out) {
   sqlite3_stmt *s = h->statements[which];
   statement_bind(s, 1, argument);
   int r = statement_next(h, s);
@@ -61,7 +62,7 @@ static int read_session(struct handle *h, enum statement which, const char *argu
   return whole ? 0 : statement_no_memory();
 }
 
-static int read_sessions(struct handle *h, struct store_op *op) {
+static int read_sessions(struct sqlite_handle *h, struct store_op *op) {
   sqlite3_stmt *s = h->statements[S_OF_USER];
   op->sessions = calloc(op->limit, sizeof *op->sessions);
   if (op->sessions == NULL)
@@ -90,8 +91,8 @@ static void messages_reverse(struct message_record *m, size_t count) {
   }
 }
 
-static int read_history(struct handle *h, struct store_op *op) {
-  struct place p;
+static int read_history(struct sqlite_handle *h, struct store_op *op) {
+  struct session_row p;
   int r = place_find(h, op->session.id, &p);
   if (r != 1)
     return r < 0 ? r : E_NOT_FOUND;
@@ -116,14 +117,14 @@ static int read_history(struct handle *h, struct store_op *op) {
   return r < 0 ? r : 0;
 }
 
-static int ping(struct handle *h) {
+static int ping(struct sqlite_handle *h) {
   int r = statement_next(h, h->statements[S_PING]);
   sqlite3_reset(h->statements[S_PING]);
   return r < 0 ? r : 0;
 }
 
 void sqlite_read(void *handle, struct store_op *op) {
-  struct handle *h = handle;
+  struct sqlite_handle *h = handle;
   switch (op->kind) {
   case STORE_SESSION:
     op->code = read_session(h, S_SESSION, op->session.id, &op->session);

@@ -15,33 +15,33 @@
 #define BATCH_BYTES (16u << 20) /* of sealed content; one message may reach beyond it */
 #define FAILURES_LOGGED 20
 
-struct change {
+struct row_change {
   sqlite3_int64 session, seq;
   char *content;
   size_t len;
 };
 
-struct walk {
+struct sqlite_walk {
   sqlite3 *db;
   const struct keyring *keys;
   sqlite3_stmt *next, *update;
   sqlite3_int64 session, seq; /* of the last message that was looked at */
   struct store_progress progress;
-  struct change changes[BATCH_ROWS];
+  struct row_change changes[BATCH_ROWS];
   size_t count, bytes; /* of changes */
 };
 
-static int walk_failed(struct walk *w, const char *what, char why[256]) {
+static int walk_failed(struct sqlite_walk *w, const char *what, char why[256]) {
   snprintf(why, 256, "%s: %.100s (SQLite code %d); what was committed is kept, start it again", what,
            sqlite3_errmsg(w->db), sqlite3_extended_errcode(w->db));
   return E_STORE;
 }
 
-static int walk_run(struct walk *w, const char *sql, char why[256]) {
+static int walk_run(struct sqlite_walk *w, const char *sql, char why[256]) {
   return sqlite3_exec(w->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : walk_failed(w, sql, why);
 }
 
-static int walk_open(struct walk *w, char why[256]) {
+static int walk_open(struct sqlite_walk *w, char why[256]) {
   static const char next[] = "SELECT m.session, m.seq, s.id, m.content FROM messages m CROSS JOIN sessions s"
                              " ON s.key = m.session WHERE (m.session, m.seq) > (?1, ?2)"
                              " ORDER BY m.session, m.seq LIMIT ?3";
@@ -57,14 +57,14 @@ static int walk_open(struct walk *w, char why[256]) {
 }
 
 /* 0, or UV_ENOMEM. One that cannot be opened is counted and left as it is. */
-static int message_seal(struct walk *w, const char *id, const void *stored, size_t len) {
-  struct change *c = &w->changes[w->count];
+static int message_seal(struct sqlite_walk *w, const char *id, const void *stored, size_t len) {
+  struct row_change *c = &w->changes[w->count];
   uint64_t seq = (uint64_t)w->seq;
   char *content;
   size_t content_len;
   if (cipher_is_newest(w->keys, stored, len))
     return 0;
-  *c = (struct change){.session = w->session, .seq = w->seq};
+  *c = (struct row_change){.session = w->session, .seq = w->seq};
   int code = cipher_open(w->keys, id, seq, stored, len, &content, &content_len);
   if (code == 0) {
     code = cipher_seal(w->keys, id, seq, content, content_len, &c->content, &c->len);
@@ -80,7 +80,7 @@ static int message_seal(struct walk *w, const char *id, const void *stored, size
 }
 
 /* How many messages were looked at, or a negative code. */
-static int batch_read(struct walk *w, char why[256]) {
+static int batch_read(struct sqlite_walk *w, char why[256]) {
   sqlite3_stmt *s = w->next;
   int rows = 0, code = 0;
   w->count = w->bytes = 0;
@@ -103,10 +103,10 @@ static int batch_read(struct walk *w, char why[256]) {
   return code ? code : rows;
 }
 
-static int batch_write(struct walk *w, char why[256]) {
+static int batch_write(struct sqlite_walk *w, char why[256]) {
   int code = w->count > 0 ? walk_run(w, "BEGIN IMMEDIATE", why) : 0;
   for (size_t i = 0; i < w->count && code == 0; i++) {
-    struct change *c = &w->changes[i];
+    struct row_change *c = &w->changes[i];
     sqlite3_bind_int64(w->update, 1, c->session);
     sqlite3_bind_int64(w->update, 2, c->seq);
     sqlite3_bind_blob64(w->update, 3, c->content, c->len, SQLITE_STATIC);
@@ -121,7 +121,7 @@ static int batch_write(struct walk *w, char why[256]) {
   return code;
 }
 
-static int walk_all(struct walk *w, store_progress_fn *tell, void *arg, char why[256]) {
+static int walk_all(struct sqlite_walk *w, store_progress_fn *tell, void *arg, char why[256]) {
   int rows, code = 0;
   while (code == 0 && (rows = batch_read(w, why)) != 0) {
     code = rows < 0 ? rows : batch_write(w, why);
@@ -135,13 +135,13 @@ static int walk_all(struct walk *w, store_progress_fn *tell, void *arg, char why
 
 /* Into a file beside, then back: in memory, as the writer has it, would need room for all of it. The log of it goes
  * when the database is closed. */
-static int file_renew(struct walk *w, char why[256]) {
+static int file_renew(struct sqlite_walk *w, char why[256]) {
   int code = walk_run(w, "PRAGMA temp_store = FILE", why);
   return code ? code : walk_run(w, "VACUUM", why);
 }
 
 int sqlite_reencrypt(sqlite3 *db, const struct keyring *keys, store_progress_fn *tell, void *arg, char why[256]) {
-  struct walk w = {.db = db, .keys = keys, .session = INT64_MIN};
+  struct sqlite_walk w = {.db = db, .keys = keys, .session = INT64_MIN};
   int code = walk_open(&w, why);
   code = code ? code : walk_all(&w, tell, arg, why);
   sqlite3_finalize(w.next);

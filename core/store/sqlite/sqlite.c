@@ -37,14 +37,14 @@ static const char *const upgrades[] = {
   " subject TEXT, detail TEXT) STRICT;"};
 #define VERSION ((int)(sizeof upgrades / sizeof *upgrades))
 
-static int open_failed(struct handle *h, const char *path, char why[256]) {
+static int open_failed(struct sqlite_handle *h, const char *path, char why[256]) {
   int code = sqlite3_extended_errcode(h->db);
   snprintf(why, 256, "%.140s: %.80s (SQLite code %d)", path, sqlite3_errmsg(h->db), code);
   return (code & 0xff) == SQLITE_BUSY ? E_BUSY : E_STORE;
 }
 
 /* The first column of the first row as text; SQLite's code. */
-static int query(struct handle *h, const char *sql, char out[32]) {
+static int query(struct sqlite_handle *h, const char *sql, char out[32]) {
   sqlite3_stmt *s = NULL;
   int code = sqlite3_prepare_v2(h->db, sql, -1, &s, NULL);
   if (code == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
@@ -54,7 +54,7 @@ static int query(struct handle *h, const char *sql, char out[32]) {
 }
 
 /* Before anything is changed in it: it is ours, and not newer than we are. */
-static int schema_check(struct handle *h, const char *path, int *version, char why[256]) {
+static int schema_check(struct sqlite_handle *h, const char *path, int *version, char why[256]) {
   char text[32] = "", tables[32] = "";
   if (query(h, "PRAGMA user_version", text) != SQLITE_OK ||
       query(h, "SELECT count(*) FROM sqlite_schema", tables) != SQLITE_OK)
@@ -71,7 +71,7 @@ static int schema_check(struct handle *h, const char *path, int *version, char w
   return 0;
 }
 
-static int schema_upgrade(struct handle *h, const char *path, int version, char why[256]) {
+static int schema_upgrade(struct sqlite_handle *h, const char *path, int version, char why[256]) {
   for (; version < VERSION; version++) {
     char bump[64];
     snprintf(bump, sizeof bump, "PRAGMA user_version = %d; COMMIT", version + 1);
@@ -85,7 +85,7 @@ static int schema_upgrade(struct handle *h, const char *path, int version, char 
 
 /* temp_store: a savepoint's copies of pages stay out of the disk. journal_size_limit: what a burst made of the WAL is
  * given back. */
-static int writer_prepare(struct handle *h, const char *path, char why[256]) {
+static int writer_prepare(struct sqlite_handle *h, const char *path, char why[256]) {
   int version = 0;
   int r = schema_check(h, path, &version, why);
   if (r < 0)
@@ -106,7 +106,7 @@ static int writer_prepare(struct handle *h, const char *path, char why[256]) {
 }
 
 /* The writer upgrades; a reader that comes alone changes nothing. */
-static int reader_prepare(struct handle *h, const char *path, char why[256]) {
+static int reader_prepare(struct sqlite_handle *h, const char *path, char why[256]) {
   int version = 0;
   int r = schema_check(h, path, &version, why);
   if (r < 0 || version == VERSION)
@@ -115,7 +115,7 @@ static int reader_prepare(struct handle *h, const char *path, char why[256]) {
   return E_SCHEMA;
 }
 
-static int handle_open(struct handle *h, const char *path, bool writer, char why[256]) {
+static int handle_open(struct sqlite_handle *h, const char *path, bool writer, char why[256]) {
   int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
   if (sqlite3_open_v2(path, &h->db, flags, NULL) != SQLITE_OK)
     return open_failed(h, path, why);
@@ -131,7 +131,7 @@ static int handle_open(struct handle *h, const char *path, bool writer, char why
 }
 
 static void sqlite_close(void *handle) {
-  struct handle *h = handle;
+  struct sqlite_handle *h = handle;
   for (int i = 0; i < S_COUNT; i++)
     sqlite3_finalize(h->statements[i]);
   sqlite3_close(h->db);
@@ -143,7 +143,7 @@ static void sqlite_close(void *handle) {
 static int sqlite_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
   char path[PATH_MAX]; /* "./" keeps SQLite from taking a name such as file:x or :memory: for more than a name */
   snprintf(path, sizeof path, "%s%s", location[0] == '/' ? "" : "./", location);
-  struct handle *h = calloc(1, sizeof *h);
+  struct sqlite_handle *h = calloc(1, sizeof *h);
   if (h == NULL) {
     snprintf(why, 256, "out of memory");
     return UV_ENOMEM;
@@ -162,12 +162,12 @@ static int sqlite_open(const struct store_options *o, const char *location, bool
 }
 
 static int handle_reencrypt(void *handle, store_progress_fn *tell, void *arg, char why[256]) {
-  struct handle *h = handle;
+  struct sqlite_handle *h = handle;
   return sqlite_reencrypt(h->db, h->keys, tell, arg, why);
 }
 
 static int handle_backup(void *handle, const char *file, char why[256]) {
-  struct handle *h = handle;
+  struct sqlite_handle *h = handle;
   return sqlite_backup(h->db, file, why);
 }
 

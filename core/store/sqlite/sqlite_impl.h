@@ -55,7 +55,7 @@ enum statement {
     S_COUNT
 };
 
-struct handle {
+struct sqlite_handle {
   sqlite3 *db;
   const struct keyring *keys;
   sqlite3_stmt *statements[S_COUNT];
@@ -69,14 +69,14 @@ extern const char *const statement_sql[S_COUNT];
 /* Logs why and answers E_STORE. A value that breaks a rule, or is too large, is its operation's own fault. Everything
  * else (no room, no memory, a broken disk) is no fault of the operation and ends the batch (broken), as does a
  * transaction SQLite has already given up. */
-int statement_failed(struct handle *h, int code);
+int statement_failed(struct sqlite_handle *h, int code);
 int statement_no_memory(void);
 /* Runs what gives no rows; SQLite's code. */
-int statement_run(struct handle *h, enum statement which) NODISCARD;
+int statement_run(struct sqlite_handle *h, enum statement which) NODISCARD;
 /* The same; 0 or what statement_failed makes of it. */
-int statement_do(struct handle *h, enum statement which);
+int statement_do(struct sqlite_handle *h, enum statement which);
 /* 1: there is a row. 0: no more; negative: failed; both leave the statement ready for its next use. */
-int statement_next(struct handle *h, sqlite3_stmt *s) NODISCARD;
+int statement_next(struct sqlite_handle *h, sqlite3_stmt *s) NODISCARD;
 /* Bound bytes are borrowed until the statement is reset. A bind fails only on what is over SQLite's limit (1 GB) and
  * leaves NULL, which the columns that matter refuse. */
 void statement_bind(sqlite3_stmt *s, int at, const char *text);
@@ -85,21 +85,21 @@ bool column_copy(sqlite3_stmt *s, int at, char **out, size_t *len) NODISCARD;
 void column_id(sqlite3_stmt *s, int at, char out[STORE_ID_LEN + 1]);
 
 /* A conversation as the running transaction sees it. */
-struct place {
+struct session_row {
   const char *id; /* of the operation */
   sqlite3_int64 key, top;
 };
 /* 1 found, 0 not, or negative. */
-int place_find(struct handle *h, const char *id, struct place *p) NODISCARD;
+int place_find(struct sqlite_handle *h, const char *id, struct session_row *p) NODISCARD;
 
 /* ---- the operations ---- */
 
 void sqlite_write(void *handle, struct store_op **ops, size_t count); /* store_sqlite_write.c */
 void sqlite_read(void *handle, struct store_op *op);                  /* store_sqlite_read.c */
 /* store_sqlite_erase.c; within a transaction of the caller. 0 or negative. */
-int sqlite_erase(struct handle *h, struct store_op *op) NODISCARD;
-int sqlite_expire(struct handle *h, struct store_op *op) NODISCARD;
-int sqlite_audit(struct handle *h, const struct audit_record *a) NODISCARD;
+int sqlite_erase(struct sqlite_handle *h, struct store_op *op) NODISCARD;
+int sqlite_expire(struct sqlite_handle *h, struct store_op *op) NODISCARD;
+int sqlite_audit(struct sqlite_handle *h, const struct audit_record *a) NODISCARD;
 
 /* ---- walks over everything; the calling thread is the only one that uses db ---- */
 

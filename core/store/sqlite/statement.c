@@ -16,7 +16,7 @@ const char *const statement_sql[S_COUNT] = {
 #undef STATEMENT_SQL
 };
 
-int statement_failed(struct handle *h, int code) {
+int statement_failed(struct sqlite_handle *h, int code) {
   int primary = code & 0xff;
   bool latest = sqlite3_extended_errcode(h->db) == code; /* else its text is another one's */
   LOG(LOG_ERROR, "store", "database operation failed", LINT("code", code),
@@ -26,17 +26,17 @@ int statement_failed(struct handle *h, int code) {
   return E_STORE;
 }
 
-int statement_run(struct handle *h, enum statement which) {
+int statement_run(struct sqlite_handle *h, enum statement which) {
   sqlite3_step(h->statements[which]);
   return sqlite3_reset(h->statements[which]);
 }
 
-int statement_do(struct handle *h, enum statement which) {
+int statement_do(struct sqlite_handle *h, enum statement which) {
   int code = statement_run(h, which);
   return code == SQLITE_OK ? 0 : statement_failed(h, code);
 }
 
-int statement_next(struct handle *h, sqlite3_stmt *s) {
+int statement_next(struct sqlite_handle *h, sqlite3_stmt *s) {
   if (sqlite3_step(s) == SQLITE_ROW)
     return 1;
   int code = sqlite3_reset(s);
@@ -73,13 +73,13 @@ int statement_no_memory(void) {
   return E_STORE;
 }
 
-int place_find(struct handle *h, const char *id, struct place *p) {
+int place_find(struct sqlite_handle *h, const char *id, struct session_row *p) {
   sqlite3_stmt *s = h->statements[S_FIND];
   statement_bind(s, 1, id);
   int r = statement_next(h, s);
   if (r != 1)
     return r;
-  *p = (struct place){id, sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1)};
+  *p = (struct session_row){id, sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1)};
   sqlite3_reset(s);
   return 1;
 }

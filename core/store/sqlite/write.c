@@ -34,7 +34,7 @@ static void session_bind(sqlite3_stmt *s, const struct session_record *r, uint8_
   sqlite3_bind_blob(s, 15, responses, 4 * (int)r->response_count, SQLITE_STATIC);
 }
 
-static int session_insert(struct handle *h, const struct session_record *r, struct place *p) {
+static int session_insert(struct sqlite_handle *h, const struct session_record *r, struct session_row *p) {
   uint8_t responses[sizeof r->responses];
   session_bind(h->statements[S_INSERT_SESSION], r, responses);
   int code = statement_do(h, S_INSERT_SESSION);
@@ -42,7 +42,7 @@ static int session_insert(struct handle *h, const struct session_record *r, stru
   return code;
 }
 
-static int session_update(struct handle *h, const struct session_record *r, const struct place *p) {
+static int session_update(struct sqlite_handle *h, const struct session_record *r, const struct session_row *p) {
   sqlite3_stmt *s = h->statements[S_UPDATE_SESSION];
   uint8_t responses[sizeof r->responses];
   session_bind(s, r, responses);
@@ -52,7 +52,7 @@ static int session_update(struct handle *h, const struct session_record *r, cons
 }
 
 /* 1: the cid is there, m has seq and id of the first. */
-static int message_find(struct handle *h, sqlite3_int64 session, struct message_record *m) {
+static int message_find(struct sqlite_handle *h, sqlite3_int64 session, struct message_record *m) {
   sqlite3_stmt *s = h->statements[S_FIND_CID];
   sqlite3_bind_int64(s, 1, session);
   statement_bind(s, 2, m->cid);
@@ -66,7 +66,7 @@ static int message_find(struct handle *h, sqlite3_int64 session, struct message_
   return 1;
 }
 
-static int content_bind(struct handle *h, const struct place *p, const struct message_record *m) {
+static int content_bind(struct sqlite_handle *h, const struct session_row *p, const struct message_record *m) {
   char *stored;
   size_t len;
   int code = cipher_seal(h->keys, p->id, (uint64_t)p->top + 1, m->content_len > 0 ? m->content : "", m->content_len,
@@ -79,7 +79,7 @@ static int content_bind(struct handle *h, const struct place *p, const struct me
 }
 
 /* Inserts first and asks after: nearly every cid is new, and the unique index is what counts anyway. */
-static int message_insert(struct handle *h, struct place *p, struct message_record *m) {
+static int message_insert(struct sqlite_handle *h, struct session_row *p, struct message_record *m) {
   sqlite3_stmt *s = h->statements[S_INSERT_MESSAGE];
   if (content_bind(h, p, m) != 0)
     return E_STORE;
@@ -104,7 +104,7 @@ static int message_insert(struct handle *h, struct place *p, struct message_reco
   return statement_failed(h, code);
 }
 
-static int op_write_rows(struct handle *h, struct store_op *op, struct place *p, bool fresh) {
+static int op_write_rows(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool fresh) {
   int r = fresh ? session_insert(h, &op->session, p) : 0;
   sqlite3_int64 top = p->top;
   for (size_t i = 0; i < op->message_count && r == 0; i++)
@@ -122,11 +122,11 @@ static int op_write_rows(struct handle *h, struct store_op *op, struct place *p,
   return statement_do(h, S_UPDATE_TOP);
 }
 
-static int op_write(struct handle *h, struct store_op *op, struct place *p, bool found) {
+static int op_write(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool found) {
   return !found && !op->has_session ? E_NOT_FOUND : op_write_rows(h, op, p, !found);
 }
 
-static int op_run(struct handle *h, struct store_op *op, struct place *p, bool found) {
+static int op_run(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool found) {
   switch (op->kind) {
   case STORE_WRITE:
     return op_write(h, op, p, found);
@@ -149,8 +149,8 @@ static bool op_needs_fence(const struct store_op *op, bool found) {
                                  : op->kind == STORE_ERASE || op->kind == STORE_EXPIRE;
 }
 
-static int op_fenced(struct handle *h, struct store_op *op) {
-  struct place p = {.id = op->session.id};
+static int op_fenced(struct sqlite_handle *h, struct store_op *op) {
+  struct session_row p = {.id = op->session.id};
   int found = op->kind == STORE_WRITE ? place_find(h, op->session.id, &p) : 0;
   if (found < 0)
     return found;
@@ -173,7 +173,7 @@ static bool op_empty(const struct store_op *op) {
 
 /* Somebody else has the write lock, an operator's shell perhaps: that passes, so the writes wait. False: begun, or it
  * has failed. */
-static bool begin_busy(struct handle *h, bool *begun) {
+static bool begin_busy(struct sqlite_handle *h, bool *begun) {
   int code = statement_run(h, S_BEGIN);
   *begun = code == SQLITE_OK;
   if (*begun || (code & 0xff) == SQLITE_BUSY)
@@ -202,7 +202,7 @@ static void batch_failed(struct store_op **ops, size_t count, int code) {
 }
 
 void sqlite_write(void *handle, struct store_op **ops, size_t count) {
-  struct handle *h = handle;
+  struct sqlite_handle *h = handle;
   bool begun = false;
   h->broken = false;
   for (size_t i = 0; i < count; i++)

@@ -178,7 +178,7 @@ static void its_people_are_sent_away_and_nobody_else(void **state) {
 
 static void nobody_joins_what_is_erased(void **state) {
   struct house *h = *state;
-  struct session *s = stage_draft(h->st, "ann", 0); /* the lobby found it just before */
+  struct session *s = stage_draft(h->st, "ann", 0); /* join found it just before */
   assert_int_equal(erase(h, "ann"), 0);
   struct conn *c = client_new(stage_home(h->st, 0), "ann");
   assert_int_equal(session_join(s, c, 0), E_GONE);
@@ -192,12 +192,12 @@ static void the_user_comes_in_again_when_it_is_over_and_not_before(void **state)
   struct visitor early = {0}, late = {0};
   session_unref(talked(h, "ann", 0));
   assert_int_equal(erase(h, "ann"), 0);
-  lobby_open(h->st->workers[0], "ann", "", seated, &early);
+  join_open(h->st->workers[0], "ann", "", seated, &early);
   stage_settle(h->st);
   assert_int_equal(early.code, E_BUSY);
   assert_null(early.session);
   settle(h);
-  lobby_open(h->st->workers[0], "ann", "", seated, &late);
+  join_open(h->st->workers[0], "ann", "", seated, &late);
   settle(h);
   assert_int_equal(late.code, 0);
   session_unref(late.session);
@@ -218,7 +218,7 @@ static void what_was_read_before_does_not_come_back(void **state) {
   session_unref(s);
   assert_int_equal(sessions_sweep(h->st->sessions, UINT64_MAX / 2, 0), 1);
   struct visitor v = {0};
-  lobby_open(h->st->workers[0], "ann", id, seated, &v);
+  join_open(h->st->workers[0], "ann", id, seated, &v);
   stage_wait(h->st); /* the answer lies with worker 0, which sleeps */
   struct session **all;
   size_t count;
@@ -288,7 +288,7 @@ static void one_that_is_in_memory_stays(void **state) {
   put_idle(h, 1, 100);
   put_idle(h, 2, 100);
   caller_id(id, 0x5e55, 2);
-  lobby_open(h->st->workers[0], "ann", id, seated, &v);
+  join_open(h->st->workers[0], "ann", id, seated, &v);
   settle(h);
   erasure_idle(h->erasure, 500, 1000);
   settle(h);

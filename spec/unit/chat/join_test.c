@@ -22,7 +22,7 @@ static void seated(void *arg, struct session *s, int code) {
 /* The answer may have come already, or waits for the store. */
 static void opening(struct visitor *v, struct stage *st, int worker, const char *user, const char *wanted) {
   *v = (struct visitor){0};
-  lobby_open(st->workers[worker], user, wanted, seated, v);
+  join_open(st->workers[worker], user, wanted, seated, v);
 }
 
 /* A new reference; the store has been asked if need be. */
@@ -263,7 +263,7 @@ static void without_a_store_there_is_no_conversation(void **state) {
   struct stage *st = *state;
   struct worker *alone = stage_worker(st, 2, NULL);
   struct visitor v = {0};
-  lobby_open(alone, "ann", "", seated, &v);
+  join_open(alone, "ann", "", seated, &v);
   assert_int_equal(v.times, 1);
   assert_null(v.session);
   assert_int_equal(v.code, E_STORE);
@@ -272,7 +272,7 @@ static void without_a_store_there_is_no_conversation(void **state) {
 
 static void loading(struct visitor *v, struct stage *st, const char *id) {
   *v = (struct visitor){0};
-  lobby_load(st->workers[0], id, seated, v);
+  join_load(st->workers[0], id, seated, v);
 }
 
 static void by_id_it_is_loaded_whoevers_it_is(void **state) {

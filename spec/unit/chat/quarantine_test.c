@@ -1,4 +1,4 @@
-/* core/chat/quarantine.c: who misbehaves too often in too short a time is put aside, on all threads at once, until it
+/* core/chat/quarantine.c: who misbehaves too often in too short a time is quarantined, on all threads at once, until it
  * is enabled.
  */
 #include "quarantine.h"
@@ -14,107 +14,107 @@
 
 #include <cmocka.h>
 
-static size_t count(struct aside *a) {
-  char names[4 * ASIDE_NAMES][ASIDE_NAME_MAX + 1]; /* room for more than there may be */
-  return aside_list(a, names, 4 * ASIDE_NAMES);
+static size_t count(struct quarantine *a) {
+  char names[4 * QUARANTINE_NAMES][QUARANTINE_NAME_MAX + 1]; /* room for more than there may be */
+  return quarantine_list(a, names, 4 * QUARANTINE_NAMES);
 }
 
-static void so_many_kills_in_a_window_put_a_name_aside(void **state) {
+static void so_many_kills_in_a_window_quarantine_a_name(void **state) {
   (void)state;
-  struct aside *a = aside_new(3, 1000);
-  assert_false(aside_kill(a, "bot:x", 0));
-  assert_false(aside_kill(a, "bot:x", 500));
+  struct quarantine *a = quarantine_new(3, 1000);
+  assert_false(quarantine_kill(a, "bot:x", 0));
+  assert_false(quarantine_kill(a, "bot:x", 500));
   assert_int_equal(0, count(a));
-  assert_true(aside_kill(a, "bot:x", 999));
+  assert_true(quarantine_kill(a, "bot:x", 999));
   assert_int_equal(1, count(a));
-  assert_false(aside_kill(a, "bot:x", 1000)); /* it is already */
-  assert_int_equal(1, metrics_value(METRIC_SCRIPTS_ASIDE));
-  aside_free(a);
-  assert_int_equal(0, metrics_value(METRIC_SCRIPTS_ASIDE));
+  assert_false(quarantine_kill(a, "bot:x", 1000)); /* it is already */
+  assert_int_equal(1, metrics_value(METRIC_SCRIPTS_QUARANTINED));
+  quarantine_free(a);
+  assert_int_equal(0, metrics_value(METRIC_SCRIPTS_QUARANTINED));
 }
 
 static void kills_that_lie_apart_do_not(void **state) {
   (void)state;
-  struct aside *a = aside_new(3, 1000);
+  struct quarantine *a = quarantine_new(3, 1000);
   for (uint64_t now = 0; now < 100000; now += 500) {
-    assert_false(aside_kill(a, "bot:x", now));
+    assert_false(quarantine_kill(a, "bot:x", now));
   }
-  aside_free(a);
+  quarantine_free(a);
 }
 
 static void nor_do_those_of_different_names_together(void **state) {
   (void)state;
-  struct aside *a = aside_new(2, 1000);
-  assert_false(aside_kill(a, "bot:x", 1));
-  assert_false(aside_kill(a, "bot:y", 1));
-  assert_true(aside_kill(a, "bot:x", 2));
-  char names[1][ASIDE_NAME_MAX + 1];
-  assert_int_equal(1, aside_list(a, names, 1));
+  struct quarantine *a = quarantine_new(2, 1000);
+  assert_false(quarantine_kill(a, "bot:x", 1));
+  assert_false(quarantine_kill(a, "bot:y", 1));
+  assert_true(quarantine_kill(a, "bot:x", 2));
+  char names[1][QUARANTINE_NAME_MAX + 1];
+  assert_int_equal(1, quarantine_list(a, names, 1));
   assert_string_equal("bot:x", names[0]);
-  aside_free(a);
+  quarantine_free(a);
 }
 
 static void no_kills_are_too_many_when_it_is_switched_off(void **state) {
   (void)state;
-  struct aside *a = aside_new(0, 1000);
+  struct quarantine *a = quarantine_new(0, 1000);
   for (int i = 0; i < 200; i++) {
-    assert_false(aside_kill(a, "bot:x", 1));
+    assert_false(quarantine_kill(a, "bot:x", 1));
   }
-  aside_free(a);
+  quarantine_free(a);
 }
 
 static void enabled_it_starts_anew_and_every_change_shows(void **state) {
   (void)state;
-  struct aside *a = aside_new(2, 1000);
-  unsigned before = aside_changes(a);
-  aside_kill(a, "bot:x", 1);
-  assert_int_equal(before, aside_changes(a));
-  aside_kill(a, "bot:x", 2);
-  assert_int_not_equal(before, aside_changes(a));
-  assert_int_equal(0, aside_enable(a, "bot:y"));
-  assert_int_equal(1, aside_enable(a, "bot:x"));
-  assert_int_equal(before + 2, aside_changes(a));
+  struct quarantine *a = quarantine_new(2, 1000);
+  unsigned before = quarantine_changes(a);
+  quarantine_kill(a, "bot:x", 1);
+  assert_int_equal(before, quarantine_changes(a));
+  quarantine_kill(a, "bot:x", 2);
+  assert_int_not_equal(before, quarantine_changes(a));
+  assert_int_equal(0, quarantine_enable(a, "bot:y"));
+  assert_int_equal(1, quarantine_enable(a, "bot:x"));
+  assert_int_equal(before + 2, quarantine_changes(a));
   assert_int_equal(0, count(a));
-  assert_false(aside_kill(a, "bot:x", 3));
-  assert_true(aside_kill(a, "bot:x", 4));
-  aside_kill(a, "bot:y", 4);
-  aside_kill(a, "bot:y", 4);
-  assert_int_equal(2, aside_enable(a, NULL));
-  aside_free(a);
+  assert_false(quarantine_kill(a, "bot:x", 3));
+  assert_true(quarantine_kill(a, "bot:x", 4));
+  quarantine_kill(a, "bot:y", 4);
+  quarantine_kill(a, "bot:y", 4);
+  assert_int_equal(2, quarantine_enable(a, NULL));
+  quarantine_free(a);
 }
 
 static void its_names_are_bounded(void **state) {
   (void)state;
-  struct aside *a = aside_new(2, 1000);
+  struct quarantine *a = quarantine_new(2, 1000);
   char name[100];
-  for (int i = 0; i < 3 * ASIDE_NAMES; i++) {
+  for (int i = 0; i < 3 * QUARANTINE_NAMES; i++) {
     snprintf(name, sizeof name, "route:%d", i);
-    aside_kill(a, name, (uint64_t)i);
+    quarantine_kill(a, name, (uint64_t)i);
   }
-  assert_false(aside_kill(a, "route:0", 300)); /* its first was forgotten */
-  assert_true(aside_kill(a, "route:0", 301));
-  for (int i = 0; i < 3 * ASIDE_NAMES; i++) {
+  assert_false(quarantine_kill(a, "route:0", 300)); /* its first was forgotten */
+  assert_true(quarantine_kill(a, "route:0", 301));
+  for (int i = 0; i < 3 * QUARANTINE_NAMES; i++) {
     snprintf(name, sizeof name, "route:%d", i);
-    aside_kill(a, name, 500);
-    aside_kill(a, name, 500);
+    quarantine_kill(a, name, 500);
+    quarantine_kill(a, name, 500);
   }
-  assert_int_equal(ASIDE_NAMES, count(a));
+  assert_int_equal(QUARANTINE_NAMES, count(a));
   memset(name, 'n', sizeof name - 1);
   name[99] = 0;
-  aside_enable(a, NULL);
-  aside_kill(a, name, 1);
-  assert_true(aside_kill(a, name, 2));
-  assert_int_equal(1, aside_enable(a, name));
-  aside_free(a);
+  quarantine_enable(a, NULL);
+  quarantine_kill(a, name, 1);
+  assert_true(quarantine_kill(a, name, 2));
+  assert_int_equal(1, quarantine_enable(a, name));
+  quarantine_free(a);
 }
 
 static void *misbehave(void *arg) {
   for (int i = 0; i < 2000; i++) {
     char name[16];
     snprintf(name, sizeof name, "route:%d", i % 7);
-    aside_kill(arg, name, (uint64_t)i);
+    quarantine_kill(arg, name, (uint64_t)i);
     if (i % 50 == 0) {
-      aside_enable(arg, i % 100 ? NULL : name);
+      quarantine_enable(arg, i % 100 ? NULL : name);
       count(arg);
     }
   }
@@ -124,7 +124,7 @@ static void *misbehave(void *arg) {
 /* ThreadSanitizer fails it when the lock is taken out. */
 static void several_workers_may_use_it_at_once(void **state) {
   (void)state;
-  struct aside *a = aside_new(2, 1000);
+  struct quarantine *a = quarantine_new(2, 1000);
   pthread_t threads[4];
   for (size_t i = 0; i < 4; i++) {
     assert_int_equal(pthread_create(&threads[i], NULL, misbehave, a), 0);
@@ -133,12 +133,12 @@ static void several_workers_may_use_it_at_once(void **state) {
     pthread_join(threads[i], NULL);
   }
   assert_true(count(a) <= 7);
-  aside_free(a);
+  quarantine_free(a);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test(so_many_kills_in_a_window_put_a_name_aside),
+    cmocka_unit_test(so_many_kills_in_a_window_quarantine_a_name),
     cmocka_unit_test(kills_that_lie_apart_do_not),
     cmocka_unit_test(nor_do_those_of_different_names_together),
     cmocka_unit_test(no_kills_are_too_many_when_it_is_switched_off),
