@@ -54,7 +54,11 @@ static void peer_free(struct peer *p) {
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len) {
   struct peer *p = lws_get_opaque_user_data(wsi);
-  (void)user;
+  if (reason == LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS) {
+    struct net *n = lws_context_user(lws_get_context(wsi));
+    tls_attach(n->o.tls, user); /* the context of this worker's handshakes */
+    return 0;
+  }
   if (!p) {
     return 0;
   }
@@ -171,7 +175,6 @@ static void close_context(struct net *n) {
 static int open_context(struct net *n, char why[512]) {
   const struct config *c = n->o.config;
   void *loops[1] = {worker_loop(n->worker)};
-  const char *cert = config_string(c, SETTING_TLS_CERT_FILE);
   struct lws_context_creation_info info = {
     .port = CONTEXT_PORT_NO_LISTEN_SERVER,
     .protocols = protocols,
@@ -189,19 +192,18 @@ static int open_context(struct net *n, char why[512]) {
     .retry_and_idle_policy = &no_validity,
     .alpn = "http/1.1",
     .server_string = "chatbox",
+    .user = n,
   };
-  if (*cert) {
-    info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+  if (n->o.tls) {
+    info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
     /* The transport would make one itself, for a client that nobody is: 700 KiB of certificate authorities per worker,
      * and of several workers' only one is ever freed. */
     info.provided_client_ssl_ctx = n->client_tls = SSL_CTX_new(TLS_client_method());
-    info.ssl_cert_filepath = cert;
-    info.ssl_private_key_filepath = config_string(c, SETTING_TLS_KEY_FILE);
   }
   n->context = lws_create_context(&info);
   n->vhost = n->context ? lws_create_vhost(n->context, &info) : NULL;
   if (!n->vhost) {
-    snprintf(why, 512, *cert ? "TLS_CERT_FILE, TLS_KEY_FILE: they could not be used" : "the transport did not start");
+    snprintf(why, 512, "the transport did not start");
     return E_INVALID;
   }
   return 0;

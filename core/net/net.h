@@ -8,6 +8,7 @@
 #include "gate.h"
 #include "http.h"
 #include "pages.h"
+#include "tls.h"
 #include "worker.h"
 
 #include <stdbool.h>
@@ -30,7 +31,8 @@ struct net_hooks {
 struct net_options {
   const struct config *config;
   struct gate *gate;
-  int listen_fd; /* taken */
+  struct tls *tls; /* NULL: none is spoken */
+  int listen_fd;   /* taken */
   const struct net_hooks *hooks;
   void *ctx;
 };

@@ -214,7 +214,9 @@ static int open_parts(struct server *s, char why[512]) {
                                 .queue = (uint32_t)config_int(c, SETTING_STORE_QUEUE)};
   char path[512];
   server_control_path(c, path, sizeof path);
+  const char *cert = config_string(c, SETTING_TLS_CERT_FILE);
   int code = gate_new(c, &s->gate, why);
+  code = code || !*cert ? code : tls_new(cert, config_string(c, SETTING_TLS_KEY_FILE), &s->tls, why);
   code = code ? code : open_limits(s, why);
   code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
   code =
@@ -359,6 +361,7 @@ static void take_down(struct server *s) {
   if (s->gate) {
     gate_free(s->gate);
   }
+  tls_free(s->tls);
   mailbox_free(s->home);
   free(s);
 }

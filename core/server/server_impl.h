@@ -40,6 +40,7 @@ struct server {
   uv_timer_t sessions_timer, limits_timer, retention_timer, stop_timer;
   struct mailbox *home;
   struct gate *gate;
+  struct tls *tls; /* NULL: none is spoken */
   struct sessions *sessions;
   struct keyring *keys;
   struct store *store;

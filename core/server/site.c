@@ -139,8 +139,12 @@ static int site_start(struct worker *w, void *ctx, char why[512]) {
   if (code) {
     return code;
   }
-  struct net_options o = {
-    .config = server->config, .gate = server->gate, .listen_fd = site->fd, .hooks = &net_hooks, .ctx = site};
+  struct net_options o = {.config = server->config,
+                          .gate = server->gate,
+                          .tls = server->tls,
+                          .listen_fd = site->fd,
+                          .hooks = &net_hooks,
+                          .ctx = site};
   code = net_open(w, &o, &site->net, why);
   if (code) {
     scripts_detach(server->scripts, site->index);
