@@ -7,16 +7,19 @@ import { availableParallelism } from 'node:os';
 import { workspace } from './servers.mjs';
 import { ratio, table, TARGETS, value } from './table.mjs';
 
-const WHAT = ['one', 'sixteen', 'fixed', 'guards', 'guards16', 'kill', 'reload', 'stored', 'acked', 'idle'];
+const WHAT = ['one', 'sixteen', 'fixed', 'guards', 'guards16', 'kill', 'reload', 'stored', 'acked', 'idle', 'counts'];
 const STORES = ['stored', 'acked'];
 const BUILDS = ['chatbox', 'before']; // ours: now, and an earlier one
 const OURS = [...STORES, 'kill', 'reload']; // what the peers do not do
 const GUARDS = ['guards', 'guards16']; // with and without
+const COUNTED = ['chatbox', 'before', 'luajit']; // what can be counted: native code in one process
+const COUNT_S = [5, 15]; // two runs; the difference is made of messages only
+const COUNT_RATE = 400;
 const RELOAD_MS = 250; // from one to the next
 const KILL_MS = 1000; // likewise
 
 const help = `Usage: bench/run [options] [WHAT…]
-WHAT is any of: one sixteen fixed reload stored acked idle; all of them when none is named.
+WHAT is any of: one sixteen fixed reload stored acked idle counts; all of them when none is named.
   one      200 connections, 1 message in flight each      messages per second
   sixteen  200 connections, 16 messages in flight each    messages per second
   fixed    200 connections, 20,000 messages per second    processor time per message, 99th percentile of latency
@@ -31,11 +34,13 @@ WHAT is any of: one sixteen fixed reload stored acked idle; all of them when non
            chatbox only                                   acknowledged messages per second
   acked    the same, 2,000 messages per second            latency from sending to the ack
   idle     15,000 connections that say nothing            resident memory of each
+  counts   400 messages per second in valgrind, whose simulated processor no neighbour disturbs
+                                                          instructions and first-level cache misses per message
 Options:
   --quick           one short round
   --rounds N        default 3
   --seconds S       measured time of one run, default 3
-  --only NAMES      of chatbox,go,node,raw (guards brings in unguarded, CHATBOX_BEFORE brings in before)
+  --only NAMES      of chatbox,luajit,go,node,raw (guards brings in unguarded, CHATBOX_BEFORE brings in before)
   --connections N   of the idle run, default 15000
   --strict          exit 1 when a target is missed
   --json FILE       every single result
@@ -49,7 +54,7 @@ function options() {
       quick: { type: 'boolean' },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
-      only: { type: 'string', default: 'chatbox,go,node,raw' },
+      only: { type: 'string', default: 'chatbox,luajit,go,node,raw' },
       connections: { type: 'string', default: '15000' },
       strict: { type: 'boolean' },
       json: { type: 'string' },
@@ -94,7 +99,7 @@ const flags = (o) => ({
 // One server's turn of one round: started, put through what was asked for, stopped.
 async function turn(space, name, round, o, results) {
   const loads = o.what.filter((w) => (name === 'unguarded' ? GUARDS.includes(w) : BUILDS.includes(name) || ![...OURS, ...GUARDS].includes(w)))
-    .filter((w) => w !== 'idle');
+    .filter((w) => !['idle', 'counts'].includes(w));
   const timing = ['--connections', '200', '--seconds', String(o.seconds), '--warmup', String(o.warmup)];
   const measure = async (server, what, more) => {
     process.stderr.write(`bench: round ${round + 1} of ${o.rounds}, ${name}, ${what}\n`);
@@ -124,6 +129,26 @@ async function turn(space, name, round, o, results) {
   }
 }
 
+// The same machine gives the same counts, so once is enough.
+async function count(space, name, results) {
+  const runs = [];
+  for (const seconds of COUNT_S) {
+    process.stderr.write(`bench: ${name}, counting ${seconds} s of messages\n`);
+    let answered;
+    const load = ['--connections', '200', '--mode', 'open', '--rate', String(COUNT_RATE), '--seconds', String(seconds), '--warmup', '1'];
+    const total = await space.serve(name, async (server) => {
+      answered = (await server.load(load, 'measured')).messages;
+    }, { counting: true });
+    runs.push({ ...total, answered });
+  }
+  const [few, many] = runs;
+  const each = (key) => (many[key] - few[key]) / (many.answered - few.answered);
+  results.push({
+    name, round: 0, what: 'counts', instructions: each('instructions'),
+    instruction_misses: each('instruction_misses'), data_misses: each('data_misses'),
+  });
+}
+
 async function main() {
   const o = options();
   const space = await workspace(o);
@@ -131,6 +156,9 @@ async function main() {
   try {
     for (let round = 0; round < o.rounds; round++) {
       for (const name of space.names) await turn(space, name, round, o, results);
+    }
+    if (o.what.includes('counts')) {
+      for (const name of space.names.filter((n) => COUNTED.includes(n))) await count(space, name, results);
     }
   } finally {
     space.close();

@@ -3,7 +3,7 @@
 // stopped, by their id.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -23,7 +23,9 @@ const BEFORE = process.env.CHATBOX_BEFORE;
 const BEFORE_SCRIPTS = process.env.CHATBOX_BEFORE_SCRIPTS ?? SCRIPTS;
 
 const START_MS = 10_000;
+const START_COUNTED_MS = 60_000; // in valgrind
 const STOP_MS = 5_000;
+const STOP_COUNTED_MS = 30_000;
 const LOAD_MS = 60_000;
 
 const CONTENT = 'Hello, this is message {i} of an ordinary conversation, as people write them.';
@@ -60,12 +62,20 @@ function buildGo() {
   return [program];
 }
 
-function buildRaw() {
-  const source = join(bench, 'peers', 'raw', 'echo.c');
-  const program = join(built, 'raw');
-  build(source, program, ['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-o', program, source, '-lcrypto']);
-  return [program];
+function buildC(name, libraries) {
+  const source = (file) => join(bench, 'peers', 'c', file);
+  const program = join(built, name);
+  const sources = [source(`${name}.c`), source('loop.c')];
+  for (const file of sources) {
+    build(file, program, ['cc', '-std=gnu11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror', '-o', program, ...sources, ...libraries]);
+  }
+  return program;
 }
+
+const buildLuajit = () => [
+  buildC('luajit', ['-I/usr/include/luajit-2.1', '-lcrypto', '-lluajit-5.1', '-l:liblua5.1-cjson.so']),
+  join(bench, 'peers', 'c', 'handler.lua'),
+];
 
 // The real scripts with one route more. routes.lua keeps its place in the tree under another name; what lies over it
 // (bench/scripts) asks for it and adds the route.
@@ -123,15 +133,16 @@ const commands = {
   },
   go: buildGo,
   node: () => [process.execPath, join(bench, 'peers', 'node', 'server.mjs')],
-  raw: buildRaw,
+  luajit: buildLuajit,
+  raw: () => [buildC('raw', ['-lcrypto'])],
 };
 
 // The end of what a process said, for an error message.
 const tail = (text) => text.trim().split('\n').slice(-5).join('\n  ');
 
-function listening(child, log) {
+function listening(child, log, limit) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`did not listen within ${START_MS} ms`)), START_MS);
+    const timer = setTimeout(() => reject(new Error(`did not listen within ${limit} ms`)), limit);
     const ended = () => reject(new Error('ended before it listened'));
     child.once('exit', ended);
     child.once('error', reject);
@@ -189,11 +200,11 @@ async function killing(port, bearer, every, work) {
   return { ...result, kills };
 }
 
-async function stop(child) {
+async function stop(child, limit = STOP_MS) {
   if (child.exitCode !== null || child.signalCode !== null) return;
   const ended = new Promise((resolve) => { child.once('exit', resolve); });
   child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+  const timer = setTimeout(() => child.kill('SIGKILL'), limit);
   await ended;
   clearTimeout(timer);
 }
@@ -212,6 +223,14 @@ function load(command) {
       else reject(new Error(`the load generator gave up (${code}): ${tail(said)}`));
     });
   });
+}
+
+// What a run of callgrind counted: instructions, and what the first level of the cache did not have.
+function counted(file) {
+  const text = readFileSync(file, 'utf8');
+  const line = (name) => text.match(new RegExp(`^${name}: (.*)$`, 'm'))[1].trim().split(/\s+/);
+  const of = Object.fromEntries(line('events').map((event, i) => [event, Number(line('totals')[i])]));
+  return { instructions: of.Ir, instruction_misses: of.I1mr, data_misses: of.D1mr + of.D1mw };
 }
 
 // What can be started, and a folder for its files. A peer that is not installed is left out, and said so.
@@ -242,18 +261,21 @@ export async function workspace({ names, connections }) {
     throw error;
   }
 
-  async function serve(name, use) {
+  // counting: the server runs in valgrind, and what it counted is the result.
+  async function serve(name, use, { counting = false } = {}) {
     const scripts = name === 'before' ? 'scripts-before' : 'scripts';
     const environment = ['chatbox', 'before', 'unguarded'].includes(name)
       ? { ...chatboxEnvironment(folder, secret, ++runs, scripts), ...(name === 'unguarded' && UNGUARDED) }
       : { ...process.env, GOMAXPROCS: '1', NODE_ENV: 'production' };
-    const [program, ...rest] = pinned(0, command[name]);
+    const counts = join(folder, `counts-${name}-${++runs}`);
+    const under = counting ? ['valgrind', '--tool=callgrind', '--cache-sim=yes', `--callgrind-out-file=${counts}`] : [];
+    const [program, ...rest] = pinned(0, [...under, ...command[name]]);
     const child = spawn(program, rest, { env: environment, stdio: ['ignore', 'ignore', 'pipe'] });
     const interrupted = () => { child.kill('SIGKILL'); process.exit(130); };
     process.once('SIGINT', interrupted);
     const log = { said: '' };
     try {
-      const port = await listening(child, log);
+      const port = await listening(child, log, counting ? START_COUNTED_MS : START_MS);
       await use({
         killing: (every, work) => killing(port, token(secret, 'killer'), every, work),
         reloading: (every, work) => reloading(folder, every, work),
@@ -267,8 +289,9 @@ export async function workspace({ names, connections }) {
       throw new Error(`${name}: ${error.message}${log.said && `\nit said:\n  ${tail(log.said)}`}`);
     } finally {
       process.off('SIGINT', interrupted);
-      await stop(child);
+      await stop(child, counting ? STOP_COUNTED_MS : STOP_MS);
     }
+    return counting ? counted(counts) : undefined;
   }
 
   return { names: names.filter((name) => command[name]), serve, close };

@@ -20,6 +20,9 @@ const ROWS = [
   { what: 'acked', key: 'p50_us', title: 'stored and acked, 2,000/s, p50 us' },
   { what: 'acked', key: 'p99_us', title: 'stored and acked, 2,000/s, p99 us' },
   { what: 'idle', key: 'resident_per_connection', title: 'idle, bytes/connection' },
+  { what: 'counts', key: 'instructions', title: '400/s, instructions/message' },
+  { what: 'counts', key: 'instruction_misses', title: '400/s, I1 misses/message' },
+  { what: 'counts', key: 'data_misses', title: '400/s, D1 misses/message' },
 ];
 
 export const TARGETS = [

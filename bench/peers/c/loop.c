@@ -1,14 +1,13 @@
-/* In: WebSocket frames. Out: the same frames back, all of one read in one write.
- * Why: the ceiling. No JSON, no script, no session, no limits: what a server on this machine can do at most when all it
- * does is move bytes, so that the distance to it is the price of everything else. Frames above READ_MAX end the
- * connection. One thread; a leftover of a read or write is kept per connection. */
+/* In: sockets, and a function that answers one message. Out: a WebSocket server: all answers of one read in one write.
+ * Why: what raw.c and luajit.c have in common. Frames above READ_MAX end the connection. One thread; a leftover of a
+ * read or write is kept per connection. */
+#include "loop.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,19 +16,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_MAX = 64 * 1024, EVENTS = 512 };
+enum { EVENTS = 512, HEAD_MAX = 4 };
 
 static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 struct peer {
   int fd;
   bool upgraded;
-  uint8_t *kept; /* unread: the start of a frame; unsent: an echo */
+  uint8_t *kept; /* unread: the start of a frame; unsent: answers */
   size_t unread, unsent;
 };
 
-static uint8_t in[READ_MAX], out[READ_MAX];
+static uint8_t in[READ_MAX], out[OUT_MAX];
 static int loop;
+static const struct handler *handler;
 
 static void peer_free(struct peer *p) {
   close(p->fd);
@@ -37,10 +37,37 @@ static void peer_free(struct peer *p) {
   free(p);
 }
 
-/* Unmasks the frames in bytes[] and writes their echo; the bytes used, or a negative errno. */
-static ssize_t frames_echo(uint8_t *bytes, size_t length, size_t *echoed) {
+void unmask(uint8_t *to, const uint8_t *from, size_t length, uint32_t mask) {
+  uint64_t wide = (uint64_t)mask << 32 | mask;
+  size_t i = 0;
+  for (; i + 8 <= length; i += 8) {
+    uint64_t word;
+    memcpy(&word, from + i, 8);
+    word ^= wide;
+    memcpy(to + i, &word, 8);
+  }
+  for (; i < length; i++)
+    to[i] = from[i] ^ ((uint8_t *)&mask)[i % 4];
+}
+
+/* Puts a frame around the payload that lies HEAD_MAX bytes behind to; the frame's length. */
+static size_t frame_close(uint8_t *to, uint8_t opcode, size_t payload) {
+  size_t head = payload < 126 ? 2 : HEAD_MAX;
+  if (head < HEAD_MAX)
+    memmove(to + head, to + HEAD_MAX, payload);
+  to[0] = 0x80 | opcode;
+  to[1] = (uint8_t)(head == 2 ? payload : 126);
+  if (head == HEAD_MAX) {
+    to[2] = (uint8_t)(payload >> 8);
+    to[3] = (uint8_t)payload;
+  }
+  return head + payload;
+}
+
+/* Answers the frames in bytes[] as far as there is room; the bytes used, or a negative errno. */
+static ssize_t frames_answer(uint8_t *bytes, size_t length, size_t *answered) {
   size_t used = 0;
-  *echoed = 0;
+  *answered = 0;
   while (length - used >= 2) {
     const uint8_t *head = bytes + used;
     size_t payload = head[1] & 0x7f, header = 2;
@@ -52,24 +79,13 @@ static ssize_t frames_echo(uint8_t *bytes, size_t length, size_t *echoed) {
         break;
       payload = (size_t)head[2] << 8 | head[3];
     }
-    if (length - used < header + 4 + payload)
+    if (length - used < header + 4 + payload || OUT_MAX - *answered < HEAD_MAX + ANSWER_MAX)
       break;
-    uint8_t *to = out + *echoed, *from = bytes + used + header + 4;
-    memcpy(to, head, header);
-    to[1] &= 0x7f;
     uint32_t mask;
-    memcpy(&mask, from - 4, sizeof mask);
-    uint64_t wide = (uint64_t)mask << 32 | mask;
-    size_t i = 0;
-    for (; i + 8 <= payload; i += 8) {
-      uint64_t word;
-      memcpy(&word, from + i, 8);
-      word ^= wide;
-      memcpy(to + header + i, &word, 8);
-    }
-    for (; i < payload; i++)
-      to[header + i] = from[i] ^ ((uint8_t *)&mask)[i % 4];
-    *echoed += header + payload;
+    memcpy(&mask, head + header, sizeof mask);
+    uint8_t *to = out + *answered;
+    size_t n = handler->answer(to + HEAD_MAX, bytes + used + header + 4, payload, mask);
+    *answered += frame_close(to, head[0] & 0x0f, n);
     used += header + 4 + payload;
   }
   return (ssize_t)used;
@@ -94,7 +110,10 @@ static ssize_t upgrade(struct peer *p, const char *bytes, size_t length) {
                "Sec-WebSocket-Accept: %s\r\n\r\n",
                accept);
   p->upgraded = true;
-  return send(p->fd, text, (size_t)n, MSG_NOSIGNAL) == n ? end + 4 - bytes : -EPIPE;
+  size_t greeting = handler->greet ? frame_close(out, 1, handler->greet(out + HEAD_MAX)) : 0;
+  if (send(p->fd, text, (size_t)n, MSG_NOSIGNAL) != n || send(p->fd, out, greeting, MSG_NOSIGNAL) != (ssize_t)greeting)
+    return -EPIPE;
+  return end + 4 - bytes;
 }
 
 /* Keeps at most READ_MAX bytes for the next turn. */
@@ -139,18 +158,18 @@ static int peer_read(struct peer *p) {
   ssize_t n = recv(p->fd, in + had, sizeof in - had, 0), used = 0;
   if (n <= 0)
     return n < 0 && errno == EAGAIN ? 0 : -EPIPE;
-  size_t length = had + (size_t)n, echoed = 0;
+  size_t length = had + (size_t)n, answered = 0;
   if (!p->upgraded)
     used = upgrade(p, (const char *)in, length);
-  else if ((used = frames_echo(in, length, &echoed)) >= 0 && echoed) {
-    int sent = peer_send(p, out, echoed);
+  else if ((used = frames_answer(in, length, &answered)) >= 0 && answered) {
+    int sent = peer_send(p, out, answered);
     if (sent < 0)
       return sent;
-    if ((size_t)sent < echoed) {
+    if ((size_t)sent < answered) {
       if ((size_t)used < length)
         return -EPROTO; /* a client that neither reads nor ends its frame */
       p->unread = 0;
-      p->unsent = echoed - (size_t)sent;
+      p->unsent = answered - (size_t)sent;
       int failed = peer_keep(p, out + sent, p->unsent);
       return failed ? failed : peer_watch(p, EPOLL_CTL_MOD, EPOLLOUT);
     }
@@ -175,10 +194,11 @@ static void accept_all(int listener) {
   }
 }
 
-int main(void) {
+int loop_run(const struct handler *with) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   struct rlimit files;
   socklen_t size = sizeof address;
+  handler = with;
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   loop = epoll_create1(EPOLL_CLOEXEC);
   getrlimit(RLIMIT_NOFILE, &files);
@@ -187,7 +207,7 @@ int main(void) {
   if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024) ||
       getsockname(listener, (struct sockaddr *)&address, &size) ||
       epoll_ctl(loop, EPOLL_CTL_ADD, listener, &(struct epoll_event){.events = EPOLLIN})) {
-    perror("echo");
+    perror("loop");
     return 1;
   }
   fprintf(stderr, "{\"msg\":\"listening\",\"port\":%d}\n", ntohs(address.sin_port));
