@@ -1,21 +1,20 @@
 /* In: an event with typed fields. Out: one line on standard error, key=value or JSON.
- * Why: a line is built on the stack and leaves in one write(2), so lines of many threads never mix. What comes from
- * outside is escaped: a value cannot end its line, forge a field, drive a terminal or make the JSON invalid. */
+ * Why: a line is built on the stack and handed over whole (log_writer.h), so lines of many threads never mix. What
+ * comes from outside is escaped: a value cannot end its line, forge a field, drive a terminal or make the JSON invalid.
+ */
 #include "log.h"
 
 #include "err.h"
 #include "lock.h"
+#include "log_writer.h"
 #include "utf8.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#define LINE_MAX_BYTES 4096
 #define LINE_TAIL 24 /* room kept for a closing quote, the mark of a cut line, brace and newline */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -27,7 +26,7 @@ static bool as_json;
 struct line {
   size_t len;
   bool cut;
-  char bytes[LINE_MAX_BYTES];
+  char bytes[LOG_LINE_MAX];
 };
 
 void log_setup(enum log_level lowest, bool json) {
@@ -115,7 +114,7 @@ static void line_put_escaped(struct line *l, const char *text) {
 static bool can_stand_bare(const char *text) {
   if (*text == 0)
     return false;
-  for (size_t left = strnlen(text, LINE_MAX_BYTES), n; left > 0; left -= n, text += n) {
+  for (size_t left = strnlen(text, LOG_LINE_MAX), n; left > 0; left -= n, text += n) {
     char escaped[8];
     n = utf8_sequence(text, left);
     if (n == 0 || *text == ' ' || *text == '=' || escape(text, n, escaped))
@@ -177,27 +176,49 @@ static void line_time(struct line *l) {
   line_text(l, "time", text, false);
 }
 
+static void line_build(struct line *l, enum log_level level, const char *component, const char *message,
+                       const struct log_field *fields, size_t count) {
+  l->len = 0;
+  l->cut = false;
+  line_time(l);
+  line_text(l, "level", level_names[level], false);
+  line_text(l, "component", component, false);
+  line_text(l, "msg", message, true);
+  for (size_t i = 0; i < count && !l->cut; i++) {
+    if (fields[i].text != NULL)
+      line_text(l, fields[i].key, fields[i].text, false);
+    else
+      line_number(l, fields[i].key, fields[i].number);
+  }
+  if (l->cut)
+    line_close(l, as_json ? ",\"truncated\":true" : " truncated=true");
+  line_close(l, as_json ? "}\n" : "\n");
+}
+
 void log_write(enum log_level level, const char *component, const char *message, const struct log_field *fields,
                size_t count) {
-  assert(!lock_held()); /* a slow terminal must not stop whoever waits for that lock */
+  assert(!lock_held()); /* the writer has a lock of its own */
   struct line l;        /* not cleared: four kilobytes per line */
-  l.len = 0;
-  l.cut = false;
-  line_time(&l);
-  line_text(&l, "level", level_names[level], false);
-  line_text(&l, "component", component, false);
-  line_text(&l, "msg", message, true);
-  for (size_t i = 0; i < count && !l.cut; i++) {
-    if (fields[i].text != NULL)
-      line_text(&l, fields[i].key, fields[i].text, false);
-    else
-      line_number(&l, fields[i].key, fields[i].number);
-  }
-  if (l.cut)
-    line_close(&l, as_json ? ",\"truncated\":true" : " truncated=true");
-  line_close(&l, as_json ? "}\n" : "\n");
-  ssize_t written;
-  do
-    written = write(STDERR_FILENO, l.bytes, l.len);
-  while (written < 0 && errno == EINTR); /* any other failure: there is nobody left to tell */
+  line_build(&l, level, component, message, fields, count);
+  log_writer_put(l.bytes, l.len);
+}
+
+static size_t dropped_note(char out[LOG_LINE_MAX], uint64_t dropped) {
+  struct line l;
+  const struct log_field fields[] = {LINT("count", dropped)};
+  line_build(&l, LOG_WARN, "log", "nobody read the log fast enough: lines were dropped", fields, 1);
+  memcpy(out, l.bytes, l.len);
+  return l.len;
+}
+
+int log_start(size_t room) {
+  return log_writer_start(room, dropped_note);
+}
+
+bool log_flush(uint64_t timeout_ms) {
+  return log_writer_flush(timeout_ms);
+}
+
+void log_stop(uint64_t timeout_ms) {
+  log_writer_stop(timeout_ms);
 }

@@ -1,7 +1,9 @@
 /* In: an event with typed fields. Out: one line on standard error, key=value or JSON.
  * Why: one line per event, never conversation content, never a token; values are escaped here so that no caller can
- * break a line in two. Any thread; one write(2) per line, so lines never mix. */
+ * break a line in two. Any thread; lines never mix. While the server runs nobody who logs ever waits for whoever reads:
+ * see log_start. */
 #pragma once
+#include "attr.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +22,14 @@ struct log_field {
 
 /* Before any other thread starts. */
 void log_setup(enum log_level lowest, bool json);
+/* From now on a thread of its own writes, out of a ring of `room` bytes (at least 64 KiB); when that is full, lines are
+ * dropped, counted in chatbox_log_dropped_total, and one line says how many. 0 or a negative code. Main thread. */
+int log_start(size_t room) NODISCARD;
+/* Waits until all lines so far are written; false: timeout_ms were not enough. Before _exit(): a plain exit or a signal
+ * that ends the program writes them by itself. Any thread. */
+bool log_flush(uint64_t timeout_ms);
+/* The end of log_start: waits as log_flush does. Main thread. */
+void log_stop(uint64_t timeout_ms);
 /* 0 or E_INVALID. */
 int log_level_parse(const char *text, enum log_level *out);
 bool log_enabled(enum log_level level);

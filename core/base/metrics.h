@@ -30,6 +30,7 @@
   X(STORE_QUEUED, "chatbox_store_queue", GAUGE, "Operations waiting for the store")                                    \
   X(OUTBOX_OVERFLOWS, "chatbox_outbox_overflows_total", COUNTER, "Slow readers closed")                                \
   X(INBOX_OVERFLOWS, "chatbox_inbox_overflows_total", COUNTER, "Messages refused because the conversation was busy")   \
+  X(LOG_DROPPED, "chatbox_log_dropped_total", COUNTER, "Log lines nobody read in time")                                \
   X(SCRIPT_ERRORS, "chatbox_script_errors_total", COUNTER, "Handlers that failed, by script version")                  \
   X(SCRIPT_INFO, "chatbox_scripts_info", GAUGE, "Versions of the scripts that answer, by role")                        \
   X(SCRIPT_RELOADS, "chatbox_script_reloads_total", COUNTER, "Reloads by outcome")                                     \

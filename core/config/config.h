@@ -119,6 +119,9 @@
     "Unix socket of `chatbox reload`; empty is chatbox.sock beside the database.")                                     \
   X(LOG_LEVEL, "LOG_LEVEL", STRING, "info", 1, 8, false, "debug, info, warn or error.")                                \
   X(LOG_FORMAT, "LOG_FORMAT", STRING, "text", 1, 8, false, "text (key=value) or json.")                                \
+  X(LOG_BUFFER, "LOG_BUFFER", SIZE, "1MiB", 65536, 1073741824, false,                                                  \
+    "Log lines waiting for whoever reads standard error; at the bound they are dropped, counted, and one line says "   \
+    "how many.")                                                                                                       \
   X(SHUTDOWN_TIMEOUT, "SHUTDOWN_TIMEOUT", DURATION, "30s", 100, 600000, false, "A stop takes at most so long.")
 
 enum setting_type { SETTING_STRING, SETTING_INT, SETTING_BOOL, SETTING_DURATION, SETTING_SIZE };

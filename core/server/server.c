@@ -22,6 +22,7 @@
 #define STOP_STEP_MS 10
 #define RETENTION_EVERY_MS 3600000
 #define DAY_MS 86400000ll
+#define LAST_LINES_MS 1000 /* the reader of the log has so long for the last lines */
 
 /* ---- stopping ---- */
 
@@ -390,16 +391,23 @@ int server_run(const struct config *config, char why[512]) {
   }
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk to the store, not the end */
+  int code = log_start((size_t)config_int(config, SETTING_LOG_BUFFER));
+  if (code) {
+    snprintf(why, 512, "no thread for the log: %s", err_text(code));
+    free(s);
+    return code;
+  }
   raise_descriptors();
   net_setup_log();
   s->config = config;
   s->count = worker_count(config);
   open_loop(s);
-  int code = start(s, why);
+  code = start(s, why);
   if (!code) {
     uv_run(&s->loop, UV_RUN_DEFAULT);
     LOG(LOG_INFO, "server", "stopped");
   }
   take_down(s);
+  log_stop(LAST_LINES_MS);
   return code;
 }
