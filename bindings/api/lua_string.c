@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define PLAIN_PIECE 65536 /* bytes between two looks whether the slice has to end */
+
 struct subject {
   const char *text, *pattern;
   size_t len, pattern_len;
@@ -37,8 +39,20 @@ static bool is_plain(const struct subject *s) {
   return i == s->pattern_len;
 }
 
+/* Piece by piece: memmem takes as long as text times pattern for some patterns of up to 256 bytes. */
+static const char *search_plain(lua_State *L, const struct subject *s, size_t start) {
+  size_t piece = PLAIN_PIECE + 8 * s->pattern_len; /* of longer ones it begins by reading the whole */
+  const char *at = NULL;
+  for (size_t from = start; !at && from <= s->len; from += piece) {
+    size_t left = s->len - from, most = piece + s->pattern_len;
+    guard_poll(L);
+    at = memmem(s->text + from, left < most ? left : most, s->pattern, s->pattern_len);
+  }
+  return at;
+}
+
 static int find_plain(lua_State *L, const struct subject *s, size_t start) {
-  const char *at = memmem(s->text + start, s->len - start, s->pattern, s->pattern_len);
+  const char *at = search_plain(L, s, start);
   if (!at) {
     lua_pushnil(L);
     return 1;

@@ -17,7 +17,7 @@ local math_min = math.min
 local error, getmetatable, load, pcall, select, setmetatable = error, getmetatable, load, pcall, select, setmetatable
 local newproxy, next, pairs, tonumber, tostring, type = newproxy, next, pairs, tonumber, tostring, type
 local rep, format = string.rep, string.format
-local date, sort = os.date, table.sort
+local date = os.date
 local deep = internal.deep
 local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
 
@@ -102,17 +102,9 @@ debug.setmetatable("", { __index = strings, __metatable = false })
 
 -- Tables and dates ---------------------------------------------------------------------------------------------------
 
-local tables = pick(table, "insert maxn move remove")
-
-local function ascending(a, b)
-  return a < b
-end
-
-function tables.sort(list, less)
-  if less == nil and type(list) == "table" and #list > PIECE then
-    less = ascending -- so that there is Lua in it, which can be ended
-  end
-  return sort(list, less)
+local tables = pick(table, "maxn move remove")
+for name, fn in pairs(internal.tables) do
+  tables[name] = fn
 end
 
 function tables.concat(list, separator, from, to)

@@ -51,13 +51,15 @@ static int load(lua_State *L) {
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
-  lua_createtable(L, 0, 7);
+  lua_createtable(L, 0, 8);
   push_chat(vm);
   lua_setfield(L, -2, "chat");
   bind_push_json(vm, L);
   lua_setfield(L, -2, "cjson");
   bind_push_strings(L);
   lua_setfield(L, -2, "strings");
+  bind_push_tables(L);
+  lua_setfield(L, -2, "tables");
   lua_pushboolean(L, guard_compiles(&vm->guard));
   lua_setfield(L, -2, "compiles");
   bind_push_deep(L);

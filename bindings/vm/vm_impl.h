@@ -164,11 +164,12 @@ void guard_refresh(struct vm *vm);
 void failure(struct task *t, enum guard_end end);
 void failure_respond(struct http_request *req, int status);
 
-/* ---- the sandbox (lua_string.c, lua_json.c) ---- */
+/* ---- the sandbox (lua_string.c, lua_table.c, lua_json.c) ---- */
 
-/* Push what the sandbox gives in place of the originals: string functions that can be ended, cjson that counts, and a
- * function that says whether too much of the C stack is in use to call deeper. */
+/* Push what the sandbox gives in place of the originals: string and table functions that can be ended, cjson that
+ * counts, and a function that says whether too much of the C stack is in use to call deeper. */
 void bind_push_strings(lua_State *L);
+void bind_push_tables(lua_State *L);
 void bind_push_json(struct vm *vm, lua_State *L);
 void bind_push_deep(lua_State *L);
 

@@ -477,6 +477,7 @@ function fake.new(options)
   local sources = options.sources or {}
   local built = assert(loadfile "bindings/vm/sandbox.lua") {
     strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
+    tables = { insert = table.insert, sort = table.sort },
     deep = function() return false end,
     chat = world.chat,
     cjson = fake.cjson(),

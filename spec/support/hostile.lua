@@ -112,6 +112,28 @@ hostile.insert_front = { "time", function(n)
   local t = {}
   while true do table.insert(t, 1, n) end
 end }
+hostile.insert_far = { "any", function(n) table.insert({}, -2e9 + n, 1) end }
+hostile.insert_far_caught = { "any", function() while true do pcall(table.insert, { 1, 2, 3 }, -2147483648, 1) end end }
+hostile.sort_shared = { "time", function(n)
+  local t, text = {}, ("x"):rep(15000000 + n)
+  for i = 1, 8000 do t[i] = text end
+  table.sort(t)
+end }
+hostile.sort_rawequal = { "time", function()
+  local t = {}
+  for i = 1, 1000000 do t[i] = i end
+  while true do pcall(table.sort, t, rawequal) end
+end }
+hostile.sort_by_c = { "time", function(n)
+  local t = {}
+  for i = 1, 8000 do t[i] = ("x"):rep(1000) .. (i * n) % 8191 end
+  while true do pcall(table.sort, t, string.find) pcall(table.sort, t, string.rep) end
+end }
+hostile.find_plain = { "time", function(n)
+  local half = ("a"):rep(127)
+  local text = (("a"):rep(255) .. "b"):rep(58000 + n)
+  while true do text:find(half .. "b" .. half .. "c", 1, true) end
+end }
 hostile.move = { "time", function() table.move({}, 1, 1e15, 2) end }
 hostile.date = { "error", function() return os.date(("%c"):rep(1000000)) end }
 hostile.unpack = { "error", function() return unpack({}, 1, 1e7) end }

@@ -14,6 +14,7 @@ local function sandbox(modules, chat)
     cjson = cjson(),
     yield_tag = TAG,
     strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
+    tables = { insert = table.insert, sort = table.sort },
     deep = function() return false end,
     source = function(name) return modules[name] end,
   }
