@@ -130,7 +130,7 @@ int l_session_append(lua_State *L) {
                              .cid = cid ? strdup(cid) : NULL,
                              .extra = extra ? strdup(extra) : NULL,
                              .at_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker)};
-  id_new(m.id);
+  id_new_at(m.at_ms, m.id);
   char id[STORE_ID_LEN + 1];
   memcpy(id, m.id, sizeof id);
   if (!m.sender || !m.type || !m.content || (cid && !m.cid) || (extra && !m.extra)) {

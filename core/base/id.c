@@ -1,4 +1,4 @@
-/* In: nothing. Out: ids nobody can guess: 128 random bits as 32 lower-case hex digits.
+/* In: nothing, or a time. Out: ids nobody can guess.
  * Why: see id.h. A thread draws 1 KiB at a time, because every stored message needs an id and a system call costs more
  * than the rest of making one. */
 #include "id.h"
@@ -8,11 +8,11 @@
 #include <sys/random.h>
 
 #define BYTES (ID_LEN / 2)
+#define TIME_BYTES 6
 
-void id_new(char out[ID_LEN + 1]) {
+static void draw(unsigned char bytes[BYTES]) {
   static _Thread_local unsigned char pool[64 * BYTES];
   static _Thread_local size_t left;
-  static const char digits[] = "0123456789abcdef";
   if (left < BYTES) {
     for (size_t have = 0; have < sizeof pool;) {
       ssize_t n = getrandom(pool + have, sizeof pool - have, 0);
@@ -21,11 +21,31 @@ void id_new(char out[ID_LEN + 1]) {
     left = sizeof pool;
   }
   left -= BYTES;
+  memcpy(bytes, pool + left, BYTES);
+}
+
+static void spell(const unsigned char bytes[BYTES], char out[ID_LEN + 1]) {
+  static const char digits[] = "0123456789abcdef";
   for (size_t i = 0; i < BYTES; i++) {
-    out[i * 2] = digits[pool[left + i] >> 4];
-    out[i * 2 + 1] = digits[pool[left + i] & 15];
+    out[i * 2] = digits[bytes[i] >> 4];
+    out[i * 2 + 1] = digits[bytes[i] & 15];
   }
   out[ID_LEN] = 0;
+}
+
+void id_new(char out[ID_LEN + 1]) {
+  unsigned char bytes[BYTES];
+  draw(bytes);
+  spell(bytes, out);
+}
+
+void id_new_at(int64_t ms, char out[ID_LEN + 1]) {
+  unsigned char bytes[BYTES];
+  draw(bytes);
+  for (int i = 0; i < TIME_BYTES; i++) {
+    bytes[i] = (unsigned char)((uint64_t)ms >> (8 * (TIME_BYTES - 1 - i)));
+  }
+  spell(bytes, out);
 }
 
 bool id_valid(const char *text) {

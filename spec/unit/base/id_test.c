@@ -54,15 +54,35 @@ static void all_digits_are_as_likely(void **state) {
       assert_in_range(seen[k][d], 312 - 8 * 17, 312 + 8 * 17);
 }
 
+static int by_text(const void *a, const void *b) {
+  return strcmp(a, b);
+}
+
+static void an_id_with_a_time_begins_with_it_and_sorts_by_it(void **state) {
+  (void)state;
+  char early[ID_LEN + 1], late[ID_LEN + 1], twin[ID_LEN + 1];
+  id_new_at(1700000000000, early);
+  id_new_at(1700000000001, late);
+  id_new_at(1700000000001, twin);
+  assert_true(id_valid(early));
+  assert_memory_equal(early, "018bcfe56800", 12);
+  assert_memory_equal(late, "018bcfe56801", 12);
+  assert_true(strcmp(early, late) < 0);
+  assert_string_not_equal(late, twin);
+  char(*ids)[ID_LEN + 1] = calloc(IDS, ID_LEN + 1);
+  for (int i = 0; i < IDS; i++)
+    id_new_at(1700000000000, ids[i]);
+  qsort(ids, IDS, ID_LEN + 1, by_text);
+  for (int i = 1; i < IDS; i++)
+    assert_string_not_equal(ids[i - 1], ids[i]);
+  free(ids);
+}
+
 static void *draw(void *arg) {
   char(*ids)[ID_LEN + 1] = arg;
   for (int i = 0; i < IDS; i++)
     id_new(ids[i]);
   return NULL;
-}
-
-static int by_text(const void *a, const void *b) {
-  return strcmp(a, b);
 }
 
 static void no_id_comes_twice_on_one_thread_or_on_many(void **state) {
@@ -84,6 +104,7 @@ int main(void) {
     cmocka_unit_test(an_id_is_32_lower_case_hex_digits),
     cmocka_unit_test(what_has_not_the_form_is_no_id),
     cmocka_unit_test(all_digits_are_as_likely),
+    cmocka_unit_test(an_id_with_a_time_begins_with_it_and_sorts_by_it),
     cmocka_unit_test(no_id_comes_twice_on_one_thread_or_on_many),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
