@@ -17,14 +17,14 @@ static void full_name(FILE *out, const struct bind_module *m, const struct bind_
   }
 }
 
-void docs_lua(FILE *out) {
+void docs_lua(const struct bind_module *const *modules, FILE *out) {
   fputs(
     "# What a script may call\n\nMade from the tables of the bindings by `chatbox docs lua`.\n\n"
     "What can happen returns `nil, message, code`; misuse raises. *Waits*: the handler is parked and goes on when the\n"
     "answer is there; what it did before takes effect first. A duration is a number of milliseconds or like `250ms`,\n"
     "`5s`, `10m`, `1h30m`. `chat.version` is the version of the running scripts.\n",
     out);
-  for (const struct bind_module *const *m = bind_modules; *m; m++) {
+  for (const struct bind_module *const *m = modules; *m; m++) {
     fprintf(out, "\n## chat.%s\n\n%s\n\n", (*m)->name, (*m)->doc);
     for (const struct bind_function *f = (*m)->functions; f->name; f++) {
       fputs("* `", out);
@@ -52,7 +52,7 @@ static void stub_arguments(FILE *out, const char *arguments, char *names, size_t
   }
 }
 
-void docs_stubs(FILE *out) {
+void docs_stubs(const struct bind_module *const *modules, FILE *out) {
   fputs("---@meta\n-- Made from the tables of the bindings by `chatbox docs stubs`; for the editor only.\n\n"
         "---@class session\n---@field id string\n---@field user_id string\n---@field name string\n"
         "---@field model_id string\n---@field assisting_admin_id string\n---@field assisting_admin_name string\n"
@@ -61,7 +61,7 @@ void docs_stubs(FILE *out) {
         "---@field help_requested boolean\n---@field admin_assisted boolean\n---@field stored boolean\n"
         "local session = {}\n\nchat = {}\n\n---@type string\nchat.version = \"\"\n",
         out);
-  for (const struct bind_module *const *m = bind_modules; *m; m++) {
+  for (const struct bind_module *const *m = modules; *m; m++) {
     fprintf(out, "\n--- %s\nchat.%s = {}\n", (*m)->doc, (*m)->name);
     for (const struct bind_function *f = (*m)->functions; f->name; f++) {
       char names[256];

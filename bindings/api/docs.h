@@ -3,7 +3,9 @@
 #pragma once
 #include <stdio.h>
 
-/* docs/lua.md, in Markdown. */
-void docs_lua(FILE *out);
+struct bind_module;
+
+/* docs/lua.md, in Markdown. modules: end with NULL. */
+void docs_lua(const struct bind_module *const *modules, FILE *out);
 /* LuaCATS annotations. */
-void docs_stubs(FILE *out);
+void docs_stubs(const struct bind_module *const *modules, FILE *out);

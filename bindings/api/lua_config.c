@@ -1,6 +1,6 @@
 /* In: chat.config calls. Out: settings in force. Why: scripts are configured like the rest of the server; secrets are
  * not theirs to see. */
-#include "bind.h"
+#include "api.h"
 
 #include "address.h"
 #include "config.h"
@@ -45,4 +45,4 @@ static const struct bind_function functions[] = {
    "Whether an address is in METRICS_ALLOWED_NETWORKS."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_config = {"config", "The settings in force.", functions};
+const struct bind_module bind_config = {"config", "The settings in force.", functions, NULL};

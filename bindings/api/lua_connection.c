@@ -1,9 +1,11 @@
 /* In: chat.connection calls. Out: who speaks, and where a connection belongs. Why: a connection is a number that finds
  * nothing once the client is gone; moving one is decided by a script but done by its home worker. */
-#include "bind.h"
+#include "api.h"
 
 #include "effects.h"
 #include "err.h"
+#include "handle.h"
+#include "slice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -146,7 +148,7 @@ static int l_connection_close(lua_State *L) {
   luaL_argcheck(L, ws_code >= 1000 && ws_code < 5000, 3, "a WebSocket close code is 1000 to 4999");
   uint64_t id = bind_check_connection(L, 2);
   struct session *s = bind_session_ref(vm, bind_check_session(L, 1));
-  struct effects *e = s ? task_effects(t, s) : NULL;
+  struct effects *e = s ? slice_effects(t, s) : NULL;
   struct message *m = message_new(reason, strlen(reason) + 1);
   int code = !s ? E_GONE : !e || !m ? UV_ENOMEM : effects_send(e, m, id, 0, ws_code);
   message_unref(m);
@@ -169,4 +171,4 @@ static const struct bind_function functions[] = {
    "Closes it with a WebSocket code, behind what was sent before."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_connection = {"connection", "One connected client.", functions};
+const struct bind_module bind_connection = {"connection", "One connected client.", functions, NULL};

@@ -1,5 +1,5 @@
 /* In: chat.limit calls. Out: yes, or no and for how long. Why: the limiters count for all workers together. */
-#include "bind.h"
+#include "api.h"
 
 #include "err.h"
 #include "metrics.h"
@@ -29,4 +29,4 @@ static const struct bind_function functions[] = {
    "Counts one event of key for the limiter messages or public; refused: nil, message, LIMITED, ms to wait."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_limit = {"limit", "Rate limits.", functions};
+const struct bind_module bind_limit = {"limit", "Rate limits.", functions, NULL};

@@ -1,6 +1,6 @@
 /* In: chat.log calls. Out: lines of the server's log. Why: a script's line looks like every other, and says which
  * version of the scripts wrote it. Bound: 16 fields; a line is cut at 4 KiB (core/base/log.h). */
-#include "bind.h"
+#include "api.h"
 
 #include "log.h"
 
@@ -74,4 +74,4 @@ static const struct bind_function functions[] = {
   {"error", l_log_error, "message string, fields? table", "", false, "Something failed."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_log = {"log", "The server's log. Never the content of a conversation.", functions};
+const struct bind_module bind_log = {"log", "The server's log. Never the content of a conversation.", functions, NULL};

@@ -1,6 +1,6 @@
 /* In: chat.metrics calls. Out: counters, and all of them as text. Why: what a script counts takes effect with the rest
  * of its slice, so a handler that fails half way has counted nothing. */
-#include "bind.h"
+#include "api.h"
 
 #include "err.h"
 #include "metrics.h"
@@ -20,18 +20,18 @@ static const struct {
 
 /* Takes name and labels. */
 static int defer(struct task *t, char *name, char *labels, int metric, double n) {
-  if (t->count_used == t->count_room) {
-    size_t room = t->count_room ? t->count_room * 2 : 4;
-    struct count *all = room <= 1024 ? realloc(t->counts, room * sizeof *all) : NULL;
+  if (t->slice.count_used == t->slice.count_room) {
+    size_t room = t->slice.count_room ? t->slice.count_room * 2 : 4;
+    struct count *all = room <= 1024 ? realloc(t->slice.counts, room * sizeof *all) : NULL;
     if (!all) {
       free(name);
       free(labels);
       return room > 1024 ? E_FULL : UV_ENOMEM;
     }
-    t->counts = all;
-    t->count_room = room;
+    t->slice.counts = all;
+    t->slice.count_room = room;
   }
-  t->counts[t->count_used++] = (struct count){.name = name, .labels = labels, .metric = metric, .n = n};
+  t->slice.counts[t->slice.count_used++] = (struct count){.name = name, .labels = labels, .metric = metric, .n = n};
   return 0;
 }
 
@@ -133,4 +133,4 @@ static const struct bind_function functions[] = {
   {"render", l_metrics_render, "", "string", false, "All metrics in Prometheus' text format."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_metrics = {"metrics", "Counters.", functions};
+const struct bind_module bind_metrics = {"metrics", "Counters.", functions, NULL};

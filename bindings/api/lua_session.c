@@ -5,76 +5,12 @@
 
 #include "effects.h"
 #include "err.h"
+#include "handle.h"
 
 #include <string.h>
 
 #define METATABLE "chat.session"
 #define MEMBERS "chat.session.members" /* name -> method, or number of a field */
-
-/* The only userdata a script can get hold of; the VM in it tells it from all that is not ours. */
-struct session_userdata {
-  const struct vm *vm;
-  session_handle value;
-};
-
-static void push_handle(struct vm *vm, lua_State *L, session_handle value) {
-  struct session_userdata *h = lua_newuserdata(L, sizeof *h);
-  *h = (struct session_userdata){vm, value};
-  lua_rawgeti(L, LUA_REGISTRYINDEX, vm->metatable_ref);
-  lua_setmetatable(L, -2);
-}
-
-/* Puts the value on top of the stack under *ref, again and again under the same one. */
-static void keep(lua_State *L, int *ref) {
-  if (*ref) {
-    lua_rawseti(L, LUA_REGISTRYINDEX, *ref);
-  } else {
-    *ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  }
-}
-
-/* NULL when the session is gone. Pushes nothing. */
-static struct cached *cached(struct vm *vm, lua_State *L, session_handle handle) {
-  struct cached *c = &vm->cache[handle % VM_CACHE];
-  if (c->handle == handle) {
-    return c;
-  }
-  struct session *s = bind_session_ref(vm, handle);
-  if (!s) {
-    return NULL;
-  }
-  char id[STORE_ID_LEN + 1], user[TOKEN_USER_MAX + 1]; /* copies, because a push may raise */
-  size_t user_len = strnlen(session_user(s), TOKEN_USER_MAX);
-  memcpy(id, session_id(s), sizeof id);
-  memcpy(user, session_user(s), user_len);
-  session_unref(s);
-  c->handle = 0;
-  push_handle(vm, L, handle);
-  keep(L, &c->handle_ref);
-  lua_pushlstring(L, id, STORE_ID_LEN);
-  keep(L, &c->id_ref);
-  lua_pushlstring(L, user, user_len);
-  keep(L, &c->user_ref);
-  c->handle = handle;
-  return c;
-}
-
-void bind_push_session(struct vm *vm, lua_State *L, session_handle value) {
-  const struct cached *c = cached(vm, L, value);
-  if (c) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, c->handle_ref);
-  } else {
-    push_handle(vm, L, value);
-  }
-}
-
-session_handle bind_check_session(lua_State *L, int index) {
-  const struct session_userdata *h = lua_touserdata(L, index);
-  if (!h || lua_objlen(L, index) != sizeof *h || h->vm != bind_vm(L)) {
-    return luaL_typerror(L, index, "session"), 0;
-  }
-  return h->value;
-}
 
 /* ---- reading ---- */
 
@@ -204,7 +140,7 @@ static void overlay(struct reading *r, const struct effects *e) {
 }
 
 static const struct effects *pending(struct vm *vm, session_handle handle) {
-  for (const struct effects *e = vm->current ? vm->current->effects : NULL; e; e = e->next) {
+  for (const struct effects *e = vm->current ? vm->current->slice.effects : NULL; e; e = e->next) {
     if (session_id_handle(e->session) == handle) {
       return e;
     }
@@ -226,7 +162,7 @@ static void push_reading(lua_State *L, const struct reading *r) {
 static int push_immutable(lua_State *L, struct vm *vm, session_handle handle, enum field field) {
   bool here = bind_session_here(vm, handle) != NULL;
   struct session *s = here ? NULL : bind_session_ref(vm, handle);
-  const struct cached *c = here || s ? cached(vm, L, handle) : NULL;
+  const struct cached *c = here || s ? handle_cached(vm, L, handle) : NULL;
   if (s) {
     session_unref(s);
   }
@@ -356,7 +292,8 @@ static const struct bind_function functions[] = {
    "Adds a method to all sessions, while loading."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_session = {"session", "One conversation.", functions};
+static void open_session(struct vm *vm);
+const struct bind_module bind_session = {"session", "One conversation.", functions, open_session};
 
 static void push_members(struct vm *vm, lua_State *L) {
   lua_newtable(L);
@@ -373,7 +310,7 @@ static void push_members(struct vm *vm, lua_State *L) {
   }
 }
 
-void bind_open_session(struct vm *vm) {
+static void open_session(struct vm *vm) {
   lua_State *L = vm->L;
   luaL_newmetatable(L, METATABLE); // [meta]
   lua_pushvalue(L, -1);

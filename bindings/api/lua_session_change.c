@@ -4,7 +4,9 @@
 
 #include "effects.h"
 #include "err.h"
+#include "handle.h"
 #include "id.h"
+#include "slice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +24,8 @@ static struct effects *effects_here(lua_State *L, int *code) {
     *code = E_GONE;
     return NULL;
   }
-  bool full = t->in_flight >= COMMITS_MAX;
-  struct effects *e = full ? NULL : task_effects(t, s);
+  bool full = t->commits.in_flight >= COMMITS_MAX;
+  struct effects *e = full ? NULL : slice_effects(t, s);
   session_unref(s);
   *code = e ? 0 : full ? E_FULL : UV_ENOMEM;
   return e;

@@ -2,7 +2,11 @@
  * (lua_session.c), changing (lua_session_change.c) and waiting (lua_session_wait.c) follow different rules; the table
  * that describes them all is in lua_session.c. */
 #pragma once
-#include "bind.h"
+#ifndef ROOM_API
+#error "lua_session_impl.h is private to bindings/api"
+#endif
+
+#include "api.h"
 
 #define TEXT_FIELD_MAX 1000 /* bytes of a name and the like */
 

@@ -3,7 +3,10 @@
 #include "lua_session_impl.h"
 
 #include "err.h"
+#include "handle.h"
 #include "join.h"
+#include "run.h"
+#include "task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +29,13 @@ int l_session_flush(lua_State *L) {
 /* ---- asking ---- */
 
 static void end_ask(struct task *t) {
-  t->asking = false;
+  t->wait.asking = false;
   session_set_asker(t->session, NULL);
 }
 
 static void on_ask_timeout(void *arg) {
   struct task *t = arg;
-  t->timer = NULL;
+  t->wait.timer = NULL;
   end_ask(t);
   lua_pushnil(t->co);
   lua_pushliteral(t->co, "nobody answered in time");
@@ -41,10 +44,10 @@ static void on_ask_timeout(void *arg) {
 }
 
 static void begin_ask(struct task *t) {
-  t->asking = true;
-  t->due_ms = 0;
+  t->wait.asking = true;
+  t->wait.due_ms = 0;
   session_set_asker(t->session, t);
-  t->timer = worker_timer(t->vm->worker, t->delay_ms, on_ask_timeout, t);
+  t->wait.timer = worker_timer(t->vm->worker, t->wait.delay_ms, on_ask_timeout, t);
   task_give_turn(t);
 }
 
@@ -65,7 +68,7 @@ int l_session_ask(lua_State *L) {
     lua_pushliteral(L, "CONFLICT");
     return 3;
   }
-  t->delay_ms = within;
+  t->wait.delay_ms = within;
   return task_wait(L, "session:ask", begin_ask);
 }
 
@@ -126,9 +129,9 @@ int l_session_offer(lua_State *L) {
     return 1;
   }
   end_ask(asker);
-  if (asker->timer) {
-    worker_timer_stop(vm->worker, asker->timer);
-    asker->timer = NULL;
+  if (asker->wait.timer) {
+    worker_timer_stop(vm->worker, asker->wait.timer);
+    asker->wait.timer = NULL;
   }
   lua_settop(L, 2);
   if (asker->vm == vm) {
@@ -164,8 +167,8 @@ static void on_opened(void *arg, struct session *s, int code) {
 
 static void begin_open(struct task *t) {
   struct task_ticket *ticket = task_ticket(t);
-  char *id = t->text;
-  t->text = NULL;
+  char *id = t->wait.text;
+  t->wait.text = NULL;
   join_load(t->vm->worker, id, on_opened, ticket);
   free(id);
 }
@@ -173,7 +176,7 @@ static void begin_open(struct task *t) {
 int l_session_open(lua_State *L) {
   const char *id = bind_text(L, 1, 1000);
   struct task *t = bind_task(L);
-  free(t->text);
-  t->text = strdup(id);
+  free(t->wait.text);
+  t->wait.text = strdup(id);
   return task_wait(L, "chat.session.open", begin_open);
 }

@@ -1,6 +1,6 @@
 /* In: chat.shared calls. Out: small values all workers see. Why: VMs keep no state; this does. Immediate: it is no part
  * of a slice, and a handler that fails later has set it all the same. */
-#include "bind.h"
+#include "api.h"
 
 #include "err.h"
 #include "shared.h"
@@ -94,4 +94,4 @@ static const struct bind_function functions[] = {
   {"delete", l_shared_delete, "key string", "boolean", false, "Forgets it; whether it was there."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_shared = {"shared", "Small values all workers see at once. Immediate.", functions};
+const struct bind_module bind_shared = {"shared", "Small values all workers see at once. Immediate.", functions, NULL};

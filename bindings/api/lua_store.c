@@ -1,9 +1,11 @@
 /* In: chat.store calls. Out: what is stored, as tables. Why: every call waits in Lua and nowhere else: the operation
  * goes to the store's threads, its answer comes back through the worker's mailbox and resumes the handler. */
-#include "bind.h"
+#include "api.h"
 
 #include "err.h"
 #include "id.h"
+#include "run.h"
+#include "task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +28,7 @@ static void set_flag(lua_State *L, const char *name, bool flag) {
   lua_setfield(L, -2, name);
 }
 
-void bind_push_record(lua_State *L, const struct session_record *r) {
+static void push_record(lua_State *L, const struct session_record *r) {
   lua_createtable(L, 0, 16);
   set_text(L, "id", r->id);
   set_text(L, "user_id", r->user_id);
@@ -69,14 +71,14 @@ static int push_answer(lua_State *L, const struct store_op *op) {
     return bind_result(L, op->code);
   }
   if (op->kind == STORE_SESSION) {
-    bind_push_record(L, &op->session);
+    push_record(L, &op->session);
     return 1;
   }
   size_t count = op->kind == STORE_SESSIONS ? op->session_count : op->message_count;
   lua_createtable(L, (int)count, 0);
   for (size_t i = 0; i < count; i++) {
     if (op->kind == STORE_SESSIONS) {
-      bind_push_record(L, &op->sessions[i]);
+      push_record(L, &op->sessions[i]);
     } else {
       push_message(L, &op->messages[i]);
     }
@@ -88,9 +90,9 @@ static int push_answer(lua_State *L, const struct store_op *op) {
 static void on_answer(struct post *post) {
   struct store_op *op = (struct store_op *)post;
   struct task *t = task_redeem(op->arg);
-  if (t && t->timer) {
-    worker_timer_stop(t->vm->worker, t->timer);
-    t->timer = NULL;
+  if (t && t->wait.timer) {
+    worker_timer_stop(t->vm->worker, t->wait.timer);
+    t->wait.timer = NULL;
   }
   if (t) {
     task_resume(t, push_answer(t->co, op));
@@ -99,8 +101,8 @@ static void on_answer(struct post *post) {
 }
 
 static void begin_ask(struct task *t) {
-  struct store_op *op = t->op;
-  t->op = NULL;
+  struct store_op *op = t->wait.op;
+  t->wait.op = NULL;
   op->post.run = on_answer;
   op->reply_to = worker_mailbox(t->vm->worker);
   op->arg = task_ticket(t);
@@ -117,10 +119,10 @@ static int wait_for(lua_State *L, struct store_op *op, const char *what, void (*
   if (!op) {
     return bind_result(L, UV_ENOMEM);
   }
-  if (t->op) {
-    store_op_free(t->op); /* of a wait that was refused */
+  if (t->wait.op) {
+    store_op_free(t->wait.op); /* of a wait that was refused */
   }
-  t->op = op;
+  t->wait.op = op;
   return task_wait(L, what, begin);
 }
 
@@ -181,13 +183,13 @@ static int l_store_history(lua_State *L) {
 
 static void on_ready_timeout(void *arg) {
   struct task *t = arg;
-  t->timer = NULL;
+  t->wait.timer = NULL;
   lua_pushboolean(t->co, 0);
   task_resume(t, 1);
 }
 
 static void begin_ready(struct task *t) {
-  t->timer = worker_timer(t->vm->worker, READY_LIMIT_MS, on_ready_timeout, t);
+  t->wait.timer = worker_timer(t->vm->worker, READY_LIMIT_MS, on_ready_timeout, t);
   begin_ask(t);
 }
 
@@ -210,4 +212,4 @@ static const struct bind_function functions[] = {
    "Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_store = {"store", "What is stored.", functions};
+const struct bind_module bind_store = {"store", "What is stored.", functions, NULL};

@@ -1,5 +1,7 @@
 /* In: chat.timer calls. Out: the time, and waits. Why: the clock is the worker's, so specs can turn it. */
-#include "bind.h"
+#include "api.h"
+
+#include "run.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -117,21 +119,21 @@ static int l_timer_duration(lua_State *L) {
 
 static void on_time(void *arg) {
   struct task *t = arg;
-  t->timer = NULL;
+  t->wait.timer = NULL;
   lua_pushboolean(t->co, 1);
   task_resume(t, 1);
 }
 
 static void begin_sleep(struct task *t) {
-  t->timer = worker_timer(t->vm->worker, t->delay_ms, on_time, t);
-  if (!t->timer) {
+  t->wait.timer = worker_timer(t->vm->worker, t->wait.delay_ms, on_time, t);
+  if (!t->wait.timer) {
     lua_pushnil(t->co);
     task_resume(t, 1);
   }
 }
 
 static int l_timer_sleep(lua_State *L) {
-  bind_task(L)->delay_ms = bind_duration(L, 1);
+  bind_task(L)->wait.delay_ms = bind_duration(L, 1);
   return task_wait(L, "chat.timer.sleep", begin_sleep);
 }
 
@@ -145,4 +147,4 @@ static const struct bind_function functions[] = {
    "Waits so long (SCRIPT_WAIT_DEADLINE ends who waits too long)."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
-const struct bind_module bind_timer = {"timer", "Time.", functions};
+const struct bind_module bind_timer = {"timer", "Time.", functions, NULL};

@@ -8,6 +8,7 @@
 #include "check_syntax_lua.h"
 #include "check_words_lua.h"
 #include "err.h"
+#include "sandbox.h"
 #include "sandbox_lua.h"
 
 #include <luajit.h>
@@ -42,9 +43,9 @@ static void push_globals(lua_State *L) {
   lua_remove(L, -2);
 }
 
-static void push_functions(lua_State *L) {
+static void push_functions(lua_State *L, const struct bind_module *const *modules) {
   lua_newtable(L);
-  for (const struct bind_module *const *m = bind_modules; *m; m++) {
+  for (const struct bind_module *const *m = modules; *m; m++) {
     for (const struct bind_function *f = (*m)->functions; f->name; f++) {
       if (strchr(f->name, ':')) {
         lua_pushstring(L, f->name);
@@ -85,13 +86,14 @@ static void push_files(lua_State *L, const struct bundle *b) {
 /* Protected: leaves the two lists of check.lua. */
 static int read_all(lua_State *L) {
   const struct bundle *b = lua_touserdata(L, 1);
+  const struct bind_module *const *modules = lua_touserdata(L, 2);
   luaL_openlibs(L);
   luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* compiling takes twice as long as this runs in all */
   load_chunk(L, check_lua, check_lua_len, "@check");
   lua_createtable(L, 0, 5);
   push_files(L, b);
   lua_setfield(L, -2, "files");
-  push_functions(L);
+  push_functions(L, modules);
   lua_setfield(L, -2, "functions");
   push_settings(L);
   lua_setfield(L, -2, "settings");
@@ -144,14 +146,15 @@ static int take_needs(lua_State *L, int index, struct check *c) {
   return c->needs ? 0 : UV_ENOMEM;
 }
 
-int check_read(const struct bundle *b, struct check **out, char why[512]) {
+int check_read(const struct bundle *b, const struct bind_module *const *modules, struct check **out, char why[512]) {
   struct check *c = calloc(1, sizeof *c);
   lua_State *L = luaL_newstate();
   int code = c && L ? 0 : UV_ENOMEM;
   if (!code) {
     lua_pushcfunction(L, read_all);
     lua_pushlightuserdata(L, (void *)b);
-    if (lua_pcall(L, 1, 2, 0)) {
+    lua_pushlightuserdata(L, (void *)modules);
+    if (lua_pcall(L, 2, 2, 0)) {
       snprintf(why, 512, "the checker failed: %.400s", lua_tostring(L, -1));
       code = E_SCRIPT;
     }

@@ -20,8 +20,10 @@ struct check {
   struct check_need *needs;
 };
 
-/* 0; UV_ENOMEM; E_SCRIPT: the checker itself failed, why in why[]. */
-int check_read(const struct bundle *b, struct check **out, char why[512]) NODISCARD;
+/* modules: what the scripts can call, as in vm_world. 0; UV_ENOMEM; E_SCRIPT: the checker itself failed, why in why[].
+ */
+int check_read(const struct bundle *b, const struct bind_module *const *modules, struct check **out,
+               char why[512]) NODISCARD;
 void check_free(struct check *c); /* NULL is allowed */
 /* The first need from *at on that the VM does not fulfil: E_SCRIPT, "path:line: …" in why[], *at behind it. Else 0. */
 int check_next(const struct check *c, struct vm *vm, size_t *at, char why[512]) NODISCARD;

@@ -5,8 +5,10 @@
 #include "bind.h"
 
 #include "err.h"
+#include "run.h"
 #include "scripts_impl.h"
 #include "scripts_report.h"
+#include "task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,8 +179,8 @@ static void on_main(struct post *post) {
 /* ---- in the script ---- */
 
 static void begin(struct task *t) {
-  struct ask *a = t->ask;
-  t->ask = NULL;
+  struct ask *a = t->wait.ask;
+  t->wait.ask = NULL;
   a->ticket = task_ticket(t);
   a->post.run = on_main;
   a->host->asked++;
@@ -201,8 +203,8 @@ static struct ask *new_ask(lua_State *L) {
                       : "chat.scripts is only for the HTTP request of an administrator");
     return NULL;
   }
-  free(t->ask); /* of a wait that was refused */
-  struct ask *a = t->ask = calloc(1, sizeof *a);
+  free(t->wait.ask); /* of a wait that was refused */
+  struct ask *a = t->wait.ask = calloc(1, sizeof *a);
   if (!a) {
     luaL_error(L, "not enough memory");
     return NULL;
@@ -273,4 +275,4 @@ static const struct bind_function functions[] = {
 };
 const struct bind_module bind_scripts = {
   "scripts", "The scripts themselves. Only in the HTTP request of an administrator; everywhere else it raises.",
-  functions};
+  functions, NULL};

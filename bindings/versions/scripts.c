@@ -235,7 +235,7 @@ static void stage_all(struct job *job, struct bundle *bundle) {
 
 /* What can be read off the text: that costs the workers nothing. */
 static bool reads_well(struct job *job, const struct bundle *bundle, char why[512]) {
-  if (check_read(bundle, &job->check, why)) {
+  if (check_read(bundle, job->scripts->world->modules, &job->check, why)) {
     return false;
   }
   const struct check *c = job->check;
@@ -386,7 +386,7 @@ void scripts_reload(struct scripts *s, const char *who) {
 void scripts_warn(const struct scripts *s) {
   struct check *c = NULL;
   char why[512];
-  if (check_read(s->current->bundle, &c, why)) {
+  if (check_read(s->current->bundle, s->world->modules, &c, why)) {
     LOG(LOG_WARN, "script", "the scripts were not checked", LSTR("error", why));
     return;
   }

@@ -3,6 +3,10 @@
  * (scripts_report.c); what they share is here. A host belongs to its worker's thread, everything else to the main one;
  * a version is counted and its tallies are atomics. */
 #pragma once
+#ifndef ROOM_VERSIONS
+#error "scripts_impl.h is private to bindings/versions"
+#endif
+
 #include "check.h"
 #include "scripts.h"
 
@@ -81,6 +85,9 @@ struct scripts {
   size_t count;
   struct host hosts[];
 };
+
+/* chat.scripts: lua_scripts.c. */
+extern const struct bind_module bind_scripts;
 
 struct version *version_new(struct bundle *bundle, unsigned number, size_t workers) NODISCARD;
 struct version *version_ref(struct version *v);

@@ -3,7 +3,6 @@
 #include "scripts_report.h"
 
 #include "scripts_impl.h"
-#include "vm_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,14 +38,20 @@ static void count_wait(struct report_vm *r, const char *what) {
   }
 }
 
-static void add_task(struct report_vm *r, const struct task *t, uint64_t now_ms) {
-  const char *what = t->waits_for ? t->waits_for : "";
-  count_wait(r, what);
+struct waiting_list {
+  struct report_vm *report;
+  uint64_t now_ms;
+};
+
+static void add_waiting(void *arg, const struct vm_waiting *w) {
+  const struct waiting_list *list = arg;
+  struct report_vm *r = list->report;
+  count_wait(r, w->what);
   if (r->task_count < REPORT_TASKS) {
     struct report_task *to = &r->tasks[r->task_count++];
-    snprintf(to->session, sizeof to->session, "%s", t->session ? session_id(t->session) : "");
-    to->waits_for = what;
-    to->since_ms = now_ms - t->parked_ms;
+    snprintf(to->session, sizeof to->session, "%s", w->session);
+    to->waits_for = w->what;
+    to->since_ms = list->now_ms - w->since_ms;
   }
 }
 
@@ -61,15 +66,12 @@ static void add_vm(struct slot *slot, enum role role, void *arg) {
                           .number = slot->version->number,
                           .worker = worker_index(w),
                           .waiting = vm_tasks(vm),
-                          .memory_bytes =
-                            (size_t)lua_gc(vm->L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(vm->L, LUA_GCCOUNTB, 0),
+                          .memory_bytes = vm_memory(vm),
                           .calls = atomic_load_explicit(&tally->calls, memory_order_relaxed),
                           .errors = atomic_load_explicit(&tally->errors, memory_order_relaxed),
                           .kills = atomic_load_explicit(&tally->kills, memory_order_relaxed)};
   snprintf(r->version, sizeof r->version, "%s", vm_version(vm));
-  for (const struct task *t = vm->flight.next; t != &vm->flight; t = t->next) {
-    add_task(r, t, worker_now_ms(w));
-  }
+  vm_each_waiting(vm, add_waiting, &(struct waiting_list){r, worker_now_ms(w)});
 }
 
 static void gather_here(void *arg) {

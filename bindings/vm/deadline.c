@@ -1,7 +1,9 @@
 /* In: tasks that begin to wait. Out: the end of one that waits too long.
  * Why: while a handler waits the next message of its conversation does, too; a script that sleeps for ever would
  * silence it. One timer per VM is enough: all have the same limit, so whoever began earliest is due first. */
-#include "vm_impl.h"
+#include "deadline.h"
+
+#include "task.h"
 
 #include <stddef.h>
 
@@ -15,7 +17,7 @@ static void arm(struct vm *vm, uint64_t delay_ms) {
 static struct task *first_due(struct vm *vm) {
   struct task *first = NULL;
   for (struct task *t = vm->flight.next; t != &vm->flight; t = t->next) {
-    if (t->due_ms && (!first || t->due_ms < first->due_ms)) {
+    if (t->wait.due_ms && (!first || t->wait.due_ms < first->wait.due_ms)) {
       first = t;
     }
   }
@@ -27,23 +29,23 @@ static void on_due(void *arg) {
   struct task *t;
   uint64_t now = worker_now_ms(vm->worker);
   vm->deadline = NULL;
-  while ((t = first_due(vm)) && t->due_ms <= now) {
+  while ((t = first_due(vm)) && t->wait.due_ms <= now) {
     task_stop_waiting(t);
-    guard_verdict(&vm->guard, GUARD_WAIT);
-    failure(t, GUARD_WAIT);
+    vm->overdue(t);
   }
   if (t && !vm->deadline) {
-    arm(vm, t->due_ms - now);
+    arm(vm, t->wait.due_ms - now);
   }
   vm_maybe_idle(vm);
 }
 
-void deadline_set(struct task *t) {
+void deadline_set(struct task *t, void (*overdue)(struct task *t)) {
   struct vm *vm = t->vm;
   uint64_t limit = (uint64_t)config_int(vm->world->config, SETTING_SCRIPT_WAIT_DEADLINE);
-  if (!t->due_ms) {
-    t->due_ms = worker_now_ms(vm->worker) + limit;
+  if (!t->wait.due_ms) {
+    t->wait.due_ms = worker_now_ms(vm->worker) + limit;
   }
+  vm->overdue = overdue;
   if (!vm->deadline) {
     arm(vm, limit);
   }

@@ -1,11 +1,11 @@
-/* In: a task whose coroutine failed, or that used too much. Out: a line in the log with the place, numbers, and the
- * word to whoever waits for an answer; the end of the task. Why: an error hurts one message. Nothing of its slice takes
- * effect, its client learns an incident number and no more, and the log has the rest under that number. */
-#include "bind.h"
+/* In: a task whose coroutine failed, or that used too much. Out: a line in the log with the place, numbers in the
+ * metrics, and what its client may be told. Why: see failure.h. */
+#include "failure.h"
 
-#include "id.h"
+#include "blame.h"
 #include "log.h"
 #include "metrics.h"
+#include "task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,22 +13,10 @@
 
 #define INCIDENT_LEN 12 /* enough to find the line in the log */
 
-struct failure_report {
-  char incident[ID_LEN + 1];
-  char *message, *traceback; /* heap */
-  char blamed[GUARD_NAME_MAX + 1];
-};
-
-void failure_respond(struct http_request *req, int status) {
-  static const char body[] = "{\"error\":\"An internal error occurred\",\"code\":\"INTERNAL_ERROR\"}";
-  struct http_response res = {.status = status, .body = body, .body_len = sizeof body - 1};
-  http_respond(req, &res);
-}
-
 /* What has to be asked of the coroutine while there is one. */
-static struct failure_report report_of(struct task *t, enum guard_end end) {
+static struct failure report_of(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
-  struct failure_report r = {.blamed = ""};
+  struct failure r = {.blamed = ""};
   char text[200];
   const char *raised = end ? NULL : lua_tostring(t->co, -1); /* one that waits has nothing on its stack */
   id_new(r.incident);
@@ -38,7 +26,7 @@ static struct failure_report report_of(struct task *t, enum guard_end end) {
                               : "(error object is not a string)");
   memcpy(r.blamed, vm->guard.blamed, sizeof r.blamed);
   if (end && !*r.blamed) {
-    (void)guard_blame(vm, t->co, r.blamed);
+    (void)blame_find(vm, t->co, r.blamed);
   }
   if (end && vm->guard.end && vm->guard.traceback[0]) {
     r.traceback = strdup(vm->guard.traceback); /* of where it was caught first, not of where it came out */
@@ -50,7 +38,7 @@ static struct failure_report report_of(struct task *t, enum guard_end end) {
   return r;
 }
 
-static void write_report(const struct task *t, enum guard_end end, const struct failure_report *r) {
+static void write_report(const struct task *t, enum guard_end end, const struct failure *r) {
   struct vm *vm = t->vm;
   char labels[64];
   snprintf(labels, sizeof labels, "version=\"%s\"", vm_version(vm));
@@ -69,33 +57,16 @@ static void write_report(const struct task *t, enum guard_end end, const struct 
       LSTR("session", session), LSTR("traceback", r->traceback));
 }
 
-void failure(struct task *t, enum guard_end end) {
-  struct vm *vm = t->vm;
-  struct failure_report r = report_of(t, end);
-  write_report(t, end, &r);
+void failure_note(struct task *t, enum guard_end end, struct failure *out) {
+  *out = report_of(t, end);
+  write_report(t, end, out);
   if (end) {
-    guard_note_kill(t, r.blamed);
+    blame_kill(t, out->blamed);
   }
   task_tally(t, true, end != GUARD_WELL);
-  struct http_request *http = t->http;
-  struct session *s = t->session && t->conn && t->kind != TASK_NOTICE ? session_ref(t->session) : NULL;
-  struct conn *c = s ? conn_ref(t->conn) : NULL;
-  t->http = NULL;
-  task_end(t, false); /* before anybody is told: what it held can be collected then */
-  if (end == GUARD_MEMORY) {
-    vm_collect(vm);
-  }
-  if (vm->world->script_error) {
-    vm->world->script_error(vm->world->arg, r.message, vm_version(vm));
-  }
-  if (http) {
-    failure_respond(http, 500);
-  }
-  if (s) {
-    vm_notice(vm, vm->failed_ref, s, c, r.incident, r.message);
-    session_unref(s);
-    conn_unref(c);
-  }
-  free(r.message);
-  free(r.traceback);
+}
+
+void failure_deinit(struct failure *f) {
+  free(f->message);
+  free(f->traceback);
 }

@@ -2,8 +2,14 @@
 #include "vm.h"
 
 #include "bind.h"
+#include "blame.h"
+#include "deadline.h"
 #include "err.h"
+#include "handle.h"
+#include "run.h"
+#include "sandbox.h"
 #include "sandbox_lua.h"
+#include "task.h"
 
 #include <lualib.h>
 #include <stdlib.h>
@@ -26,7 +32,10 @@ static int l_source(lua_State *L) {
 static void push_chat(struct vm *vm) {
   lua_State *L = vm->L;
   lua_newtable(L);
-  for (const struct bind_module *const *m = bind_modules; *m; m++) {
+  for (const struct bind_module *const *m = vm->world->modules; *m; m++) {
+    if ((*m)->open) {
+      (*m)->open(vm);
+    }
     bind_push_module(vm, L, *m);
     lua_setfield(L, -2, (*m)->name);
   }
@@ -46,8 +55,7 @@ static int open_libraries(lua_State *L) {
 /* Protected: runs the sandbox, loads init. Leaves its table on the stack. */
 static int load(lua_State *L) {
   struct vm *vm = lua_touserdata(L, 1);
-  bind_open_session(vm);
-  guard_open_names(vm);
+  blame_open(vm);
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
@@ -181,7 +189,7 @@ int vm_new(struct worker *w, const struct vm_world *world, struct bundle *bundle
   vm->bundle = bundle_ref(bundle);
   vm->max_parked = (size_t)config_int(world->config, SETTING_SCRIPT_COROUTINES);
   vm->flight.next = vm->flight.prev = &vm->flight;
-  vm->guard.blame = guard_blame_slice;
+  vm->guard.blame = blame_slice;
   vm->guard.arg = vm;
   int code = guard_open(&vm->guard, L, world->config);
   if (code) {
@@ -201,13 +209,9 @@ void vm_free(struct vm *vm) {
   deadline_close(vm);
   guard_close(&vm->guard);
   lua_close(vm->L);
-  vm_destroy_tasks(vm);
+  tasks_free(vm);
   bundle_unref(vm->bundle);
   free(vm);
-}
-
-void vm_count_into(struct vm *vm, struct vm_tally *tally) {
-  vm->tally = tally;
 }
 
 const char *vm_mode(const struct config *config) {
@@ -218,56 +222,10 @@ const char *vm_mode(const struct config *config) {
                                  "(README, A faster LuaJIT)";
 }
 
-void vm_when_nearly_full(struct vm *vm, void (*fn)(void *), void *arg) {
-  vm->when_nearly_full = (struct idle_call){fn, arg};
-}
-
-bool vm_nearly_full(const struct vm *vm) {
-  return guard_nearly_full(&vm->guard);
-}
-
-void vm_collect(struct vm *vm) {
-  struct idle_call full = vm->when_nearly_full;
-  if (guard_collect(&vm->guard) && full.fn) {
-    vm->when_nearly_full.fn = NULL;
-    full.fn(full.arg);
-  }
-}
-
-void vm_quarantines(struct vm *vm, bool yes) {
-  vm->quarantines_none = !yes;
-}
-
-const char *vm_version(const struct vm *vm) {
-  return bundle_version(vm->bundle);
-}
-
-bool vm_idle(const struct vm *vm) {
-  return vm->parked == 0 && vm->outstanding == 0 && !vm->current;
-}
-
-size_t vm_tasks(const struct vm *vm) {
-  return vm->parked;
-}
-
-void vm_when_idle(struct vm *vm, void (*fn)(void *), void *arg) {
-  vm->when_idle = (struct idle_call){fn, arg};
-  vm_maybe_idle(vm);
-}
-
-/* The call may free the VM, so it comes last in whoever calls this. */
-void vm_maybe_idle(struct vm *vm) {
-  if (vm->when_idle.fn && vm_idle(vm)) {
-    struct idle_call call = vm->when_idle;
-    vm->when_idle.fn = NULL;
-    call.fn(call.arg);
-  }
-}
-
 void vm_cancel_askers(struct vm *vm) {
   for (struct task *t = vm->flight.next, *next; t != &vm->flight; t = next) {
     next = t->next;
-    if (t->asking) {
+    if (t->wait.asking) {
       task_cancel(t);
     }
   }
@@ -283,32 +241,13 @@ void vm_cancel(struct vm *vm) {
 
 /* ---- calls ---- */
 
-static void push_connection(lua_State *co, const struct conn *c) {
-  if (c) {
-    lua_pushnumber(co, (double)conn_id(c));
-  } else {
-    lua_pushnil(co);
-  }
+void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code) {
+  task_notice(vm, vm->refused_ref, s, c, code, NULL);
 }
 
 static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s) {
   lua_rawgeti(t->co, LUA_REGISTRYINDEX, ref);
   bind_push_session(vm, t->co, session_id_handle(s));
-}
-
-void vm_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second) {
-  struct task *t = task_new(vm, TASK_NOTICE, s, c);
-  if (t) {
-    begin_call(vm, t, ref, s);
-    push_connection(t->co, c);
-    lua_pushstring(t->co, first);
-    lua_pushstring(t->co, second);
-    task_run(t, 4);
-  }
-}
-
-void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code) {
-  vm_notice(vm, vm->refused_ref, s, c, code, NULL);
 }
 
 static void run_text(struct vm *vm, struct session *s, struct item *item) {
@@ -319,11 +258,11 @@ static void run_text(struct vm *vm, struct session *s, struct item *item) {
     return;
   }
   t->item = item;
-  t->was_busy = busy;
-  t->has_turn = !busy;
+  t->turn.was_busy = busy;
+  t->turn.has = !busy;
   begin_call(vm, t, vm->message_ref, s);
   lua_pushlstring(t->co, item->text, item->len);
-  push_connection(t->co, t->conn);
+  bind_push_connection(t->co, t->conn);
   lua_pushboolean(t->co, busy);
   task_run(t, 4);
 }
@@ -333,7 +272,7 @@ static void run_connect(struct vm *vm, struct session *s, struct item *item) {
   item_free(item);
   if (t) {
     begin_call(vm, t, vm->connect_ref, s);
-    push_connection(t->co, t->conn);
+    bind_push_connection(t->co, t->conn);
     task_run(t, 2);
   }
 }
@@ -349,20 +288,6 @@ void vm_item(struct vm *vm, struct session *s, struct item *item) {
 static void set_string(lua_State *L, const char *name, const char *value) {
   lua_pushstring(L, value);
   lua_setfield(L, -2, name);
-}
-
-void bind_push_identity(lua_State *L, const struct identity *who) {
-  lua_createtable(L, 0, 4);
-  set_string(L, "id", who->user_id);
-  set_string(L, "name", who->name);
-  lua_pushboolean(L, who->admin);
-  lua_setfield(L, -2, "admin");
-  lua_createtable(L, (int)who->role_count, 0);
-  for (size_t i = 0; i < who->role_count; i++) {
-    lua_pushstring(L, who->roles[i]);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-  lua_setfield(L, -2, "roles");
 }
 
 static void push_pairs(lua_State *L, const struct http_request *req) {

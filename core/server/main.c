@@ -7,6 +7,7 @@
 #include "err.h"
 #include "log.h"
 #include "main_impl.h"
+#include "modules.h"
 #include "server.h"
 #include "store.h"
 #include "store_backends.h"
@@ -253,9 +254,9 @@ static int docs(int argc, char **argv) {
   if (strcmp(which, "settings") == 0) {
     config_print(NULL, stdout);
   } else if (strcmp(which, "lua") == 0) {
-    docs_lua(stdout);
+    docs_lua(bind_modules, stdout);
   } else if (strcmp(which, "stubs") == 0) {
-    docs_stubs(stdout);
+    docs_stubs(bind_modules, stdout);
   } else if (strcmp(which, "protocol") == 0) {
     return command_protocol();
   } else {

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "control.h"
 #include "err.h"
+#include "modules.h"
 #include "orders.h"
 #include "server.h"
 #include "vm.h"
@@ -149,7 +150,7 @@ static bool known(const struct check *c, const char *line) {
 
 /* Starts them as the server would. */
 static void check_loaded(const struct config *config, struct bundle *b, const struct check *c, struct findings *f) {
-  struct vm_world world = {.config = config};
+  struct vm_world world = {.config = config, .modules = bind_modules};
   struct worker *w = quiet_worker();
   struct vm *vm = NULL;
   char why[512] = "out of memory";
@@ -180,7 +181,7 @@ static int check_dir(const struct config *config, const char *dir) {
   struct check *c = NULL;
   char why[512] = "";
   int code = bundle_read(dir, &b, why);
-  code = code ? code : check_read(b, &c, why);
+  code = code ? code : check_read(b, bind_modules, &c, why);
   if (code) {
     found(&f, *why ? why : err_text(code));
   } else {
@@ -224,7 +225,7 @@ int command_protocol(void) {
   if (!c) {
     return EXIT_USAGE;
   }
-  struct vm_world world = {.config = c};
+  struct vm_world world = {.config = c, .modules = bind_modules};
   struct worker *w = quiet_worker();
   struct bundle *b = NULL;
   struct vm *vm = NULL;

@@ -11,6 +11,7 @@
 #include "listen.h"
 #include "log.h"
 #include "metrics.h"
+#include "modules.h"
 #include "pages.h"
 #include "watch.h"
 
@@ -171,7 +172,8 @@ static int open_limits(struct server *s, char why[512]) {
   size_t keys = (size_t)config_int(c, SETTING_RATE_LIMIT_KEYS);
   struct vm_world *w = &s->world;
   char bad[64];
-  *w = (struct vm_world){.config = c, .stopping = &s->stopping, .reloading = server_reload_pages, .arg = s};
+  *w = (struct vm_world){
+    .config = c, .modules = bind_modules, .stopping = &s->stopping, .reloading = server_reload_pages, .arg = s};
   w->script_error = config_bool(c, SETTING_DEVELOPMENT) ? server_script_error : NULL;
   w->messages =
     ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT), (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);

@@ -6,6 +6,7 @@
  * Why: the specs of scripts and bindings run the real thing, in one process, without a socket and without waiting.
  * SPEC_GC=aggressive collects all garbage of the scripts at every step: a value that C forgot to anchor dies at once.
  */
+#include "sandbox.h"
 #include "world.h"
 
 #include "check.h"
@@ -493,7 +494,7 @@ static int l_check(lua_State *L) {
   write_files(L, 1, &w);
   snprintf(dir, sizeof dir, "%s/scripts", w.folder);
   int code = bundle_read(dir, &b, why);
-  code = code ? code : check_read(b, &c, why);
+  code = code ? code : check_read(b, bind_modules, &c, why);
   nftw(w.folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
   bundle_unref(b);
   if (code) {
@@ -519,9 +520,9 @@ static int l_docs(lua_State *L) {
   size_t len = 0;
   FILE *out = open_memstream(&text, &len);
   if (lua_toboolean(L, 1)) {
-    docs_stubs(out);
+    docs_stubs(bind_modules, out);
   } else {
-    docs_lua(out);
+    docs_lua(bind_modules, out);
   }
   fclose(out);
   lua_pushlstring(L, text, len);

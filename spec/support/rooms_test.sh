@@ -33,7 +33,7 @@ says() { # WANTED(yes|no) ROOM HEADER NAME
 
 # The rooms from the ground up, each with a header it offers; what stands side by side does not see each other.
 floors=("core/base err.h" "core/config config.h" "core/identity token.h" "core/store store.h" "core/chat session.h"
-  "core/net net.h" "bindings/vm vm.h" "core/server server.h")
+  "core/net net.h" "bindings/vm vm.h" "bindings/api api.h" "bindings/check check.h" "bindings/versions scripts.h" "core/server server.h")
 for ((low = 0; low < ${#floors[@]}; low++)); do
   read -r room header <<<"${floors[low]}"
   for ((high = low + 1; high < ${#floors[@]}; high++)); do
@@ -50,6 +50,9 @@ for room in core/store/sqlite core/store/mongo core/store/memory; do
   says no "$room" store_backends.h "$room does not see the list of backends"
 done
 says no core/net session_impl.h "core/net does not see the inside of a session"
+says no bindings/check api.h "bindings/check does not see what scripts call"
+says no core/server machine.h "core/server does not see the inside of a VM"
+says no core/server scripts_impl.h "core/server does not see the inside of the versions"
 says no bindings/vm net_impl.h "bindings/vm does not see the inside of the transport"
 says no core/server sqlite_impl.h "core/server does not see the inside of a backend"
 

@@ -8,8 +8,10 @@
 
 #include "address.h"
 #include "join.h"
+#include "machine.h"
+#include "modules.h"
 #include "scripts.h"
-#include "vm_impl.h"
+#include "vm.h"
 #include "worker.h"
 
 #include <ftw.h>
@@ -379,7 +381,8 @@ static int world_open(struct world *w, char **settings, char why[512]) {
   size_t keys = (size_t)config_int(c, SETTING_RATE_LIMIT_KEYS);
   faults_set(&faults.fail_writes, false);
   faults_set(&faults.fail_reads, false);
-  w->vm = (struct vm_world){.config = c, .stopping = &w->stopping, .script_error = note_script_error, .arg = w};
+  w->vm = (struct vm_world){
+    .config = c, .modules = bind_modules, .stopping = &w->stopping, .script_error = note_script_error, .arg = w};
   w->vm.messages =
     ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT), (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);
   w->vm.public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);

@@ -6,11 +6,6 @@
 
 #include <string.h>
 
-const struct bind_module *const bind_modules[] = {
-  &bind_session, &bind_connection, &bind_store,  &bind_timer, &bind_log,     &bind_metrics,
-  &bind_config,  &bind_limit,      &bind_shared, &bind_guard, &bind_scripts, NULL,
-};
-
 struct vm *bind_vm(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(1));
 }
@@ -169,4 +164,31 @@ struct conn *bind_connection_ref(struct vm *vm, struct session *s, uint64_t id) 
     return conn_ref(t->conn);
   }
   return session_member(s, id);
+}
+
+static void set_string(lua_State *L, const char *name, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
+void bind_push_identity(lua_State *L, const struct identity *who) {
+  lua_createtable(L, 0, 4);
+  set_string(L, "id", who->user_id);
+  set_string(L, "name", who->name);
+  lua_pushboolean(L, who->admin);
+  lua_setfield(L, -2, "admin");
+  lua_createtable(L, (int)who->role_count, 0);
+  for (size_t i = 0; i < who->role_count; i++) {
+    lua_pushstring(L, who->roles[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "roles");
+}
+
+void bind_push_connection(lua_State *L, const struct conn *c) {
+  if (c) {
+    lua_pushnumber(L, (double)conn_id(c));
+  } else {
+    lua_pushnil(L);
+  }
 }

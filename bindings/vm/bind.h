@@ -3,8 +3,12 @@
  * checks, locks, copies, unlocks, pushes, and the locking part is here (bind_with_session) and nowhere else.
  * Misuse raises; what can happen returns nil, message, code. */
 #pragma once
+#ifndef ROOM_BINDINGS
+#error "bind.h is private to the bindings"
+#endif
+
 #include "attr.h"
-#include "vm_impl.h"
+#include "machine.h"
 
 #include <stdbool.h>
 
@@ -21,12 +25,8 @@ struct bind_module {
   const char *name; /* "session" */
   const char *doc;
   const struct bind_function *functions; /* ends with a NULL name */
+  void (*open)(struct vm *vm);           /* before scripts load; may be NULL */
 };
-
-extern const struct bind_module bind_session, bind_connection, bind_store, bind_timer, bind_log, bind_metrics,
-  bind_config, bind_limit, bind_shared, bind_guard, bind_scripts;
-/* All of them, in the order of the reference; ends with NULL. */
-extern const struct bind_module *const bind_modules[];
 
 /* The VM of a binding function: every one is a closure over it. */
 struct vm *bind_vm(lua_State *L);
@@ -52,8 +52,6 @@ uint64_t bind_check_connection(lua_State *L, int index);
 /* ---- sessions ---- */
 
 enum bind_lock { BIND_READ, BIND_WRITE };
-void bind_push_session(struct vm *vm, lua_State *L, session_handle handle);
-session_handle bind_check_session(lua_State *L, int index);
 /* The session of the running task, if the handle is of that one: it stays while the task runs. Not locked. */
 struct session *bind_session_here(struct vm *vm, session_handle handle);
 /* The session behind a handle: a new reference, or NULL when it is gone. Not locked. */
@@ -61,12 +59,9 @@ struct session *bind_session_ref(struct vm *vm, session_handle handle);
 /* Locks the session, calls fn(s, arg), unlocks. fn must not touch Lua, call out or take a lock. 0 or E_GONE. */
 int bind_with_session(struct vm *vm, session_handle handle, enum bind_lock how,
                       void (*fn)(struct session *s, void *arg), void *arg);
-/* Metatable and methods of session handles, once per VM. */
-void bind_open_session(struct vm *vm);
 /* A connection that is a member of the session (or the current task's own): a new reference, or NULL. */
 struct conn *bind_connection_ref(struct vm *vm, struct session *s, uint64_t id);
 
 void bind_push_identity(lua_State *L, const struct identity *who);
-
-/* ---- store records ---- */
-void bind_push_record(lua_State *L, const struct session_record *r);
+/* NULL: nil. */
+void bind_push_connection(lua_State *L, const struct conn *c);

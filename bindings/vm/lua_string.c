@@ -1,7 +1,8 @@
 /* In: string.find, match, gmatch and gsub of a script. Out: what LuaJIT's own would answer. Why: these can be ended
  * (pattern.h), and what they call cannot eat up the C stack (guard_deep). */
-#include "bind.h"
+#include "sandbox.h"
 
+#include "bind.h"
 #include "pattern.h"
 
 #include <string.h>

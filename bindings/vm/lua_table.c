@@ -2,6 +2,8 @@
  * steps whether the slice has to end. LuaJIT's never do: inserting far below the list moves two thousand million
  * elements, and sorting compares as long as the comparison wants, be it of texts of many megabytes or by a C function,
  * in which no hook fires. Bound: the budget of the slice, and guard_deep for comparisons that sort again. */
+#include "sandbox.h"
+
 #include "bind.h"
 
 #include <stdbool.h>

@@ -3,6 +3,8 @@
  * another would take ten seconds and 200 MB. So values are counted before it begins. While it runs memory is not
  * capped: an error in the middle would leave its buffer behind. Bound: JSON_VALUES values both ways, JSON_BYTES bytes
  * of text encoded at once; cjson's own depth of 32. */
+#include "sandbox.h"
+
 #include "bind.h"
 
 #include <stdbool.h>

@@ -1,0 +1,58 @@
+/* In: the table an HTTP handler returned, or that there is none. Out: the response. Why: see answer.h. The table is
+ * read without its metatable, for nothing here is protected. */
+#include "answer.h"
+
+#include "log.h"
+
+void answer_error(struct http_request *req, int status) {
+  static const char body[] = "{\"error\":\"An internal error occurred\",\"code\":\"INTERNAL_ERROR\"}";
+  struct http_response res = {.status = status, .body = body, .body_len = sizeof body - 1};
+  http_respond(req, &res);
+}
+
+static void raw_field(lua_State *L, const char *name) {
+  lua_pushstring(L, name);
+  lua_rawget(L, 1);
+}
+
+static const char *text_field(lua_State *L, const char *name, size_t *len) {
+  raw_field(L, name);
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, len) : NULL;
+  lua_pop(L, 1); /* the table still holds it */
+  return text;
+}
+
+static void collect_headers(lua_State *L, struct http_response *res) {
+  raw_field(L, "headers");
+  if (lua_istable(L, -1)) {
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+      if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING && res->header_count < HTTP_HEADERS_MAX) {
+        res->headers[res->header_count++] = (struct http_header){lua_tostring(L, -2), lua_tostring(L, -1)};
+      }
+    }
+  }
+  lua_pop(L, 1); /* the response table keeps the strings alive */
+}
+
+void answer_table(struct task *t) {
+  lua_State *co = t->co;
+  struct http_request *req = t->http;
+  t->http = NULL;
+  if (lua_gettop(co) < 1 || !lua_istable(co, 1)) {
+    LOG(LOG_ERROR, "script", "an HTTP handler returned no response", LSTR("path", req->path),
+        LSTR("version", vm_version(t->vm)));
+    answer_error(req, 500);
+    return;
+  }
+  struct http_response res = {.status = 200, .body = ""};
+  raw_field(co, "status");
+  res.status = lua_isnumber(co, -1) ? (int)lua_tointeger(co, -1) : 200;
+  res.status = res.status >= 200 && res.status < 600 ? res.status : 500;
+  lua_pop(co, 1);
+  const char *body = text_field(co, "body", &res.body_len);
+  res.body = body ? body : "";
+  res.type = text_field(co, "type", NULL);
+  res.endpoint = text_field(co, "endpoint", NULL);
+  collect_headers(co, &res);
+  http_respond(req, &res);
+}

@@ -1,0 +1,305 @@
+/* In: a task with a function and its arguments on its coroutine. Out: its slices, its waits, its end, always exactly
+ * one. Why: see run.h. The life of a handler, and of whatever else the scripts are called for:
+ *
+ *           task_run                              task_resume: what it waited for is there
+ *   NEW ------------> RUNNING a slice <------------------------------------------+
+ *                       |    | it calls a function that waits: task_wait         |
+ *                       |    +-----------> PARKED: the slice takes effect, then -+
+ *     it returns, fails |                  what it waits for is begun
+ *     or uses too much  |                       | stop or reload: task_cancel
+ *                       v                       | too long: deadline.c
+ *     on_end: its last slice takes effect       v
+ *     fail: nothing of that slice does     task_cancel, fail: the client is told
+ *                       +-----------+-----------+
+ *                                   v
+ *   ENDED: task_end lets go of everything; the generation grows, so that a late completion finds nobody */
+#include "run.h"
+
+#include "answer.h"
+#include "bind.h"
+#include "blame.h"
+#include "deadline.h"
+#include "effects.h"
+#include "err.h"
+#include "failure.h"
+#include "handle.h"
+#include "log.h"
+#include "slice.h"
+#include "task.h"
+
+#include <string.h>
+
+static void fail(struct task *t, enum guard_end end);
+
+/* ---- running ---- */
+
+/* One slice. What lua_resume says; *end: whether it was ended, and for what. */
+static int run_slice(struct task *t, int arguments, enum guard_end *end) {
+  struct vm *vm = t->vm;
+  struct task *outer = vm->current;
+  if (guard_spent(&vm->guard, t->spent_ns)) {
+    guard_verdict(&vm->guard, GUARD_MESSAGE);
+    *end = GUARD_MESSAGE;
+    return LUA_ERRRUN;
+  }
+  if (vm->world->quarantine && vm->quarantine_changes != quarantine_changes(vm->world->quarantine)) {
+    blame_refresh(vm);
+  }
+  vm->current = t;
+  guard_enter(&vm->guard, vm->guard.slice_ns, t->spent_ns);
+  int status = lua_resume(t->co, arguments);
+  t->spent_ns = guard_leave(&vm->guard, t->spent_ns);
+  vm->current = outer;
+  *end = (enum guard_end)vm->guard.end;
+  return status;
+}
+
+/* ---- waiting ---- */
+
+static void fail_overdue(struct task *t) {
+  guard_verdict(&t->vm->guard, GUARD_WAIT);
+  fail(t, GUARD_WAIT);
+}
+
+int task_wait(lua_State *L, const char *what, void (*begin)(struct task *t)) {
+  struct vm *vm = bind_vm(L);
+  struct task *t = bind_task(L);
+  if (t->kind == TASK_NOTICE) {
+    return luaL_error(L, "cannot wait here: this runs between two messages");
+  }
+  if (vm->parked >= vm->max_parked && !t->wait.parked) {
+    return luaL_error(L, "too many handlers are waiting (SCRIPT_COROUTINES)");
+  }
+  t->wait.what = what;
+  t->wait.begin = begin;
+  lua_pushlightuserdata(L, &vm->tag);
+  return lua_yield(L, 1);
+}
+
+/* Whether the coroutine stopped in a wait of ours, and not in a yield a script made up. */
+static bool our_yield(const struct task *t) {
+  return lua_gettop(t->co) >= 1 && lua_touserdata(t->co, 1) == &t->vm->tag && t->wait.begin;
+}
+
+static void park(struct task *t) {
+  struct mailbox *wake;
+  if (!t->wait.parked) {
+    task_park(t);
+  }
+  t->spent_ns += !t->spent_ns; /* from now on the clock is asked */
+  deadline_set(t, fail_overdue);
+  t->wait.since_ms = worker_turn_ms(t->vm->worker);
+  /* Whoever asked in vain goes on beside the handler that has the turn by now. */
+  if (t->turn.has && !t->turn.held && !session_busy(t->session)) {
+    t->turn.held = true;
+    session_set_busy(t->session, true, &wake);
+  }
+}
+
+/* Begins what the task waits for. Results on the coroutine when the wait is over already, else -1. */
+static int begin_wait(struct task *t) {
+  lua_settop(t->co, 0);
+  park(t);
+  task_commit(t);
+  void (*begin)(struct task *) = t->wait.begin;
+  t->wait.begin = NULL;
+  t->wait.completed = -1;
+  t->wait.in_begin = true;
+  uint32_t generation = t->generation;
+  t->wait.number++;
+  begin(t);
+  if (t->generation != generation) {
+    return -1;
+  }
+  t->wait.in_begin = false;
+  return t->wait.completed;
+}
+
+/* ---- what it wanted is stored, or not; session:flush ---- */
+
+static void flushed(struct task *t) {
+  lua_State *co = t->co;
+  t->commits.flushing = false;
+  if (t->commits.code) {
+    slice_forget_stored(t);
+    lua_pushnil(co);
+    lua_pushstring(co, err_text(E_STORE));
+    lua_pushstring(co, err_name(E_STORE));
+    task_resume(t, 3);
+    return;
+  }
+  lua_createtable(co, (int)t->commits.used, 0);
+  for (size_t i = 0; i < t->commits.used; i++) {
+    const struct stored *s = &t->commits.stored[i];
+    lua_createtable(co, 0, 4);
+    lua_pushstring(co, s->id);
+    lua_setfield(co, -2, "id");
+    lua_pushnumber(co, (double)s->seq);
+    lua_setfield(co, -2, "seq");
+    lua_pushstring(co, s->cid); /* NULL pushes nil */
+    lua_setfield(co, -2, "cid");
+    lua_pushboolean(co, s->duplicate);
+    lua_setfield(co, -2, "duplicate");
+    lua_rawseti(co, -2, (int)i + 1);
+  }
+  slice_forget_stored(t);
+  task_resume(t, 1);
+}
+
+void task_begin_flush(struct task *t) {
+  t->commits.flushing = true;
+  if (t->commits.in_flight == 0) {
+    flushed(t);
+  }
+}
+
+/* A slice that stored something has settled; its task may be over long since. */
+static void on_settled(struct effects *e, void *arg) {
+  struct task *t = arg;
+  struct vm *vm = t->vm;
+  bool alive = t->generation == (uint32_t)e->token;
+  /* session:flush waits, or will in a moment, and answers nil: then the script tells the user. */
+  bool told = alive && (t->commits.flushing || t->wait.begin == task_begin_flush);
+  if (alive) {
+    t->commits.in_flight--;
+    slice_note_stored(t, e);
+  }
+  if (e->code) {
+    LOG(LOG_ERROR, "store", "what a handler wanted was not stored", LSTR("error", err_name(e->code)),
+        LSTR("session", session_id(e->session)), LSTR("version", vm_version(vm)));
+    if (e->conn && !told && t->commits.refused != (uint32_t)e->token) {
+      t->commits.refused = (uint32_t)e->token;
+      task_notice(vm, vm->refused_ref, e->session, e->conn, "STORE", NULL);
+    }
+  }
+  effects_free(e);
+  if (alive && t->commits.flushing && t->commits.in_flight == 0) {
+    flushed(t);
+  }
+  vm->outstanding--;
+  vm_maybe_idle(vm);
+}
+
+void task_commit(struct task *t) {
+  slice_commit(t, on_settled);
+}
+
+/* ---- its end ---- */
+
+static bool wants_later(const struct task *t) {
+  return t->turn.was_busy && !t->wait.parked && lua_gettop(t->co) > 0 && lua_type(t->co, -1) == LUA_TSTRING &&
+         strcmp(lua_tostring(t->co, -1), "later") == 0;
+}
+
+static void on_end(struct task *t) {
+  if (t->kind == TASK_MESSAGE && wants_later(t)) {
+    slice_discard(t);
+    session_later(t->session, t->item);
+    t->item = NULL;
+  } else {
+    task_commit(t);
+    task_tally(t, false, false);
+    if (t->kind == TASK_HTTP) {
+      answer_table(t);
+    }
+  }
+  task_end(t, true);
+}
+
+void task_cancel(struct task *t) {
+  struct http_request *http = t->http;
+  t->http = NULL;
+  task_stop_waiting(t);
+  if (http) {
+    answer_error(http, 503);
+  } else if (t->conn && t->kind == TASK_MESSAGE) {
+    task_notice(t->vm, t->vm->refused_ref, t->session, t->conn, "CANCELLED", NULL);
+  }
+  task_end(t, false);
+}
+
+static void fail(struct task *t, enum guard_end end) {
+  struct vm *vm = t->vm;
+  struct failure f;
+  failure_note(t, end, &f);
+  struct http_request *http = t->http;
+  struct session *s = t->session && t->conn && t->kind != TASK_NOTICE ? session_ref(t->session) : NULL;
+  struct conn *c = s ? conn_ref(t->conn) : NULL;
+  t->http = NULL;
+  task_end(t, false); /* before anybody is told: what it held can be collected then */
+  if (end == GUARD_MEMORY) {
+    vm_collect(vm);
+  }
+  if (vm->world->script_error) {
+    vm->world->script_error(vm->world->arg, f.message, vm_version(vm));
+  }
+  if (http) {
+    answer_error(http, 500);
+  }
+  if (s) {
+    task_notice(vm, vm->failed_ref, s, c, f.incident, f.message);
+    session_unref(s);
+    conn_unref(c);
+  }
+  failure_deinit(&f);
+}
+
+/* ---- the way through ---- */
+
+void task_run(struct task *t, int arguments) {
+  struct vm *vm = t->vm;
+  bool outermost = !vm->current;
+  for (;;) {
+    enum guard_end end;
+    int status = run_slice(t, arguments, &end);
+    if (status == LUA_YIELD && our_yield(t)) {
+      arguments = begin_wait(t);
+      if (arguments < 0) {
+        break;
+      }
+      continue;
+    }
+    if (status == LUA_YIELD) {
+      lua_settop(t->co, 0);
+      lua_pushliteral(t->co, "attempt to yield from outside a coroutine");
+      status = LUA_ERRRUN;
+    }
+    if (status == 0) {
+      on_end(t);
+    } else {
+      fail(t, end);
+    }
+    break;
+  }
+  if (outermost && vm->to_resume) {
+    struct task *asker = vm->to_resume;
+    vm->to_resume = NULL;
+    task_run(asker, 1);
+  }
+  if (outermost) {
+    vm_collect(vm);
+    vm_maybe_idle(vm);
+  }
+}
+
+void task_resume(struct task *t, int results) {
+  if (t->wait.in_begin) {
+    t->wait.completed = results;
+  } else {
+    task_run(t, results);
+  }
+}
+
+/* ---- between two messages ---- */
+
+void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second) {
+  struct task *t = task_new(vm, TASK_NOTICE, s, c);
+  if (t) {
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, ref);
+    bind_push_session(vm, t->co, session_id_handle(s));
+    bind_push_connection(t->co, c);
+    lua_pushstring(t->co, first);
+    lua_pushstring(t->co, second);
+    task_run(t, 4);
+  }
+}
