@@ -35,14 +35,15 @@ static int l_config_allows(lua_State *L) {
   const char *name = luaL_checkstring(L, 1), *address = luaL_checkstring(L, 2);
   luaL_argcheck(L, strcmp(name, "METRICS_ALLOWED_NETWORKS") == 0, 1, "this is not a list of networks");
   const struct networks *n = bind_vm(L)->world->metrics_networks;
-  lua_pushboolean(L, networks_empty(n) || networks_contain(n, address));
+  bool relayed = lua_toboolean(L, 3);
+  lua_pushboolean(L, networks_empty(n) || (!relayed && networks_contain(n, address)));
   return 1;
 }
 
 static const struct bind_function functions[] = {
   {"get", l_config_get, "name string", "string|number|boolean", false, "A setting: durations in ms, sizes in bytes."},
-  {"allows", l_config_allows, "name string, address string", "boolean", false,
-   "Whether an address is in METRICS_ALLOWED_NETWORKS."},
+  {"allows", l_config_allows, "name string, address string, relayed? boolean", "boolean", false,
+   "Whether an address is in METRICS_ALLOWED_NETWORKS. One that is only a relay's is not (request.relayed)."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_config = {"config", "The settings in force.", functions, NULL};

@@ -318,11 +318,13 @@ void vm_http(struct vm *vm, struct http_request *req) {
   t->http = req;
   lua_State *co = t->co;
   lua_rawgeti(co, LUA_REGISTRYINDEX, vm->http_ref);
-  lua_createtable(co, 0, 8);
+  lua_createtable(co, 0, 9);
   set_string(co, "method", strcmp(req->method, "HEAD") == 0 ? "GET" : req->method);
   set_string(co, "path", req->path);
   set_string(co, "address", req->address);
   set_string(co, "auth", auth[req->auth]);
+  lua_pushboolean(co, req->relayed);
+  lua_setfield(co, -2, "relayed");
   lua_pushlstring(co, req->body, req->body_len);
   lua_setfield(co, -2, "body");
   push_pairs(co, req);

@@ -142,6 +142,27 @@ bool networks_contain(const struct networks *n, const char *address) {
   return address_parse(address, strlen(address), &a) && networks_hold(n, &a);
 }
 
+/* An address as proxies write one: 192.0.2.1, 192.0.2.1:443, 2001:db8::1, [2001:db8::1], [2001:db8::1]:443. */
+static bool entry_parse(const char *text, size_t len, struct address *out) {
+  const char *first = memchr(text, ':', len), *end = memchr(text, ']', len);
+  bool brackets = len > 0 && *text == '[';
+  if (!brackets && (first == NULL || memchr(first + 1, ':', len - (size_t)(first + 1 - text)) != NULL))
+    return address_parse(text, len, out); /* no colon, or those of a bare IPv6 address */
+  if (brackets && end == NULL)
+    return false;
+  const char *port = brackets ? end + 1 : first, *stop = text + len;
+  if (port < stop && *port != ':')
+    return false;
+  for (const char *p = port + 1; p < stop; p++)
+    if (*p < '0' || *p > '9' || p - port > 5)
+      return false;
+  if (port + 1 == stop)
+    return false; /* a colon, and no port behind it */
+  text += brackets;
+  size_t host_len = (size_t)((brackets ? end : first) - text);
+  return (memchr(text, ':', host_len) != NULL) == brackets && address_parse(text, host_len, out);
+}
+
 /* The right-most untrusted address, or the left-most when all are trusted: then it is one of our own that asks. What is
  * not an address ends the search: whatever stands left of it, no proxy of ours has vouched for. */
 static bool forwarded_client(const struct networks *trusted, const char *forwarded, struct address *out) {
@@ -156,7 +177,7 @@ static bool forwarded_client(const struct networks *trusted, const char *forward
     trim(&entry, &len);
     if (len > 0) {
       struct address a;
-      if (!address_parse(entry, len, &a))
+      if (!entry_parse(entry, len, &a))
         return found;
       *out = a;
       found = true;
@@ -172,18 +193,20 @@ static bool forwarded_client(const struct networks *trusted, const char *forward
 static bool real_ip_client(const char *real_ip, struct address *out) {
   size_t len = strlen(real_ip);
   trim(&real_ip, &len);
-  return address_parse(real_ip, len, out);
+  return entry_parse(real_ip, len, out);
 }
 
-void address_client(const struct networks *trusted, const char *peer, const char *forwarded, const char *real_ip,
+bool address_client(const struct networks *trusted, const char *peer, const char *forwarded, const char *real_ip,
                     char out[ADDRESS_MAX]) {
   struct address a, client;
   if (!address_parse(peer, strlen(peer), &a)) {
     snprintf(out, ADDRESS_MAX, "%s", peer); /* a Unix socket, say: nothing to canonise */
-    return;
+    return forwarded == NULL && real_ip == NULL;
   }
-  if (networks_hold(trusted, &a) && ((forwarded != NULL && forwarded_client(trusted, forwarded, &client)) ||
-                                     (real_ip != NULL && real_ip_client(real_ip, &client))))
+  bool said = networks_hold(trusted, &a) && ((forwarded != NULL && forwarded_client(trusted, forwarded, &client)) ||
+                                             (real_ip != NULL && real_ip_client(real_ip, &client)));
+  if (said)
     a = client;
   address_print(&a, out);
+  return said || (forwarded == NULL && real_ip == NULL);
 }

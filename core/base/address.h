@@ -17,7 +17,8 @@ bool networks_empty(const struct networks *n);
 bool networks_contain(const struct networks *n, const char *address);
 
 /* The client of a request from `peer`: the right-most untrusted entry of X-Forwarded-For (the left-most when all are
- * trusted), else X-Real-IP, when peer is in `trusted`; otherwise peer. forwarded and real_ip may be NULL. The search
- * ends at what is not an address. */
-void address_client(const struct networks *trusted, const char *peer, const char *forwarded, const char *real_ip,
+ * trusted), else X-Real-IP, when peer is in `trusted`; otherwise peer. An entry may have a port, and an IPv6 address
+ * brackets. forwarded and real_ip may be NULL. The search ends at what is not an address. False when somebody stands
+ * behind the peer and nobody we trust says who: the address in out[] is then only where the request was relayed. */
+bool address_client(const struct networks *trusted, const char *peer, const char *forwarded, const char *real_ip,
                     char out[ADDRESS_MAX]);

@@ -6,6 +6,7 @@
 #include "config_value.h"
 #include "err.h"
 #include "log.h"
+#include "origin.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -98,18 +99,15 @@ static int text_check(enum setting s, const char *text, char why[WHY_MAX]) {
 }
 
 static int origins_check(enum setting s, const char *list, char why[WHY_MAX]) {
-  for (const char *p = list; *p;) {
-    p += strspn(p, ", ");
-    size_t len = strcspn(p, ",");
-    while (len > 0 && p[len - 1] == ' ')
-      len--;
-    size_t scheme = strncmp(p, "https://", 8) == 0 ? 8 : strncmp(p, "http://", 7) == 0 ? 7 : 0;
-    bool host = scheme > 0 && len > scheme && !memchr(p + scheme, '/', len - scheme);
-    if (len > 0 && !host && !(len == 1 && *p == '*'))
-      return refuse(why, s, list, "has an entry that is neither * nor an origin such as https://chat.example.org");
-    p += strcspn(p, ",");
-  }
-  return 0;
+  struct origins *o = NULL;
+  char bad[64];
+  const char *reason;
+  int err = origins_new(list, &o, bad, &reason);
+  origins_free(o);
+  if (err != E_INVALID)
+    return err;
+  return refuse(why, s, list, "has an entry, %s, that %s (an origin is like https://chat.example.org, * is all)", bad,
+                reason);
 }
 
 /* What a row's type and bounds cannot say. */
@@ -129,6 +127,7 @@ static int shape_check(enum setting s, const char *text, char why[WHY_MAX]) {
     if (text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0')
       return refuse(why, s, text, "is not the name of a bot (a-z, 0-9 and _ only)");
     return 0;
+  case SETTING_WS_ALLOWED_ORIGINS:
   case SETTING_CORS_ALLOWED_ORIGINS:
     return origins_check(s, text, why);
   default:

@@ -21,21 +21,31 @@
   X(PATH_PREFIX, "CHATBOX_PATH_PREFIX", STRING, "/chatbox", 1, 255, false,                                             \
     "Prefix of every path; starts with a slash, ends without one.")                                                    \
   X(WORKERS, "WORKERS", INT, "0", 0, 256, false, "Worker threads; 0 is one per core.")                                 \
-  X(TLS_CERT_FILE, "TLS_CERT_FILE", STRING, "", 0, 4096, false, "PEM certificate chain; with TLS_KEY_FILE: TLS.")      \
+  X(TLS_CERT_FILE, "TLS_CERT_FILE", STRING, "", 0, 4096, false,                                                        \
+    "PEM certificate chain; with TLS_KEY_FILE: TLS. Both are read again when they change.")                            \
   X(TLS_KEY_FILE, "TLS_KEY_FILE", STRING, "", 0, 4096, false, "PEM private key of TLS_CERT_FILE.")                     \
   X(JWT_SECRET, "JWT_SECRET", STRING, "", 0, 4096, true, "Secret of HS256/384/512 tokens, at least 32 bytes.")         \
   X(JWT_PUBLIC_KEY_FILE, "JWT_PUBLIC_KEY_FILE", STRING, "", 0, 4096, false,                                            \
-    "PEM or JWKS file with the public keys of RS256/ES256 tokens.")                                                    \
+    "PEM or JWKS file with the public keys of RS256/ES256 tokens; read again when it changes.")                        \
+  X(JWT_ISSUER, "JWT_ISSUER", STRING, "", 0, 1024, false,                                                              \
+    "What a token has to name as its issuer (iss); empty: any or none.")                                               \
+  X(JWT_AUDIENCE, "JWT_AUDIENCE", STRING, "", 0, 1024, false,                                                          \
+    "What a token has to name in its audience (aud, one or a list); empty: any or none.")                              \
+  X(JWT_LEEWAY, "JWT_LEEWAY", DURATION, "60s", 0, 3600000, false,                                                      \
+    "How far the clocks of issuer and server may be apart: a token holds so much longer, and earlier.")                \
   X(JWT_REQUIRE_EXP, "JWT_REQUIRE_EXP", BOOL, "true", 0, 0, false, "Refuse tokens without an expiry.")                 \
   X(WS_ALLOWED_ORIGINS, "WS_ALLOWED_ORIGINS", STRING, "", 0, 8192, false,                                              \
-    "Comma list of origins that may open a WebSocket; empty allows all.")                                              \
+    "Comma list of origins that may open a WebSocket, such as https://chat.example.org; * or empty allows all.")       \
   X(CORS_ALLOWED_ORIGINS, "CORS_ALLOWED_ORIGINS", STRING, "", 0, 8192, false,                                          \
     "Comma list of origins that may call the HTTP API; * is all, empty switches CORS off.")                            \
-  X(TRUSTED_PROXIES, "TRUSTED_PROXIES", STRING, "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.0/8,::1", 0, 8192,    \
-    false, "Networks whose X-Forwarded-For is believed.")                                                              \
+  X(TRUSTED_PROXIES, "TRUSTED_PROXIES", STRING, "127.0.0.0/8,::1", 0, 8192, false,                                     \
+    "Networks whose X-Forwarded-For is believed: name the proxy in front of the server when it is on another "         \
+    "machine.")                                                                                                        \
   X(METRICS_ALLOWED_NETWORKS, "METRICS_ALLOWED_NETWORKS", STRING,                                                      \
     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,127.0.0.0/8,::1", 0, 8192, false,                                         \
-    "Networks that may read the metrics; empty allows all.")                                                           \
+    "Networks that may read the metrics; empty allows all. Who comes through a proxy that is not in TRUSTED_PROXIES "  \
+    "is "                                                                                                              \
+    "in none.")                                                                                                        \
   X(MAX_CONNECTIONS, "MAX_CONNECTIONS", INT, "10000", 1, 1000000, false, "WebSocket connections in total.")            \
   X(MAX_CONNECTIONS_PER_USER, "MAX_CONNECTIONS_PER_USER", INT, "10", 1, 100000, false, "Connections of one user.")     \
   X(MAX_HANDSHAKES, "MAX_HANDSHAKES", INT, "1024", 1, 100000, false,                                                   \

@@ -6,6 +6,7 @@
 #include "base64url.h"
 #include "config_value.h"
 #include "err.h"
+#include "lock.h"
 #include "token_claims.h"
 #include "token_key.h"
 
@@ -21,9 +22,11 @@
 #define SIGNATURE_MAX BASE64URL_BYTES(TOKEN_MAX)
 
 struct token_verifier {
-  char *secret;            /* NULL: no HS* */
+  char *secret;                              /* NULL: no HS* */
+  char *public_key_file, *issuer, *audience; /* NULL: not set */
+  struct token_rules rules;
+  struct lock lock;        /* guards keys, for the length of one reference */
   struct token_keys *keys; /* NULL: no RS256, ES256 */
-  bool require_exp;
 };
 
 /* A digest makes it an HMAC with the secret; otherwise the family says which public keys count. */
@@ -80,6 +83,23 @@ static int hmac(const char *secret, const char *digest, const char *data, size_t
 
 /* --- the verifier ------------------------------------------------------------------------------------------------- */
 
+static int text_keep(char **to, const char *text) {
+  if (text && *text && !(*to = strdup(text)))
+    return UV_ENOMEM;
+  return 0;
+}
+
+static int verifier_fill(struct token_verifier *v, const struct token_options *o, char why[WHY_MAX]) {
+  int err = o->secret && *o->secret ? token_secret_check(o->secret, why) : 0;
+  if (err)
+    return err;
+  if (text_keep(&v->secret, o->secret) || text_keep(&v->public_key_file, o->public_key_file) ||
+      text_keep(&v->issuer, o->issuer) || text_keep(&v->audience, o->audience))
+    return UV_ENOMEM;
+  v->rules = (struct token_rules){v->issuer, v->audience, o->leeway_s, o->require_exp};
+  return token_verifier_read_keys(v, why);
+}
+
 int token_verifier_new(const struct token_options *o, struct token_verifier **out, char why[WHY_MAX]) {
   bool secret = o->secret && *o->secret, key_file = o->public_key_file && *o->public_key_file;
   *out = NULL;
@@ -88,26 +108,17 @@ int token_verifier_new(const struct token_options *o, struct token_verifier **ou
              "JWT_SECRET or JWT_PUBLIC_KEY_FILE has to be set; make a secret with: openssl rand -base64 32");
     return E_MISSING;
   }
-  struct token_verifier *v = calloc(1, sizeof *v);
-  int err = v ? 0 : UV_ENOMEM;
   snprintf(why, WHY_MAX, "%s", err_text(UV_ENOMEM)); /* everything else says what it is */
-  if (!err && secret)
-    err = token_secret_check(o->secret, why);
-  if (!err && secret && !(v->secret = strdup(o->secret)))
-    err = UV_ENOMEM;
-  if (!err && key_file) {
-    char reason[WHY_MAX];
-    err = token_keys_load(o->public_key_file, &v->keys, reason);
-    if (err)
-      snprintf(why, WHY_MAX, "JWT_PUBLIC_KEY_FILE: %.*s", WHY_MAX - 32, reason);
-  }
-  if (err) {
+  struct token_verifier *v = calloc(1, sizeof *v);
+  if (!v)
+    return UV_ENOMEM;
+  lock_init(&v->lock);
+  int err = verifier_fill(v, o, why);
+  if (err)
     token_verifier_free(v);
-    return err;
-  }
-  v->require_exp = o->require_exp;
-  *out = v;
-  return 0;
+  else
+    *out = v;
+  return err;
 }
 
 void token_verifier_free(struct token_verifier *v) {
@@ -116,8 +127,49 @@ void token_verifier_free(struct token_verifier *v) {
   if (v->secret)
     OPENSSL_cleanse(v->secret, strlen(v->secret));
   free(v->secret);
-  token_keys_free(v->keys);
+  free(v->public_key_file);
+  free(v->issuer);
+  free(v->audience);
+  token_keys_unref(v->keys);
+  lock_deinit(&v->lock);
   free(v);
+}
+
+/* --- its public keys ---------------------------------------------------------------------------------------------- */
+
+int token_verifier_read_keys(struct token_verifier *v, char why[WHY_MAX]) {
+  struct token_keys *fresh;
+  char reason[WHY_MAX];
+  if (!v->public_key_file)
+    return 0;
+  int err = token_keys_load(v->public_key_file, &fresh, reason);
+  if (err) {
+    snprintf(why, WHY_MAX, "JWT_PUBLIC_KEY_FILE: %.*s", WHY_MAX - 32, reason);
+    return err;
+  }
+  lock_acquire(&v->lock);
+  struct token_keys *old = v->keys;
+  v->keys = fresh;
+  lock_release(&v->lock);
+  token_keys_unref(old);
+  return 0;
+}
+
+/* Those in force, referenced; NULL when there are none. */
+static struct token_keys *keys_now(struct token_verifier *v) {
+  lock_acquire(&v->lock);
+  struct token_keys *keys = token_keys_ref(v->keys);
+  lock_release(&v->lock);
+  return keys;
+}
+
+bool token_verifier_knows(struct token_verifier *v, const struct identity *who) {
+  if (who->key == 0)
+    return true;
+  struct token_keys *keys = keys_now(v);
+  bool known = token_keys_have(keys, who->key);
+  token_keys_unref(keys);
+  return known;
 }
 
 /* --- verifying ---------------------------------------------------------------------------------------------------- */
@@ -143,9 +195,10 @@ static const struct algorithm *algorithm_find(const json_t *header) {
   return NULL;
 }
 
-/* `signed_part` is header and payload with the dot between them, as they came. */
-static int signature_check(const struct token_verifier *v, const json_t *header, struct token_part signed_part,
-                           struct token_part signature) {
+/* `signed_part` is header and payload with the dot between them, as they came. *key: which public key signed it; 0: the
+ * secret. */
+static int signature_check(struct token_verifier *v, const json_t *header, struct token_part signed_part,
+                           struct token_part signature, uint64_t *key) {
   const struct algorithm *algorithm = algorithm_find(header);
   const json_t *kid = json_object_get(header, "kid");
   /* crit lists what a reader must understand; we understand no extension. */
@@ -156,9 +209,14 @@ static int signature_check(const struct token_verifier *v, const json_t *header,
   size_t given_len = 0, expected_len = 0;
   if (base64url_decode(signature.text, signature.len, given, &given_len) != 0)
     return E_INVALID;
-  if (!algorithm->digest)
-    return token_keys_verify(v->keys, algorithm->family, json_string_value(kid), signed_part.text, signed_part.len,
-                             given, given_len);
+  *key = 0;
+  if (!algorithm->digest) {
+    struct token_keys *keys = keys_now(v);
+    int verdict = token_keys_verify(keys, algorithm->family, json_string_value(kid), signed_part.text, signed_part.len,
+                                    given, given_len, key);
+    token_keys_unref(keys);
+    return verdict;
+  }
   if (!v->secret)
     return E_INVALID;
   int err = hmac(v->secret, algorithm->digest, signed_part.text, signed_part.len, expected, &expected_len);
@@ -167,8 +225,9 @@ static int signature_check(const struct token_verifier *v, const json_t *header,
   return given_len == expected_len && CRYPTO_memcmp(given, expected, expected_len) == 0 ? 0 : E_INVALID;
 }
 
-int token_verify(const struct token_verifier *v, const char *token, size_t len, int64_t now_s, struct identity **out) {
+int token_verify(struct token_verifier *v, const char *token, size_t len, int64_t now_s, struct identity **out) {
   struct token_part parts[3];
+  uint64_t key = 0;
   *out = NULL;
   if (len > TOKEN_MAX)
     return E_TOO_BIG;
@@ -176,38 +235,44 @@ int token_verify(const struct token_verifier *v, const char *token, size_t len, 
     return E_INVALID;
   json_t *header = token_json(parts[0].text, parts[0].len);
   struct token_part signed_part = {token, parts[0].len + 1 + parts[1].len};
-  int err = header ? signature_check(v, header, signed_part, parts[2]) : E_INVALID;
+  int err = header ? signature_check(v, header, signed_part, parts[2], &key) : E_INVALID;
   json_decref(header);
   if (err)
     return err;
   json_t *payload = token_json(parts[1].text, parts[1].len);
-  err = payload ? token_claims(payload, v->require_exp, now_s, out) : E_INVALID;
+  err = payload ? token_claims(payload, &v->rules, now_s, out) : E_INVALID;
   json_decref(payload);
+  if (!err)
+    (*out)->key = key;
   return err;
 }
 
 /* --- minting ------------------------------------------------------------------------------------------------------ */
 
-static char *claims_write(const char *user_id, const char *name, const char *const *roles, size_t role_count,
-                          int64_t now_s, int64_t lifetime_s) {
+/* Not stated when it is empty. */
+static const char *stated(const char *text) {
+  return text && *text ? text : NULL;
+}
+
+static char *claims_write(const struct token_statement *s) {
   json_t *list = json_array();
-  for (size_t i = 0; i < role_count; i++)
-    if (json_array_append_new(list, json_string(roles[i])) != 0) { /* not UTF-8: rather no token than fewer roles */
+  for (size_t i = 0; i < s->role_count; i++)
+    if (json_array_append_new(list, json_string(s->roles[i])) != 0) { /* not UTF-8: rather no token than fewer roles */
       json_decref(list);
       return NULL;
     }
-  /* o takes the list, * leaves a name out that is NULL. */
-  json_t *claims = json_pack("{s:s, s:s*, s:o, s:I, s:I}", "user_id", user_id, "name", name, "roles", list, "iat",
-                             (json_int_t)now_s, "exp", (json_int_t)(now_s + lifetime_s));
+  /* o takes the list, * leaves out what is NULL. */
+  json_t *claims = json_pack("{s:s, s:s*, s:o, s:I, s:I, s:s*, s:s*}", "user_id", s->user_id, "name", s->name, "roles",
+                             list, "iat", (json_int_t)s->now_s, "exp", (json_int_t)(s->now_s + s->lifetime_s), "iss",
+                             stated(s->issuer), "aud", stated(s->audience));
   char *text = claims ? json_dumps(claims, JSON_COMPACT) : NULL;
   json_decref(claims);
   return text;
 }
 
-char *token_mint(const char *secret, const char *user_id, const char *name, const char *const *roles, size_t role_count,
-                 int64_t now_s, int64_t lifetime_s) {
+char *token_sign(const char *secret, const struct token_statement *s) {
   static const char header[] = "{\"alg\":\"HS256\",\"typ\":\"JWT\"}";
-  char *payload = claims_write(user_id, name, roles, role_count, now_s, lifetime_s);
+  char *payload = claims_write(s);
   size_t header_len = BASE64URL_LEN(sizeof header - 1), payload_len = payload ? BASE64URL_LEN(strlen(payload)) : 0;
   size_t signed_len = header_len + 1 + payload_len, signature_len = 0;
   unsigned char signature[EVP_MAX_MD_SIZE];
@@ -226,4 +291,15 @@ char *token_mint(const char *secret, const char *user_id, const char *name, cons
   }
   free(payload);
   return token;
+}
+
+char *token_mint(const char *secret, const char *user_id, const char *name, const char *const *roles, size_t role_count,
+                 int64_t now_s, int64_t lifetime_s) {
+  const struct token_statement s = {.user_id = user_id,
+                                    .name = name,
+                                    .roles = roles,
+                                    .role_count = role_count,
+                                    .now_s = now_s,
+                                    .lifetime_s = lifetime_s};
+  return token_sign(secret, &s);
 }

@@ -1,10 +1,11 @@
 /* In: the payload of a token whose signature held. Out: the identity it states, or why not.
- * Why: every rule about user_id, roles, name, exp and nbf in one place; the identity is one block of memory that all
- * who need it share. */
+ * Why: every rule about user_id, roles, name, iss, aud, exp and nbf in one place; the identity is one block of memory
+ * that all who need it share. */
 #include "token_claims.h"
 
 #include "base64url.h"
 #include "err.h"
+#include "user_id.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct identity *identity_new(const char *user_id, const char *name, const char 
   identity->user_id = text_copy(&at, user_id);
   identity->name = text_copy(&at, name);
   identity->expires_s = expires_s;
+  identity->key = 0;
   identity->admin = false;
   identity->role_count = role_count;
   for (size_t i = 0; i < role_count; i++) {
@@ -69,29 +71,71 @@ json_t *token_json(const char *base64url, size_t len) {
   return object;
 }
 
-/* Seconds until which it holds, a fraction rounded up; 0 when it never ends. An exp of 0 counts as none. */
-static int expiry_check(const json_t *payload, bool required, int64_t now_s, int64_t *expires_s) {
+#define SECONDS_MAX (INT64_MAX / 4) /* so that sums of dates stay numbers */
+
+static int64_t seconds_within(double seconds) {
+  return seconds >= (double)SECONDS_MAX    ? SECONDS_MAX
+         : seconds <= -(double)SECONDS_MAX ? -SECONDS_MAX
+                                           : (int64_t)seconds;
+}
+
+/* A date may have a fraction: *down and *up are the whole seconds on both sides of it. */
+static int date_read(const json_t *date, int64_t *down, int64_t *up) {
+  if (!json_is_number(date))
+    return E_INVALID;
+  *down = *up = seconds_within(json_number_value(date));
+  if (json_is_integer(date)) {
+    json_int_t whole = json_integer_value(date); /* a double would round it */
+    *down = *up = whole > SECONDS_MAX ? SECONDS_MAX : whole < -SECONDS_MAX ? -SECONDS_MAX : whole;
+  } else if ((double)*down < json_real_value(date))
+    (*up)++;
+  else if ((double)*down > json_real_value(date))
+    (*down)--;
+  return 0;
+}
+
+/* Until when it holds, a fraction rounded up; 0 when it never ends. An exp of 0 counts as none. */
+static int expiry_check(const json_t *payload, const struct token_rules *rules, int64_t now_s, int64_t *expires_s) {
   const json_t *exp = json_object_get(payload, "exp");
+  int64_t down;
   *expires_s = 0;
   if (exp && !json_is_number(exp))
     return E_INVALID;
   if (!exp || json_number_value(exp) == 0)
-    return required ? E_INVALID : 0;
-  if (json_is_integer(exp))
-    *expires_s = json_integer_value(exp);
-  else {
-    double end = json_real_value(exp);
-    int64_t whole = end >= 0x1p62 ? INT64_MAX / 2 : end <= -0x1p62 ? INT64_MIN / 2 : (int64_t)end;
-    *expires_s = whole + ((double)whole < end);
-  }
-  return now_s < *expires_s ? 0 : E_EXPIRED;
+    return rules->require_exp ? E_INVALID : 0;
+  int err = date_read(exp, &down, expires_s);
+  *expires_s += rules->leeway_s;
+  return err ? err : now_s < *expires_s ? 0 : E_EXPIRED;
 }
 
-static int start_check(const json_t *payload, int64_t now_s) {
+static int start_check(const json_t *payload, const struct token_rules *rules, int64_t now_s) {
   const json_t *nbf = json_object_get(payload, "nbf");
-  if (nbf && !json_is_number(nbf))
+  int64_t from_s, up;
+  if (!nbf)
+    return 0;
+  int err = date_read(nbf, &from_s, &up);
+  return err ? err : now_s >= from_s - rules->leeway_s ? 0 : E_INVALID;
+}
+
+static bool text_is(const json_t *value, const char *wanted) {
+  return json_is_string(value) && json_string_length(value) == strlen(wanted) &&
+         memcmp(json_string_value(value), wanted, strlen(wanted)) == 0;
+}
+
+/* aud is one text or a list of them; one that fits is enough. */
+static bool audience_holds(const json_t *aud, const char *wanted) {
+  const json_t *one;
+  size_t i;
+  json_array_foreach(aud, i, one) if (text_is(one, wanted)) return true;
+  return text_is(aud, wanted);
+}
+
+static int party_check(const json_t *payload, const struct token_rules *rules) {
+  if (rules->issuer && !text_is(json_object_get(payload, "iss"), rules->issuer))
     return E_INVALID;
-  return !nbf || (double)now_s >= json_number_value(nbf) ? 0 : E_INVALID;
+  if (rules->audience && !audience_holds(json_object_get(payload, "aud"), rules->audience))
+    return E_INVALID;
+  return 0;
 }
 
 static int roles_read(const json_t *payload, const char *roles[TOKEN_ROLES_MAX], size_t *count) {
@@ -121,21 +165,23 @@ static void name_read(const json_t *payload, const char *user_id, char out[TOKEN
   out[len] = '\0';
 }
 
-int token_claims(const json_t *payload, bool require_exp, int64_t now_s, struct identity **out) {
-  const char *user_id = json_string_value(json_object_get(payload, "user_id"));
+int token_claims(const json_t *payload, const struct token_rules *rules, int64_t now_s, struct identity **out) {
+  const char *stated = json_string_value(json_object_get(payload, "user_id"));
   const char *roles[TOKEN_ROLES_MAX];
+  char user_id[TOKEN_USER_MAX + 1], name[TOKEN_USER_MAX + 1];
   size_t role_count;
   int64_t expires_s;
-  if (!user_id || *user_id == '\0' || strlen(user_id) > TOKEN_USER_MAX)
-    return E_INVALID;
-  int err = roles_read(payload, roles, &role_count);
+  int err = stated ? user_id_normalise(stated, user_id) : E_INVALID;
   if (!err)
-    err = start_check(payload, now_s);
+    err = roles_read(payload, roles, &role_count);
   if (!err)
-    err = expiry_check(payload, require_exp, now_s, &expires_s);
+    err = party_check(payload, rules);
+  if (!err)
+    err = start_check(payload, rules, now_s);
+  if (!err)
+    err = expiry_check(payload, rules, now_s, &expires_s);
   if (err)
     return err;
-  char name[TOKEN_USER_MAX + 1];
   name_read(payload, user_id, name);
   *out = identity_new(user_id, name, roles, role_count, expires_s);
   return *out ? 0 : UV_ENOMEM;

@@ -8,5 +8,13 @@
 struct json_t;
 struct json_t *token_json(const char *base64url, size_t len) NODISCARD;
 
+/* What a payload has to say; see token_options. */
+struct token_rules {
+  const char *issuer, *audience; /* NULL: anything or nothing */
+  int64_t leeway_s;
+  bool require_exp;
+};
+
 /* 0 and *out (one reference); E_EXPIRED, E_INVALID, UV_ENOMEM. */
-int token_claims(const struct json_t *payload, bool require_exp, int64_t now_s, struct identity **out) NODISCARD;
+int token_claims(const struct json_t *payload, const struct token_rules *rules, int64_t now_s,
+                 struct identity **out) NODISCARD;

@@ -14,7 +14,9 @@
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,10 +30,12 @@
 struct token_key {
   EVP_PKEY *pkey;
   enum key_family family;
-  char *kid; /* NULL when it has none */
+  char *kid;      /* NULL when it has none */
+  uint64_t print; /* of the key itself, whatever its kid */
 };
 
 struct token_keys {
+  atomic_int refs;
   size_t count;
   struct token_key keys[TOKEN_KEYS_MAX];
 };
@@ -66,6 +70,19 @@ static int ec_check(const EVP_PKEY *pkey, char why[WHY_MAX]) {
   return 0;
 }
 
+/* Never 0. */
+static int print_take(EVP_PKEY *pkey, uint64_t *print) {
+  unsigned char *der = NULL, digest[SHA256_DIGEST_LENGTH];
+  int len = i2d_PUBKEY(pkey, &der);
+  if (len <= 0)
+    return UV_ENOMEM;
+  SHA256(der, (size_t)len, digest);
+  OPENSSL_free(der);
+  memcpy(print, digest, sizeof *print);
+  *print |= 1;
+  return 0;
+}
+
 /* Takes pkey, also when it refuses. */
 static int key_add(struct token_keys *keys, EVP_PKEY *pkey, const char *kid, char why[WHY_MAX]) {
   struct token_key key = {.pkey = pkey};
@@ -79,6 +96,8 @@ static int key_add(struct token_keys *keys, EVP_PKEY *pkey, const char *kid, cha
     err = ec_check(pkey, why);
   } else
     err = refuse(why, "a key is neither RSA nor EC");
+  if (!err)
+    err = print_take(pkey, &key.print);
   if (!err && kid && !(key.kid = strdup(kid)))
     err = UV_ENOMEM;
   if (err)
@@ -207,10 +226,22 @@ static bool member_allows(const json_t *jwk, const char *name, const char *wante
   return !json_object_get(jwk, name) || member_is(jwk, name, wanted);
 }
 
+/* key_ops, where there is one, says what a key is for. */
+static bool member_verifies(const json_t *jwk) {
+  const json_t *list = json_object_get(jwk, "key_ops"), *operation;
+  size_t i;
+  json_array_foreach(list, i, operation) {
+    const char *name = json_string_value(operation);
+    if (name && strcmp(name, "verify") == 0)
+      return true;
+  }
+  return !list;
+}
+
 static int jwk_add(struct token_keys *keys, const json_t *jwk, char why[WHY_MAX]) {
   bool rsa = member_is(jwk, "kty", "RSA") && member_allows(jwk, "alg", "RS256");
   bool ec = member_is(jwk, "kty", "EC") && member_is(jwk, "crv", "P-256") && member_allows(jwk, "alg", "ES256");
-  if ((!rsa && !ec) || !member_allows(jwk, "use", "sig"))
+  if ((!rsa && !ec) || !member_allows(jwk, "use", "sig") || !member_verifies(jwk))
     return 0;
   const char *kid = json_string_value(json_object_get(jwk, "kid"));
   char reason[WHY_MAX] = "its numbers do not make a key";
@@ -250,6 +281,7 @@ int token_keys_parse(const char *text, size_t len, struct token_keys **out, char
   struct token_keys *keys = calloc(1, sizeof *keys);
   if (!keys)
     return UV_ENOMEM;
+  atomic_init(&keys->refs, 1);
   size_t blank = 0;
   while (blank < len && strchr(" \t\r\n", text[blank]))
     blank++;
@@ -258,7 +290,7 @@ int token_keys_parse(const char *text, size_t len, struct token_keys **out, char
   if (!err && keys->count == 0)
     err = refuse(why, jwks ? "has no RSA or P-256 key for signatures" : "has neither a PEM public key nor a JWKS");
   if (err)
-    token_keys_free(keys);
+    token_keys_unref(keys);
   else
     *out = keys;
   return err;
@@ -286,8 +318,16 @@ int token_keys_load(const char *file, struct token_keys **out, char why[WHY_MAX]
   return err;
 }
 
-void token_keys_free(struct token_keys *keys) {
-  for (size_t i = 0; keys && i < keys->count; i++) {
+struct token_keys *token_keys_ref(struct token_keys *keys) {
+  if (keys)
+    atomic_fetch_add_explicit(&keys->refs, 1, memory_order_relaxed);
+  return keys;
+}
+
+void token_keys_unref(struct token_keys *keys) {
+  if (!keys || atomic_fetch_sub_explicit(&keys->refs, 1, memory_order_acq_rel) != 1)
+    return;
+  for (size_t i = 0; i < keys->count; i++) {
     EVP_PKEY_free(keys->keys[i].pkey);
     free(keys->keys[i].kid);
   }
@@ -296,6 +336,13 @@ void token_keys_free(struct token_keys *keys) {
 
 size_t token_keys_count(const struct token_keys *keys) {
   return keys->count;
+}
+
+bool token_keys_have(const struct token_keys *keys, uint64_t print) {
+  for (size_t i = 0; keys && i < keys->count; i++)
+    if (keys->keys[i].print == print)
+      return true;
+  return false;
 }
 
 /* --- signatures --------------------------------------------------------------------------------------------------- */
@@ -327,7 +374,7 @@ static unsigned char *signature_to_der(const unsigned char *raw, size_t raw_len,
 }
 
 int token_keys_verify(const struct token_keys *keys, enum key_family family, const char *kid, const void *data,
-                      size_t data_len, const unsigned char *signature, size_t signature_len) {
+                      size_t data_len, const unsigned char *signature, size_t signature_len, uint64_t *print) {
   unsigned char *der = NULL;
   if (family == KEY_EC) {
     int der_len = 0;
@@ -339,6 +386,8 @@ int token_keys_verify(const struct token_keys *keys, enum key_family family, con
     const struct token_key *key = &keys->keys[i];
     if (key->family == family && (!kid || !key->kid || strcmp(kid, key->kid) == 0))
       ok = key_verify(key, data, data_len, signature, signature_len);
+    if (ok)
+      *print = key->print;
   }
   OPENSSL_free(der);
   ERR_clear_error();

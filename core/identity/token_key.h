@@ -6,7 +6,9 @@
 #pragma once
 #include "attr.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define TOKEN_KEYS_MAX 64
 #define TOKEN_KEY_FILE_MAX (1 << 20)
@@ -20,10 +22,14 @@ struct token_keys;
 int token_keys_load(const char *file, struct token_keys **out, char why[256]) NODISCARD;
 /* The same from memory. */
 int token_keys_parse(const char *text, size_t len, struct token_keys **out, char why[256]) NODISCARD;
-void token_keys_free(struct token_keys *keys); /* NULL is allowed */
+/* One reference comes from load or parse. NULL is allowed. */
+struct token_keys *token_keys_ref(struct token_keys *keys);
+void token_keys_unref(struct token_keys *keys);
 size_t token_keys_count(const struct token_keys *keys);
+/* Whether the key of that print is among them. keys may be NULL. */
+bool token_keys_have(const struct token_keys *keys, uint64_t print);
 
 /* 0 when a key of that family, and with that kid where both the token and the key have one, signed the data as RS256 or
- * ES256; else E_INVALID. kid may be NULL, and so may keys. */
+ * ES256; *print tells that key from all others, and is never 0. Else E_INVALID. kid may be NULL, and so may keys. */
 int token_keys_verify(const struct token_keys *keys, enum key_family family, const char *kid, const void *data,
-                      size_t data_len, const unsigned char *signature, size_t signature_len) NODISCARD;
+                      size_t data_len, const unsigned char *signature, size_t signature_len, uint64_t *print) NODISCARD;

@@ -40,10 +40,12 @@ static void find_client(struct exchange *x, struct lws *wsi) {
   char peer[ADDRESS_MAX] = "";
   lws_get_peer_simple(wsi, peer, sizeof peer);
   char *forwarded = net_header(wsi, WSI_TOKEN_X_FORWARDED_FOR);
-  char *real = net_custom_header(wsi, "x-real-ip:");
-  address_client(gate_trusted(x->net->o.gate), peer, forwarded, real, x->address);
+  char *real = net_custom_header(wsi, "x-real-ip:"), *standard = net_custom_header(wsi, "forwarded:");
+  struct gate_route route = {peer, forwarded, real, standard};
+  x->req.relayed = !gate_client(x->net->o.gate, &route, x->address);
   free(forwarded);
   free(real);
+  free(standard);
   x->req.address = x->address;
 }
 

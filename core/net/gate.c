@@ -2,7 +2,10 @@
 #include "gate.h"
 
 #include "err.h"
+#include "lock.h"
+#include "log.h"
 #include "metrics.h"
+#include "origin.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,13 +17,29 @@ struct gate {
   struct token_verifier *verifier;
   struct slots *slots;
   struct networks *trusted;
-  const char *origins, *cors;
+  struct origins *origins, *cors;
+  struct lock lock;                                /* guards what follows, for the length of a copy */
+  char strangers[GATE_STRANGERS_MAX][ADDRESS_MAX]; /* peers that were warned about */
+  size_t stranger_count;
 };
+
+static int read_origins(const struct config *c, enum setting s, struct origins **out, char why[512]) {
+  char bad[64];
+  const char *reason;
+  int code = origins_new(config_string(c, s), out, bad, &reason);
+  if (code == E_INVALID) {
+    snprintf(why, 512, "%s: %s %s", config_name(s), bad, reason);
+  }
+  return code;
+}
 
 static int new_parts(struct gate *g, char why[512]) {
   const struct config *c = g->config;
   struct token_options o = {.secret = config_string(c, SETTING_JWT_SECRET),
                             .public_key_file = config_string(c, SETTING_JWT_PUBLIC_KEY_FILE),
+                            .issuer = config_string(c, SETTING_JWT_ISSUER),
+                            .audience = config_string(c, SETTING_JWT_AUDIENCE),
+                            .leeway_s = (config_int(c, SETTING_JWT_LEEWAY) + 999) / 1000,
                             .require_exp = config_bool(c, SETTING_JWT_REQUIRE_EXP)};
   int code = token_verifier_new(&o, &g->verifier, why);
   if (code) {
@@ -30,6 +49,11 @@ static int new_parts(struct gate *g, char why[512]) {
   code = networks_new(config_string(c, SETTING_TRUSTED_PROXIES), &g->trusted, bad);
   if (code) {
     snprintf(why, 512, "TRUSTED_PROXIES: \"%s\" is not an address or network", bad);
+    return code;
+  }
+  code = read_origins(c, SETTING_WS_ALLOWED_ORIGINS, &g->origins, why);
+  code = code ? code : read_origins(c, SETTING_CORS_ALLOWED_ORIGINS, &g->cors, why);
+  if (code) {
     return code;
   }
   g->slots = slots_new((uint32_t)config_int(c, SETTING_MAX_CONNECTIONS_PER_USER),
@@ -43,8 +67,7 @@ int gate_new(const struct config *config, struct gate **out, char why[512]) {
     return UV_ENOMEM;
   }
   g->config = config;
-  g->origins = config_string(config, SETTING_WS_ALLOWED_ORIGINS);
-  g->cors = config_string(config, SETTING_CORS_ALLOWED_ORIGINS);
+  lock_init(&g->lock);
   int code = new_parts(g, why);
   if (code) {
     gate_free(g);
@@ -64,25 +87,10 @@ void gate_free(struct gate *g) {
   if (g->trusted) {
     networks_free(g->trusted);
   }
+  origins_free(g->origins);
+  origins_free(g->cors);
+  lock_deinit(&g->lock);
   free(g);
-}
-
-/* Whether word is an entry of a comma list; exact but for the blanks around it. The empty word never is. */
-static bool listed(const char *list, const char *word) {
-  size_t len = strlen(word);
-  for (const char *p = list; *p;) {
-    p += strspn(p, ", \t");
-    size_t n = strcspn(p, ",");
-    size_t used = n;
-    while (used && (p[used - 1] == ' ' || p[used - 1] == '\t')) {
-      used--;
-    }
-    if (used && used == len && memcmp(p, word, len) == 0) {
-      return true;
-    }
-    p += n;
-  }
-  return false;
 }
 
 /* Whether a header that is a comma list of tokens has this one, in any case. */
@@ -99,17 +107,12 @@ static bool has_token(const char *header, const char *token) {
   return false;
 }
 
-static bool same_host(const struct gate_request *r) {
-  const char *rest = strstr(r->origin, "://");
-  return rest && r->host && strcmp(rest + 3, r->host) == 0;
-}
-
 int gate_cors(const struct gate *g, const struct gate_request *r, const char **cors) {
   *cors = NULL;
-  if (!*g->cors || !r->origin || same_host(r)) {
+  if (origins_empty(g->cors) || !r->origin || (r->host && origin_is_host(r->origin, r->host))) {
     return 0;
   }
-  if (!listed(g->cors, "*") && !listed(g->cors, r->origin)) {
+  if (!origins_allow(g->cors, r->origin)) {
     return 403;
   }
   *cors = r->origin;
@@ -165,7 +168,7 @@ struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int
   }
   if (!upgrade_valid(r)) {
     refusal = (struct gate_refusal){.status = 400, .body = "Bad Request\n", .version_header = true};
-  } else if (*g->origins && !listed(g->origins, r->origin ? r->origin : "")) {
+  } else if (!origins_empty(g->origins) && !origins_allow(g->origins, r->origin)) {
     refusal = (struct gate_refusal){.status = 403, .body = "Forbidden\n", .version_header = true};
   }
   if (refusal.status) {
@@ -178,6 +181,43 @@ struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int
 
 void gate_leave(struct gate *g, const struct identity *who) {
   slots_give(g->slots, who->user_id, strlen(who->user_id));
+}
+
+int gate_read_keys(struct gate *g, char why[256]) {
+  return token_verifier_read_keys(g->verifier, why);
+}
+
+struct token_verifier *gate_verifier(const struct gate *g) {
+  return g->verifier;
+}
+
+/* Whether it is the first time, and there is room to remember it. */
+static bool stranger_is_new(struct gate *g, const char *peer) {
+  lock_acquire(&g->lock);
+  size_t i = 0;
+  while (i < g->stranger_count && strcmp(g->strangers[i], peer) != 0) {
+    i++;
+  }
+  bool fresh = i == g->stranger_count && i < GATE_STRANGERS_MAX;
+  if (fresh) {
+    snprintf(g->strangers[g->stranger_count++], ADDRESS_MAX, "%s", peer);
+  }
+  lock_release(&g->lock);
+  return fresh;
+}
+
+bool gate_client(struct gate *g, const struct gate_route *route, char out[ADDRESS_MAX]) {
+  bool known = address_client(g->trusted, route->peer, route->forwarded, route->real_ip, out);
+  bool trusted = networks_contain(g->trusted, route->peer);
+  known = known && (trusted || !route->standard);
+  if (!known && !trusted && stranger_is_new(g, route->peer)) {
+    LOG(
+      LOG_WARN, "gate",
+      "a peer that TRUSTED_PROXIES does not name says whom it forwards for; that is ignored. If it is your proxy, name "
+      "it there",
+      LSTR("peer", route->peer));
+  }
+  return known;
 }
 
 const struct networks *gate_trusted(const struct gate *g) {

@@ -1,7 +1,7 @@
 /* In: the headers of a request. Out: who it is, or the exact refusal.
  * Why: everything that decides who may come in is one list of checks in the order of the reference (section 1.2), and
  * knows nothing of the transport. A connection slot taken here is given back by gate_leave exactly once, whatever
- * becomes of the upgrade. Thread: shared by all workers; immutable but for the slots, which lock themselves. */
+ * becomes of the upgrade. Thread: shared by all workers; what is not immutable locks itself. */
 #pragma once
 #include "address.h"
 #include "attr.h"
@@ -40,4 +40,17 @@ struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int
 void gate_leave(struct gate *g, const struct identity *who);
 /* The identity of an HTTP request, by Authorization only. */
 enum http_auth gate_identify(const struct gate *g, const char *authorization, int64_t now_s, struct identity **out);
+/* The public keys, read again; see token_verifier_read_keys. */
+int gate_read_keys(struct gate *g, char why[256]) NODISCARD;
+struct token_verifier *gate_verifier(const struct gate *g);
+
+/* How a request came. Header values as sent, several lines of one joined with commas; NULL when absent. */
+struct gate_route {
+  const char *peer;                           /* the address at the other end of the socket */
+  const char *forwarded, *real_ip, *standard; /* X-Forwarded-For, X-Real-IP, Forwarded (which is not read) */
+};
+/* The address of the client; false when it is only the one of a proxy that TRUSTED_PROXIES does not name, which is then
+ * inside no network. Such a peer is warned about once (the first GATE_STRANGERS_MAX of them). */
+#define GATE_STRANGERS_MAX 16
+bool gate_client(struct gate *g, const struct gate_route *route, char out[ADDRESS_MAX]);
 const struct networks *gate_trusted(const struct gate *g);

@@ -132,11 +132,24 @@ static void on_export(struct server *s, struct control_client *who, const char *
   }
 }
 
+/* `reload` is for the key files, too; the scripts are taken whether these are good or not. */
+static void on_reload(struct server *s, struct control_client *who) {
+  char why[512], line[640];
+  if (server_read_keys(s, "reload", why)) {
+    snprintf(line, sizeof line, "%s (what was read before stays in force)", why);
+    control_fail(who, line);
+  }
+}
+
 void server_command(void *arg, struct control_client *who, const char *line) {
   static const struct {
     const char *word;
     void (*run)(struct server *s, struct control_client *who, const char *rest);
   } commands[] = {{"erase user ", on_erase}, {"export ", on_export}};
+  size_t word = strcspn(line, " ");
+  if (word == 6 && strncmp(line, "reload", 6) == 0) {
+    on_reload(arg, who);
+  }
   if (orders_take(((struct server *)arg)->scripts, who, line)) {
     return;
   }

@@ -28,6 +28,7 @@ struct control_client {
   bool closed;       /* the socket no longer holds it */
   uv_write_t write;
   char *reply;
+  char *failure; /* NULL, or how the reply begins, which is then an error */
   size_t line_len;
   char line[CONTROL_LINE_MAX + 1];
 };
@@ -58,6 +59,7 @@ static void client_free_if_done(struct control_client *client) {
     link = &(*link)->next;
   *link = client->next;
   free(client->reply);
+  free(client->failure);
   free(client);
   if (--c->client_count == 0 && c->handles > 0)
     uv_timer_stop(&c->sweeper);
@@ -108,14 +110,16 @@ static void reply_on_written(uv_write_t *write, int status) {
 }
 
 static void reply_send(struct control_client *client, bool ok, const char *text) {
-  size_t size = strlen(text) + sizeof "error \n";
+  const char *first = client->failure ? client->failure : "", *between = client->failure ? "\n" : "";
+  size_t size = strlen(first) + strlen(text) + sizeof "error \n\n";
   size = size < CONTROL_REPLY_MAX ? size : CONTROL_REPLY_MAX;
   client->reply = malloc(size);
   if (!client->reply) {
     client_hang_up(client);
     return;
   }
-  size_t len = (size_t)snprintf(client->reply, size - 1, "%s %s", ok ? "ok" : "error", text);
+  size_t len = (size_t)snprintf(client->reply, size - 1, "%s %s%s%s", ok && !client->failure ? "ok" : "error", first,
+                                between, text);
   len = len < size - 2 ? len : size - 2;
   if (client->reply[len - 1] != '\n')
     client->reply[len++] = '\n';
@@ -139,6 +143,11 @@ void control_who(const struct control_client *client, char out[CONTROL_WHO_MAX])
   }
   getpwuid_r(peer.uid, &entry, room, sizeof room, &found);
   snprintf(out, CONTROL_WHO_MAX, "%.40s (uid %u)", found ? found->pw_name : "control socket", (unsigned)peer.uid);
+}
+
+void control_fail(struct control_client *client, const char *line) {
+  free(client->failure);
+  client->failure = strdup(line);
 }
 
 void control_reply(struct control_client *client, bool ok, const char *text) {

@@ -34,6 +34,8 @@ int control_open(struct uv_loop_s *loop, const char *path, control_command *comm
 #define CONTROL_WHO_MAX 64
 void control_who(const struct control_client *who, char out[CONTROL_WHO_MAX]);
 void control_reply(struct control_client *who, bool ok, const char *text);
+/* Before the reply: whatever it will say, it is an error that begins with this line. Copies; once. */
+void control_fail(struct control_client *who, const char *line);
 /* Removes the file, hangs up on everybody; memory goes when the loop has run the close call-backs. NULL is allowed. */
 void control_close(struct control *c);
 /* Drops who has been idle at that time of the loop's clock. Runs by itself every second while there are clients. */

@@ -13,6 +13,7 @@
 #include "store_backends.h"
 #include "store_file.h"
 #include "token.h"
+#include "user_id.h"
 
 #include <getopt.h>
 #include <libgen.h>
@@ -183,13 +184,21 @@ static int token(int argc, char **argv) {
     return EXIT_USAGE;
   }
   const char *secret = config_string(c, SETTING_JWT_SECRET);
-  char why[256];
+  char why[256], user_id[TOKEN_USER_MAX + 1];
   char *text = NULL;
   int code = EXIT_DONE;
   if (token_secret_check(secret, why)) {
     code = complain(why, EXIT_USAGE);
-  } else if (!(text = token_mint(secret, w.user, w.name ? w.name : w.user, w.roles, w.role_count, (int64_t)time(NULL),
-                                 w.ttl_s))) {
+  } else if (user_id_normalise(w.user, user_id)) {
+    code = complain("token: --user: is no user id (UTF-8 without control characters, at most 255 bytes)", EXIT_USAGE);
+  } else if (!(text = token_sign(secret, &(struct token_statement){.user_id = user_id,
+                                                                   .name = w.name ? w.name : w.user,
+                                                                   .roles = w.roles,
+                                                                   .role_count = w.role_count,
+                                                                   .issuer = config_string(c, SETTING_JWT_ISSUER),
+                                                                   .audience = config_string(c, SETTING_JWT_AUDIENCE),
+                                                                   .now_s = (int64_t)time(NULL),
+                                                                   .lifetime_s = w.ttl_s}))) {
     code = complain("out of memory", EXIT_FAILED);
   } else {
     puts(text);
@@ -267,7 +276,8 @@ static int docs(int argc, char **argv) {
 
 static const struct command commands[] = {
   {"run", "run [--fresh] [--config FILE]", run,
-   "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts. --fresh starts with an empty database (development)."},
+   "Serves until SIGTERM or SIGINT. SIGHUP reloads the scripts and the key files. --fresh starts with an empty "
+   "database (development)."},
   {"check", "check [--config FILE] [DIR]", command_check,
    "Reads and loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving, and prints what is wrong as "
    "file:line: text: syntax, undeclared globals, unknown chat functions and wrong argument counts, unreachable routes, "
@@ -278,7 +288,8 @@ static const struct command commands[] = {
   {"token", "token --user ID [--name NAME] [--role ROLE]... [--ttl 1h] [--config FILE]", token,
    "Prints a token for development, signed with JWT_SECRET. Your own backend makes them in production (README)."},
   {"reload", "reload [--canary 10%] [--why TEXT] [--config FILE]", command_reload,
-   "Asks the running server to take the scripts of its folder, and says what came of it. With --canary only that share "
+   "Asks the running server to take the scripts of its folder and to read its key files again, and says what came of "
+   "it. With --canary only that share "
    "of the conversations gets the new version, until promote or rollback; one that fails too often goes by itself."},
   {"promote", "promote [--why TEXT] [--config FILE]", command_promote, "Gives all conversations to the canary."},
   {"rollback", "rollback [--why TEXT] [--config FILE]", command_rollback,

@@ -14,6 +14,7 @@
 #include "modules.h"
 #include "pages.h"
 #include "watch.h"
+#include "watch_files.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,8 @@ static void stop(struct server *s) {
 
 static void on_signal(uv_signal_t *handle, int signum) {
   if (signum == SIGHUP) {
+    char why[512]; /* is in the log */
+    server_read_keys(handle->data, "SIGHUP", why);
     scripts_reload(((struct server *)handle->data)->scripts, "SIGHUP");
   } else {
     stop(handle->data);
@@ -218,7 +221,8 @@ static int open_parts(struct server *s, char why[512]) {
   char path[512];
   server_control_path(c, path, sizeof path);
   const char *cert = config_string(c, SETTING_TLS_CERT_FILE);
-  int code = gate_new(c, &s->gate, why);
+  int code = server_watch_keys(s); /* first: what changes after it is seen */
+  code = code ? code : gate_new(c, &s->gate, why);
   code = code || !*cert ? code : tls_new(cert, config_string(c, SETTING_TLS_KEY_FILE), &s->tls, why);
   code = code ? code : open_limits(s, why);
   code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
@@ -335,6 +339,7 @@ static void take_down(struct server *s) {
     }
   }
   watch_free(s->watch);
+  watch_files_free(s->watch_keys);
   erasure_free(s->erasure);
   control_close(s->control);
   uv_run(&s->loop, UV_RUN_NOWAIT);

@@ -6,6 +6,7 @@
 #error "server_impl.h is private to core/server"
 #endif
 
+#include "attr.h"
 #include "server.h"
 
 #include "net.h"
@@ -50,6 +51,7 @@ struct server {
   struct control *control;
   struct erasure *erasure;
   struct watch *watch;
+  struct watch_files *watch_keys;
   struct vm_world world;
   atomic_bool stopping;
   enum stop_phase phase;
@@ -68,5 +70,10 @@ void *server_just_site(struct site *site, void *with);
 void server_script_error(void *arg, const char *text, const char *version);
 /* Main thread. The pages go with the scripts. */
 void server_reload_pages(void *arg);
+/* Main thread. Reads the key files again; reason is for the log. 0, or the code and text of what cannot be used: that
+ * stays as it was. */
+int server_read_keys(struct server *s, const char *reason, char why[512]);
+/* Main thread. From now on it happens by itself when one of the files changes. 0 or UV_ENOMEM. */
+int server_watch_keys(struct server *s) NODISCARD;
 /* Main thread. A line on the control socket. */
 void server_command(void *arg, struct control_client *who, const char *line);

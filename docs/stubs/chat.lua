@@ -228,11 +228,12 @@ chat.config = {}
 ---@return string|number|boolean
 function chat.config.get(name) end
 
---- Whether an address is in METRICS_ALLOWED_NETWORKS.
+--- Whether an address is in METRICS_ALLOWED_NETWORKS. One that is only a relay's is not (request.relayed).
 ---@param name string
 ---@param address string
+---@param relayed? boolean
 ---@return boolean
-function chat.config.allows(name, address) end
+function chat.config.allows(name, address, relayed) end
 
 --- Rate limits.
 chat.limit = {}

@@ -28,7 +28,7 @@ end
 
 -- nil when the request may pass.
 local function refuse(route, request)
-  if route.networks and not chat.config.allows(route.networks, request.address) then
+  if route.networks and not chat.config.allows(route.networks, request.address, request.relayed) then
     return response.error(403)
   end
   if route.limit then

@@ -87,10 +87,11 @@ static void keys_check(const char *text, size_t len) {
   if (keys) {
     check(token_keys_count(keys) >= 1 && token_keys_count(keys) <= TOKEN_KEYS_MAX);
     const unsigned char nothing[256] = {0};
-    check(token_keys_verify(keys, KEY_RSA, NULL, "x", 1, nothing, sizeof nothing) == E_INVALID);
-    check(token_keys_verify(keys, KEY_EC, NULL, "x", 1, nothing, 64) == E_INVALID);
+    uint64_t print;
+    check(token_keys_verify(keys, KEY_RSA, NULL, "x", 1, nothing, sizeof nothing, &print) == E_INVALID);
+    check(token_keys_verify(keys, KEY_EC, NULL, "x", 1, nothing, 64, &print) == E_INVALID);
   }
-  token_keys_free(keys);
+  token_keys_unref(keys);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {

@@ -425,9 +425,9 @@ local function chat_modules(world)
       if world.config[name] == nil then error("no setting " .. name, 2) end
       return world.config[name]
     end,
-    allows = function(name, address)
+    allows = function(name, address, relayed)
       local list = world.config[name] or {}
-      return #list == 0 or list[address] == true
+      return #list == 0 or not relayed and list[address] == true
     end,
   }
   chat.guard = { watch = function(_, fn) return fn end, aside = function() return world.aside end }

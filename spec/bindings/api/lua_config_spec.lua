@@ -35,6 +35,9 @@ describe("chat.config", function()
       return allows "10.1.2.3", allows "11.1.2.3", allows "nonsense" ]]
     assert.same({ true, false, false }, scene.run(body, { METRICS_ALLOWED_NETWORKS = "10.0.0.0/8" }))
     assert.same({ true, true, true }, scene.run(body, { METRICS_ALLOWED_NETWORKS = "" }))
+    body = [[ return chat.config.allows("METRICS_ALLOWED_NETWORKS", "10.1.2.3", true) ]] -- only relayed from there
+    assert.same({ false }, scene.run(body, { METRICS_ALLOWED_NETWORKS = "10.0.0.0/8" }))
+    assert.same({ true }, scene.run(body, { METRICS_ALLOWED_NETWORKS = "" }))
     refused("chat.config.allows('RATE_LIMIT', '1.2.3.4')", "this is not a list of networks")
     refused("chat.config.allows('METRICS_ALLOWED_NETWORKS')", "bad argument #2 to 'allows' (string expected")
   end)

@@ -117,9 +117,62 @@ static void a_long_bad_entry_is_cut(void **state) {
 static void assert_client(const char *peer, const char *forwarded, const char *real_ip, const char *expected) {
   struct networks *trusted = networks("10.0.0.0/8,::1");
   char out[ADDRESS_MAX];
-  address_client(trusted, peer, forwarded, real_ip, out);
+  (void)address_client(trusted, peer, forwarded, real_ip, out);
   assert_string_equal(out, expected);
   networks_free(trusted);
+}
+
+static bool is_known(const char *peer, const char *forwarded, const char *real_ip) {
+  struct networks *trusted = networks("10.0.0.0/8,::1");
+  char out[ADDRESS_MAX];
+  bool known = address_client(trusted, peer, forwarded, real_ip, out);
+  networks_free(trusted);
+  return known;
+}
+
+static void who_stands_behind_a_peer_is_known_only_from_a_trusted_one(void **state) {
+  (void)state;
+  assert_true(is_known("192.0.2.1", NULL, NULL));
+  assert_true(is_known("10.0.0.1", NULL, NULL));
+  assert_true(is_known("10.0.0.1", "198.51.100.7", NULL));
+  assert_true(is_known("10.0.0.1", "unknown", "198.51.100.8"));
+  assert_false(is_known("192.0.2.1", "198.51.100.7", NULL));
+  assert_false(is_known("192.0.2.1", "", NULL));
+  assert_false(is_known("192.0.2.1", NULL, "198.51.100.8"));
+  assert_false(is_known("10.0.0.1", "198.51.100.7, unknown", NULL)); /* it hides its client: that is not itself */
+  assert_false(is_known("10.0.0.1", "", NULL));
+  assert_false(is_known("unix", "198.51.100.7", NULL));
+}
+
+static void an_entry_may_have_a_port_and_brackets(void **state) {
+  (void)state;
+  assert_client("10.0.0.1", "198.51.100.7:50123", NULL, "198.51.100.7");
+  assert_client("10.0.0.1", "[2001:db8::7]:50123", NULL, "2001:db8::7");
+  assert_client("10.0.0.1", "[2001:db8::7]", NULL, "2001:db8::7");
+  assert_client("10.0.0.1", "2001:db8::7", NULL, "2001:db8::7");
+  assert_client("10.0.0.1", "[::ffff:198.51.100.7]:1", NULL, "198.51.100.7");
+  assert_client("10.0.0.1", "203.0.113.9:1, [2001:db8::7]:2 , 10.0.0.2:3", NULL, "2001:db8::7");
+  assert_client("10.0.0.1", NULL, " [2001:db8::8]:443 ", "2001:db8::8");
+  const char *const bad[] = {"198.51.100.7:",
+                             "198.51.100.7:x",
+                             "198.51.100.7:123456",
+                             ":80",
+                             "[2001:db8::7",
+                             "[2001:db8::7]80",
+                             "[2001:db8::7]:",
+                             "[198.51.100.7]:80",
+                             "[2001:db8::7]:1:2",
+                             "[]",
+                             "[",
+                             "]:80",
+                             "198.51.100.7:80:1",
+                             "2001:db8::7]:80",
+                             "\"198.51.100.7\"",
+                             "[2001:db8::7%eth0]:80"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    assert_client("10.0.0.1", bad[i], NULL, "10.0.0.1");
+    assert_false(is_known("10.0.0.1", bad[i], NULL));
+  }
 }
 
 static void a_stranger_speaks_for_himself(void **state) {
@@ -153,7 +206,7 @@ static void when_all_hops_are_trusted_the_left_most_one_asked(void **state) {
 static void nothing_left_of_rubbish_is_believed(void **state) {
   (void)state;
   assert_client("10.0.0.1", "198.51.100.7, unknown, 10.0.0.2", NULL, "10.0.0.2");
-  assert_client("10.0.0.1", "198.51.100.7, 1.2.3.4:80", "198.51.100.8", "198.51.100.8");
+  assert_client("10.0.0.1", "198.51.100.7, 1.2.3.4:port", "198.51.100.8", "198.51.100.8");
   assert_client("10.0.0.1", "", "rubbish", "10.0.0.1");
   assert_client("10.0.0.1", ",,,", NULL, "10.0.0.1");
 }
@@ -188,6 +241,8 @@ int main(void) {
     cmocka_unit_test(nothing_left_of_rubbish_is_believed),
     cmocka_unit_test(one_client_has_one_spelling),
     cmocka_unit_test(a_peer_without_an_address_is_left_as_it_is),
+    cmocka_unit_test(who_stands_behind_a_peer_is_known_only_from_a_trusted_one),
+    cmocka_unit_test(an_entry_may_have_a_port_and_brackets),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -360,6 +360,31 @@ static void cors_origins_are_origins(void **state) {
     assert_int_equal(set(SETTING_CORS_ALLOWED_ORIGINS, bad[i], why), E_INVALID);
 }
 
+static void origins_of_sockets_are_checked_in_the_same_way(void **state) {
+  (void)state;
+  char why[512];
+  const char *good[] = {"", "*", "HTTPS://Chat.Example.org:443, http://localhost:3000", "capacitor://localhost"};
+  const char *bad[] = {"chat.example.org", "https://chat.example.org/", "\"https://chat.example.org\"",
+                       "https://*.org"};
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+    if (set(SETTING_WS_ALLOWED_ORIGINS, good[i], why) != 0)
+      fail_msg("%s", why);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_int_equal(set(SETTING_WS_ALLOWED_ORIGINS, bad[i], why), E_INVALID);
+  assert_int_equal(set(SETTING_WS_ALLOWED_ORIGINS, "https://a.org,https://b.org/chat", why), E_INVALID);
+  assert_string_equal(why,
+                      "WS_ALLOWED_ORIGINS: \"https://a.org,https://b.org/chat\" has an entry, https://b.org/chat, that "
+                      "has a path; an origin ends behind the host or its port (an origin is like "
+                      "https://chat.example.org, * is all)");
+}
+
+static void a_proxy_is_trusted_on_this_machine_only_until_others_are_named(void **state) {
+  (void)state;
+  struct config *c = config_new();
+  assert_string_equal(config_string(c, SETTING_TRUSTED_PROXIES), "127.0.0.0/8,::1");
+  config_free(c);
+}
+
 static void settings_that_need_each_other_are_checked_together(void **state) {
   (void)state;
   char *const cert[] = {"TLS_CERT_FILE=/c.pem", NULL}, *const key[] = {"TLS_KEY_FILE=/k.pem", NULL};
@@ -554,6 +579,8 @@ int main(void) {
     cmocka_unit_test(a_prefix_starts_with_a_slash_and_ends_without),
     cmocka_unit_test(words_are_checked),
     cmocka_unit_test(cors_origins_are_origins),
+    cmocka_unit_test(origins_of_sockets_are_checked_in_the_same_way),
+    cmocka_unit_test(a_proxy_is_trusted_on_this_machine_only_until_others_are_named),
     cmocka_unit_test(settings_that_need_each_other_are_checked_together),
     cmocka_unit_test(a_file_has_comments_blanks_and_quotes),
     cmocka_unit_test(a_wrong_line_is_named),

@@ -54,7 +54,7 @@ static struct token_verifier *verifier_with_keys(const char *secret, const char 
 }
 
 /* Takes the token. */
-static int verify_at(const struct token_verifier *v, char *token, int64_t now_s, struct identity **who) {
+static int verify_at(struct token_verifier *v, char *token, int64_t now_s, struct identity **who) {
   int err = token_verify(v, token, strlen(token), now_s, who);
   assert_true((err == 0) == (*who != NULL));
   free(token);
@@ -62,7 +62,7 @@ static int verify_at(const struct token_verifier *v, char *token, int64_t now_s,
 }
 
 /* Takes the token. */
-static int verify(const struct token_verifier *v, char *token) {
+static int verify(struct token_verifier *v, char *token) {
   struct identity *who = NULL;
   int err = verify_at(v, token, NOW, &who);
   identity_unref(who);
@@ -273,6 +273,116 @@ static void a_token_is_not_valid_before_its_time(void **state) {
   assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"nbf\":1700000001}"), E_INVALID);
   assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"nbf\":1700000000}"), 0);
   assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"nbf\":\"0\"}"), E_INVALID);
+}
+
+static void a_date_may_have_a_fraction(void **state) {
+  (void)state;
+  assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"exp\":1700000000.001}"), 0);
+  assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"exp\":1699999999.999}"), E_EXPIRED);
+  assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"exp\":1.70000006e9}"), 0);
+  /* Made in this very second: our clock shows whole ones. */
+  assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"nbf\":1700000000.999}"), 0);
+  assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"nbf\":1700000001.0}"), E_INVALID);
+  assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"nbf\":-0.5}"), 0);
+  assert_int_equal(claims_verdict("{\"user_id\":\"u\",\"roles\":[],\"nbf\":1e300}"), E_INVALID);
+}
+
+/* A verifier that asks for more than a signature. */
+static struct token_verifier *strict(const char *issuer, const char *audience, int64_t leeway_s) {
+  const struct token_options o = {
+    .secret = SECRET, .issuer = issuer, .audience = audience, .leeway_s = leeway_s, .require_exp = true};
+  struct token_verifier *v = NULL;
+  char why[256];
+  assert_int_equal(token_verifier_new(&o, &v, why), 0);
+  return v;
+}
+
+static int strict_verdict(struct token_verifier *v, const char *claims) {
+  char payload[512];
+  snprintf(payload, sizeof payload, "{\"user_id\":\"u\",\"roles\":[],\"exp\":1700000060%s}", claims);
+  return verify(v, hs256(HS256, payload));
+}
+
+static void clocks_may_be_apart_by_the_leeway(void **state) {
+  (void)state;
+  struct token_verifier *v = strict(NULL, NULL, 60);
+  struct identity *who = NULL;
+  assert_int_equal(verify_at(v, hs256(HS256, CLAIMS), NOW + 119, &who), 0);
+  assert_int_equal(who->expires_s, NOW + 120);
+  identity_unref(who);
+  assert_int_equal(verify_at(v, hs256(HS256, CLAIMS), NOW + 120, &who), E_EXPIRED);
+  assert_int_equal(strict_verdict(v, ",\"nbf\":1700000060"), 0);
+  assert_int_equal(strict_verdict(v, ",\"nbf\":1700000061"), E_INVALID);
+  const char huge[] = "{\"user_id\":\"u\",\"roles\":[],\"exp\":9223372036854775807}";
+  assert_int_equal(verify(v, hs256(HS256, huge)), 0);
+  const char tiny[] = "{\"user_id\":\"u\",\"roles\":[],\"exp\":1700000060,\"nbf\":-9223372036854775808}";
+  assert_int_equal(verify(v, hs256(HS256, tiny)), 0);
+  token_verifier_free(v);
+}
+
+static void the_issuer_has_to_be_the_one_that_is_set(void **state) {
+  (void)state;
+  struct token_verifier *v = strict("https://id.example", NULL, 0), *any = strict("", "", 0);
+  assert_int_equal(strict_verdict(v, ",\"iss\":\"https://id.example\""), 0);
+  const char *const bad[] = {"",
+                             ",\"iss\":\"\"",
+                             ",\"iss\":\"https://id.example/\"",
+                             ",\"iss\":\"HTTPS://id.example\"",
+                             ",\"iss\":[\"https://id.example\"]",
+                             ",\"iss\":null",
+                             ",\"iss\":1"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    assert_int_equal(strict_verdict(v, bad[i]), E_INVALID);
+    assert_int_equal(strict_verdict(any, bad[i]), 0);
+  }
+  token_verifier_free(v);
+  token_verifier_free(any);
+}
+
+static void the_audience_has_to_hold_the_one_that_is_set(void **state) {
+  (void)state;
+  struct token_verifier *v = strict(NULL, "chat", 0);
+  const char *const good[] = {",\"aud\":\"chat\"", ",\"aud\":[\"chat\"]", ",\"aud\":[\"shop\",\"chat\"]"};
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+    assert_int_equal(strict_verdict(v, good[i]), 0);
+  const char *const bad[] = {"",
+                             ",\"aud\":\"shop\"",
+                             ",\"aud\":\"cha\"",
+                             ",\"aud\":\"chats\"",
+                             ",\"aud\":[]",
+                             ",\"aud\":[\"shop\",\"Chat\"]",
+                             ",\"aud\":[[\"chat\"]]",
+                             ",\"aud\":{\"chat\":\"chat\"}",
+                             ",\"aud\":null",
+                             ",\"aud\":[1,null,true]"};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_int_equal(strict_verdict(v, bad[i]), E_INVALID);
+  token_verifier_free(v);
+}
+
+static void a_signed_statement_names_issuer_and_audience(void **state) {
+  (void)state;
+  struct token_verifier *v = strict("https://id.example", "chat", 0);
+  struct token_statement s = {
+    .user_id = "u", .issuer = "https://id.example", .audience = "chat", .now_s = NOW, .lifetime_s = 60};
+  assert_int_equal(verify(v, token_sign(SECRET, &s)), 0);
+  s.audience = "";
+  assert_int_equal(verify(v, token_sign(SECRET, &s)), E_INVALID);
+  token_verifier_free(v);
+}
+
+static void a_user_has_one_spelling(void **state) {
+  (void)state;
+  struct token_verifier *v = verifier(SECRET, NULL, true);
+  struct identity *who = NULL;
+  const char decomposed[] = "{\"user_id\":\"ju\\u0308rgen\",\"roles\":[],\"exp\":1700000060}";
+  assert_int_equal(verify_at(v, hs256(HS256, decomposed), NOW, &who), 0);
+  assert_string_equal(who->user_id, "j\xc3\xbcrgen");
+  assert_string_equal(who->name, "j\xc3\xbcrgen");
+  identity_unref(who);
+  token_verifier_free(v);
+  assert_int_equal(claims_verdict("{\"user_id\":\"a\\nb\",\"roles\":[]}"), E_INVALID);
+  assert_int_equal(claims_verdict("{\"user_id\":\"a\\u0085\",\"roles\":[]}"), E_INVALID);
 }
 
 static void ambiguous_json_is_refused(void **state) {
@@ -499,13 +609,74 @@ static void a_jwks_key_is_chosen_by_its_kid(void **state) {
   free(c);
 }
 
+static void file_fill(const char *path, const char *text) {
+  FILE *out = fopen(path, "w");
+  assert_non_null(out);
+  fputs(text, out);
+  fclose(out);
+}
+
+static void keys_that_are_read_again_replace_the_old_ones(void **state) {
+  (void)state;
+  char *first = jwt_pem(rsa), *second = jwt_pem(other_rsa), *both = NULL, why[256];
+  const char *path = file_with(first, strlen(first));
+  struct token_verifier *v = verifier(SECRET, path, true);
+  struct identity *old = NULL, *secret = NULL;
+  assert_int_equal(verify_at(v, jwt_sign(rsa, compose(RS256, CLAIMS)), NOW, &old), 0);
+  assert_int_equal(verify_at(v, hs256(HS256, CLAIMS), NOW, &secret), 0);
+  assert_int_equal(verify(v, jwt_sign(other_rsa, compose(RS256, CLAIMS))), E_INVALID);
+
+  assert_true(asprintf(&both, "%s%s", second, first) > 0);
+  file_fill(path, both);
+  assert_int_equal(verify(v, jwt_sign(other_rsa, compose(RS256, CLAIMS))), E_INVALID); /* nobody has said so yet */
+  assert_int_equal(token_verifier_read_keys(v, why), 0);
+  assert_int_equal(verify(v, jwt_sign(other_rsa, compose(RS256, CLAIMS))), 0);
+  assert_int_equal(verify(v, jwt_sign(rsa, compose(RS256, CLAIMS))), 0);
+  assert_true(token_verifier_knows(v, old));
+
+  file_fill(path, second);
+  assert_int_equal(token_verifier_read_keys(v, why), 0);
+  assert_int_equal(verify(v, jwt_sign(rsa, compose(RS256, CLAIMS))), E_INVALID);
+  assert_false(token_verifier_knows(v, old));
+  assert_true(token_verifier_knows(v, secret)); /* no file can take it back */
+  identity_unref(old);
+  identity_unref(secret);
+  token_verifier_free(v);
+  unlink(path);
+  free(both);
+  free(first);
+  free(second);
+}
+
+static void a_broken_file_leaves_the_keys_in_force(void **state) {
+  (void)state;
+  char *pem = jwt_pem(rsa), why[256];
+  const char *path = file_with(pem, strlen(pem));
+  struct token_verifier *v = verifier(NULL, path, true), *none = verifier(SECRET, NULL, true);
+  const char *const broken[] = {"", "-----BEGIN PUBLIC KEY-----\nMIIB", "{\"keys\":[", "{\"keys\":[]}"};
+  for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+    file_fill(path, broken[i]);
+    assert_int_equal(token_verifier_read_keys(v, why), E_INVALID);
+    assert_ptr_equal(strstr(why, "JWT_PUBLIC_KEY_FILE: /tmp/"), why);
+    assert_int_equal(verify(v, jwt_sign(rsa, compose(RS256, CLAIMS))), 0);
+  }
+  unlink(path);
+  assert_int_not_equal(token_verifier_read_keys(v, why), 0);
+  assert_int_equal(verify(v, jwt_sign(rsa, compose(RS256, CLAIMS))), 0);
+  assert_int_equal(token_verifier_read_keys(none, why), 0); /* there is nothing to read */
+  token_verifier_free(v);
+  token_verifier_free(none);
+  free(pem);
+}
+
 static void jwks_keys_for_other_uses_are_passed_over(void **state) {
   (void)state;
-  char *enc = jwt_jwk(rsa, ",\"use\":\"enc\""), *alg = jwt_jwk(rsa, ",\"alg\":\"RSA-OAEP\""), *good = jwt_jwk(ec, "");
+  char *wrap = jwt_jwk(rsa, ",\"key_ops\":[\"wrapKey\"]"), *enc = jwt_jwk(rsa, ",\"use\":\"enc\""),
+       *alg = jwt_jwk(rsa, ",\"alg\":\"RSA-OAEP\""), *good = jwt_jwk(ec, ",\"key_ops\":[\"verify\"]");
   char *set = NULL, why[256];
   /* The secret in it must not become one of ours. */
   const char *oct = "{\"kty\":\"oct\",\"k\":\"VjRsMWQtSldULUszeS1GMHItVDNzdDFuZy1QdXJwMHNlcy0xIQ\"}";
-  assert_true(asprintf(&set, "{\"keys\":[%s,%s,%s,{\"kty\":\"OKP\"},%s]}", enc, alg, oct, good) > 0);
+  assert_true(asprintf(&set, "{\"keys\":[%s,%s,%s,%s,{\"kty\":\"OKP\"},%s]}", enc, wrap, alg, oct, good) > 0);
   struct token_verifier *v = verifier_with_keys(NULL, set);
   assert_int_equal(verify(v, jwt_sign(ec, compose(ES256, CLAIMS))), 0);
   assert_int_equal(verify(v, jwt_sign(rsa, compose(RS256, CLAIMS))), E_INVALID);
@@ -516,6 +687,7 @@ static void jwks_keys_for_other_uses_are_passed_over(void **state) {
   assert_int_equal(keys_verdict(set, strlen(set), why), E_INVALID);
   assert_non_null(strstr(why, "no RSA or P-256 key"));
   free(set);
+  free(wrap);
   free(enc);
   free(alg);
   free(good);
@@ -721,9 +893,25 @@ static void text_that_is_not_utf8_is_not_minted(void **state) {
   assert_null(token_mint(SECRET, "u", NULL, &role, 1, NOW, 60));
 }
 
+struct rotation {
+  struct token_verifier *v;
+  const char *path, *one, *both;
+  int failures;
+};
+
+static void *rotate_many(void *arg) {
+  struct rotation *r = arg;
+  char why[256];
+  for (int i = 0; i < 20; i++) {
+    file_fill(r->path, i % 2 ? r->one : r->both);
+    r->failures += token_verifier_read_keys(r->v, why) != 0;
+  }
+  return NULL;
+}
+
 static void *verify_many(void *arg) {
   const char *const *tokens = arg;
-  const struct token_verifier *v = (const struct token_verifier *)tokens[0];
+  struct token_verifier *v = (struct token_verifier *)(uintptr_t)tokens[0];
   size_t failures = 0;
   for (int i = 0; i < 50; i++)
     for (int t = 1; t <= 3; t++) {
@@ -775,6 +963,36 @@ static int keys_drop(void **state) {
   return 0;
 }
 
+static void keys_are_exchanged_under_the_hands_of_those_who_verify(void **state) {
+  (void)state;
+  char *rsa_pem = jwt_pem(rsa), *ec_pem = jwt_pem(ec), *other_pem = jwt_pem(other_ec), *one = NULL, *both = NULL;
+  assert_true(asprintf(&one, "%s%s", rsa_pem, ec_pem) > 0 && asprintf(&both, "%s%s", one, other_pem) > 0);
+  char path[64];
+  snprintf(path, sizeof path, "%s", file_with(one, strlen(one)));
+  struct rotation r = {verifier(SECRET, path, true), path, one, both, 0};
+  char *tokens[] = {(char *)r.v, hs256(HS256, CLAIMS), jwt_sign(rsa, compose(RS256, CLAIMS)),
+                    jwt_sign(ec, compose(ES256, CLAIMS))};
+  pthread_t threads[3];
+  assert_int_equal(pthread_create(&threads[0], NULL, rotate_many, &r), 0);
+  for (int i = 1; i < 3; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, verify_many, tokens), 0);
+  for (int i = 0; i < 3; i++) {
+    void *failures = NULL;
+    pthread_join(threads[i], &failures);
+    assert_null(failures);
+  }
+  assert_int_equal(r.failures, 0);
+  for (int i = 1; i < 4; i++)
+    free(tokens[i]);
+  token_verifier_free(r.v);
+  unlink(path);
+  free(one);
+  free(both);
+  free(rsa_pem);
+  free(ec_pem);
+  free(other_pem);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_minted_token_names_its_user),
@@ -790,6 +1008,15 @@ int main(void) {
     cmocka_unit_test(an_expiry_is_a_number_of_any_size),
     cmocka_unit_test(no_expiry_is_refused_unless_that_is_switched_off),
     cmocka_unit_test(a_token_is_not_valid_before_its_time),
+    cmocka_unit_test(a_date_may_have_a_fraction),
+    cmocka_unit_test(clocks_may_be_apart_by_the_leeway),
+    cmocka_unit_test(the_issuer_has_to_be_the_one_that_is_set),
+    cmocka_unit_test(the_audience_has_to_hold_the_one_that_is_set),
+    cmocka_unit_test(a_signed_statement_names_issuer_and_audience),
+    cmocka_unit_test(a_user_has_one_spelling),
+    cmocka_unit_test(keys_that_are_read_again_replace_the_old_ones),
+    cmocka_unit_test(a_broken_file_leaves_the_keys_in_force),
+    cmocka_unit_test(keys_are_exchanged_under_the_hands_of_those_who_verify),
     cmocka_unit_test(ambiguous_json_is_refused),
     cmocka_unit_test(a_token_has_exactly_three_parts),
     cmocka_unit_test(every_changed_byte_makes_a_token_invalid),

@@ -2,6 +2,7 @@
  * to the letter, and a place that is given back whatever becomes of the upgrade. */
 #include "err.h"
 #include "gate.h"
+#include "memory_log.h"
 #include "metrics.h"
 
 #include <setjmp.h>
@@ -46,7 +47,7 @@ static void door_free(struct door *d) {
   free(d);
 }
 
-#define DOOR(...) door_new((const char *const[]){"JWT_SECRET", SECRET, ##__VA_ARGS__, NULL})
+#define DOOR(...) door_new((const char *const[]){"JWT_SECRET", SECRET, "JWT_LEEWAY", "0s", ##__VA_ARGS__, NULL})
 
 /* What an ordinary browser sends; a test changes one thing. */
 static struct gate_request good(const struct door *d) {
@@ -274,6 +275,25 @@ static void only_listed_origins_come_in_when_there_is_a_list(void **state) {
   door_free(d);
 }
 
+static void origins_are_checked_like_those_of_cors(void **state) {
+  (void)state;
+  struct door *d = DOOR("WS_ALLOWED_ORIGINS", "HTTPS://Shop.Example:443", "MAX_CONNECTIONS_PER_USER", "1");
+  struct gate_request r = good(d);
+  r.origin = "https://shop.example";
+  let_in_and_out(d, &r);
+  r.origin = "https://shop.example:444";
+  assert_refused(d, &r, 403, "Forbidden\n", true);
+  door_free(d);
+  d = DOOR("WS_ALLOWED_ORIGINS", "*");
+  const char *const any[] = {NULL, "null", "https://anywhere.example"};
+  for (size_t i = 0; i < sizeof any / sizeof *any; i++) {
+    r = good(d);
+    r.origin = any[i];
+    let_in_and_out(d, &r);
+  }
+  door_free(d);
+}
+
 static void without_a_list_every_origin_comes_in(void **state) {
   (void)state;
   struct door *d = DOOR();
@@ -389,6 +409,58 @@ static void it_knows_which_proxies_are_believed(void **state) {
   door_free(d);
 }
 
+/* How often a peer was warned about since the last time somebody asked. */
+static size_t warnings(const char *peer) {
+  static char line[LOG_LINE_MAX];
+  size_t count = 0;
+  char end[64];
+  snprintf(end, sizeof end, "peer=%s", peer);
+  while (memory_log_take(line)) {
+    const char *found = strstr(line, end);
+    count += strncmp(line, "warn gate", 9) == 0 && found && strlen(found) == strlen(end);
+  }
+  return count;
+}
+
+static bool client(struct door *d, struct gate_route route, const char *expected) {
+  char out[ADDRESS_MAX];
+  bool known = gate_client(d->gate, &route, out);
+  assert_string_equal(out, expected);
+  return known;
+}
+
+static void a_stranger_who_forwards_is_nobody_inside_and_warned_about_once(void **state) {
+  (void)state;
+  struct door *d = DOOR("TRUSTED_PROXIES", "10.1.0.0/16");
+  assert_true(client(d, (struct gate_route){.peer = "192.168.0.1"}, "192.168.0.1"));
+  assert_int_equal(warnings("192.168.0.1"), 0);
+  const struct gate_route strange[] = {{.peer = "192.168.0.1", .forwarded = "10.1.2.3"},
+                                       {.peer = "192.168.0.1", .real_ip = "10.1.2.3"},
+                                       {.peer = "192.168.0.1", .standard = "for=10.1.2.3"}};
+  for (int i = 0; i < 3; i++)
+    assert_false(client(d, strange[i], "192.168.0.1"));
+  assert_int_equal(warnings("192.168.0.1"), 1);
+  assert_true(client(d, (struct gate_route){.peer = "10.1.0.1", .forwarded = "[2001:db8::7]:80"}, "2001:db8::7"));
+  assert_true(client(d, (struct gate_route){.peer = "10.1.0.1", .standard = "for=1.2.3.4"}, "10.1.0.1"));
+  assert_false(client(d, (struct gate_route){.peer = "10.1.0.1", .forwarded = "unknown"}, "10.1.0.1"));
+  assert_int_equal(warnings("10.1.0.1"), 0); /* it is trusted; it only does not say */
+  door_free(d);
+}
+
+static void only_so_many_strangers_are_warned_about(void **state) {
+  (void)state;
+  struct door *d = DOOR();
+  char peer[32];
+  size_t sum = 0;
+  for (int i = 0; i < 2 * GATE_STRANGERS_MAX; i++) {
+    snprintf(peer, sizeof peer, "192.0.2.%d", i);
+    assert_false(client(d, (struct gate_route){.peer = peer, .forwarded = "10.1.2.3"}, peer));
+    sum += warnings(peer);
+  }
+  assert_int_equal(sum, GATE_STRANGERS_MAX);
+  door_free(d);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(without_a_token_it_is_missing),
@@ -399,6 +471,7 @@ int main(void) {
     cmocka_unit_test(what_is_no_upgrade_is_a_bad_request),
     cmocka_unit_test(header_tokens_are_found_in_any_case_and_place),
     cmocka_unit_test(only_listed_origins_come_in_when_there_is_a_list),
+    cmocka_unit_test(origins_are_checked_like_those_of_cors),
     cmocka_unit_test(without_a_list_every_origin_comes_in),
     cmocka_unit_test(without_a_list_other_origins_are_nobodys_business),
     cmocka_unit_test(with_a_list_only_its_origins_may_call),
@@ -407,6 +480,8 @@ int main(void) {
     cmocka_unit_test(an_http_request_is_known_by_its_header_only),
     cmocka_unit_test(a_wrong_setting_is_named_and_nothing_opens),
     cmocka_unit_test(it_knows_which_proxies_are_believed),
+    cmocka_unit_test(a_stranger_who_forwards_is_nobody_inside_and_warned_about_once),
+    cmocka_unit_test(only_so_many_strangers_are_warned_about),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -210,6 +210,17 @@ static void a_reply_may_come_later(void **state) {
   assert_string_equal(client_hear(w, fd), "ok later\n");
 }
 
+static void a_command_that_failed_in_part_is_an_error_that_says_all(void **state) {
+  struct world *w = *state;
+  w->answer = NULL;
+  int fd = client_connect(w);
+  client_say(fd, "reload\n", 7);
+  run_until_owed(w);
+  control_fail(w->owed, "a key file is damaged");
+  control_reply(w->owed, true, "fine");
+  assert_string_equal(client_hear(w, fd), "error a key file is damaged\nfine\n");
+}
+
 static void whoever_commands_has_a_name(void **state) {
   struct world *w = *state;
   char who[CONTROL_WHO_MAX], uid[32];
@@ -433,6 +444,7 @@ int main(void) {
     TEST(an_error_of_many_lines_arrives_whole),
     TEST(on_the_wire_a_reply_is_ok_or_error_and_ends_with_the_close),
     TEST(a_reply_may_come_later),
+    TEST(a_command_that_failed_in_part_is_an_error_that_says_all),
     TEST(whoever_commands_has_a_name),
     TEST(a_reply_to_somebody_who_hung_up_is_harmless),
     TEST(a_reply_after_the_close_is_harmless),
