@@ -61,10 +61,6 @@ void scripts_free(struct scripts *s) {
   free(s);
 }
 
-const char *scripts_version(const struct scripts *s) {
-  return bundle_version(s->current->bundle);
-}
-
 /* ---- the end of an order ---- */
 
 static void report_outcome(const struct job *job, const char *outcome, bool ok, const char *text) {
@@ -117,6 +113,8 @@ static void become_current(struct scripts *s, struct version *v) {
   }
 }
 
+static void canary_fails(struct scripts *s);
+
 static void no_canary(struct scripts *s) {
   version_show(s->canary, "canary", -1);
   s->canary = NULL;
@@ -153,7 +151,7 @@ static void take_over(struct job *job) {
     snprintf(text, sizeof text, "version %s has %s %% of the conversations", bundle_version(job->version->bundle),
              share);
     history_settle(h, job->entry, OUTCOME_CANARY, text);
-    canary_watch(s);
+    canary_watch(s, canary_fails);
     finish(job, "canary", true, text);
     return;
   }
@@ -360,6 +358,16 @@ void scripts_do(struct scripts *s, const struct scripts_order *o, scripts_done *
   job->entry = history_add(&s->history, verbs[o->verb], o->who, o->why, worker_wall_ms(s->hosts[0].worker));
   s->running = job;
   begin(job);
+}
+
+static void on_canary_gone(void *arg, bool ok, const char *text) {
+  (void)arg;
+  LOG(LOG_ERROR, "script", "the canary was rolled back", LSTR("outcome", text), LSTR("done", ok ? "true" : "false"));
+}
+
+static void canary_fails(struct scripts *s) {
+  struct scripts_order order = {.verb = SCRIPTS_ROLLBACK, .who = "canary watch", .why = "it fails more often"};
+  scripts_do(s, &order, on_canary_gone, NULL);
 }
 
 static void on_nobody(void *arg, bool ok, const char *text) {

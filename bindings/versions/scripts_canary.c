@@ -4,8 +4,6 @@
  * Worker 0 has the clock; the decision is the main thread's. */
 #include "scripts_impl.h"
 
-#include "log.h"
-
 #include <stdio.h>
 
 static struct counts since(struct counts now, struct counts then) {
@@ -30,11 +28,6 @@ static bool too_bad(const struct scripts *s) {
          failing(canary) > failing(current) + (double)config_int(config, SETTING_SCRIPT_CANARY_MARGIN);
 }
 
-static void on_gone(void *arg, bool ok, const char *text) {
-  (void)arg;
-  LOG(LOG_ERROR, "script", "the canary was rolled back", LSTR("outcome", text), LSTR("done", ok ? "true" : "false"));
-}
-
 /* ---- on worker 0 ---- */
 
 static void on_time(void *arg) {
@@ -55,16 +48,16 @@ static void judge(struct post *post) {
   struct scripts *s = (struct scripts *)((char *)post - offsetof(struct scripts, judge));
   s->watching = s->canary != NULL;
   if (s->canary && !s->running && too_bad(s)) {
-    struct scripts_order order = {.verb = SCRIPTS_ROLLBACK, .who = "canary watch", .why = "it fails more often"};
     s->watching = false;
-    scripts_do(s, &order, on_gone, NULL);
+    s->canary_fails(s);
   }
   if (s->watching) {
     worker_call(s->hosts[0].worker, judge_later, s);
   }
 }
 
-void canary_watch(struct scripts *s) {
+void canary_watch(struct scripts *s, void (*fails)(struct scripts *s)) {
+  s->canary_fails = fails;
   if (!s->watching) {
     s->watching = true;
     s->judge.run = judge;

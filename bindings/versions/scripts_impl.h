@@ -77,6 +77,7 @@ struct scripts {
   struct counts before; /* of the current version, when the canary began */
   struct post judge;    /* worker 0 says that it is time to look at the canary */
   bool watching;
+  void (*canary_fails)(struct scripts *s);
   struct bundle *kept[SCRIPTS_KEPT]; /* to go back to; the last one first */
   size_t kept_count;
   struct job *running;
@@ -112,8 +113,9 @@ void host_each(struct host *h, void (*fn)(struct slot *slot, enum role role, voi
 
 /* ---- scripts_canary.c, on the main thread ---- */
 
-/* A canary has begun: from now on it is looked at every CANARY_INTERVAL_MS. */
+/* A canary has begun: from now on it is looked at every CANARY_INTERVAL_MS. fails: once, when it does worse than the
+ * current version; it rolls it back. */
 #define CANARY_INTERVAL_MS 100
-void canary_watch(struct scripts *s);
+void canary_watch(struct scripts *s, void (*fails)(struct scripts *s));
 /* "4 of 40 failed (10.0 %), of the current version 1 of 400 (0.2 %)" */
 void canary_describe(const struct scripts *s, char *out, size_t room);

@@ -49,6 +49,10 @@ void version_show(const struct version *v, const char *role, int n) {
   metrics_add_labelled(METRIC_SCRIPT_INFO, labels, n);
 }
 
+const char *scripts_version(const struct scripts *s) {
+  return bundle_version(s->current->bundle);
+}
+
 /* ---- what is kept to go back to ---- */
 
 void version_keep(struct scripts *s, struct bundle *bundle) {

@@ -1,10 +1,9 @@
 /* In: messages for one client, from any worker. Out: bytes in its outbox, in order, for the transport to flush.
  * Why: see conn.h. The outbox is a ring that exists only while something waits, because most connections are idle. */
-#include "conn.h"
+#include "conn_impl.h"
 
 #include "err.h"
 #include "metrics.h"
-#include "session.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -12,25 +11,6 @@
 
 #define RING_FIRST 8
 #define MESSAGE_COST 32 /* what a waiting message costs beside its bytes, so that empty ones are bounded too */
-
-struct conn {
-  atomic_int refs;
-  bool dead, dirty;
-  uint16_t close_code;
-  uint64_t id, opened_ms;
-  struct mailbox *home;
-  struct identity *identity;
-  struct session *session;
-  void (*on_dirty)(struct conn *, void *);
-  void *arg, *site;
-  struct message **ring; /* of `room` (a power of two) places */
-  uint32_t head, count, room;
-  size_t bytes, outbox_limit;
-  struct message **early;
-  uint32_t early_count, early_head, early_limit;
-  char *wanted;
-  char *reason;
-};
 
 static _Atomic uint64_t last_id;
 
@@ -61,7 +41,7 @@ struct conn *conn_ref(struct conn *c) {
   return c;
 }
 
-static void drop_all(struct conn *c) {
+void conn_drop(struct conn *c) {
   struct message *m;
   while ((m = conn_outbox_take(c)) || (m = conn_early_take(c))) {
     message_unref(m);
@@ -72,8 +52,8 @@ void conn_unref(struct conn *c) {
   if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) {
     return;
   }
-  assert(!c->session); /* conn_dead unbinds, on the home thread */
-  drop_all(c);
+  assert(c->session == NULL); /* conn_dead unbinds, on the home thread */
+  conn_drop(c);
   identity_unref(c->identity);
   free(c->wanted);
   free(c->reason);
@@ -108,18 +88,6 @@ void *conn_site(const struct conn *c) {
 
 void conn_set_site(struct conn *c, void *site) {
   c->site = site;
-}
-
-struct session *conn_session(const struct conn *c) {
-  return c->session;
-}
-
-void conn_bind(struct conn *c, struct session *s) {
-  struct session *old = c->session;
-  c->session = s ? session_ref(s) : NULL;
-  if (old) {
-    session_unref(old);
-  }
 }
 
 static void mark_dirty(struct conn *c) {
@@ -285,12 +253,6 @@ void conn_clean(struct conn *c) {
 int conn_closing(const struct conn *c, const char **reason) {
   *reason = c->reason ? c->reason : "";
   return c->close_code;
-}
-
-void conn_dead(struct conn *c) {
-  c->dead = true;
-  drop_all(c);
-  conn_bind(c, NULL);
 }
 
 bool conn_is_dead(const struct conn *c) {

@@ -3,7 +3,7 @@
  * value, wherever it comes from, goes through setting_set. Reading of files and environment: config_load.c. */
 #include "config.h"
 
-#include "config_value.h"
+#include "config_impl.h"
 #include "err.h"
 #include "log.h"
 #include "origin.h"

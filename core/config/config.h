@@ -4,6 +4,7 @@
  * Thread: written before any other thread starts, read by all after. */
 #pragma once
 #include "attr.h"
+#include "config_value.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -133,8 +134,6 @@
     "Log lines waiting for whoever reads standard error; at the bound they are dropped, counted, and one line says "   \
     "how many.")                                                                                                       \
   X(SHUTDOWN_TIMEOUT, "SHUTDOWN_TIMEOUT", DURATION, "30s", 100, 600000, false, "A stop takes at most so long.")
-
-enum setting_type { SETTING_STRING, SETTING_INT, SETTING_BOOL, SETTING_DURATION, SETTING_SIZE };
 
 enum setting {
 #define SETTING_ENUM(id, name, type, def, min, max, secret, help) SETTING_##id,

@@ -1,7 +1,7 @@
 /* In: a file of KEY=value lines and the environment. Out: a config with both in it, environment over file.
  * Why: what an operator wrote is read here and nowhere else, and every complaint says file and line. */
 #include "config.h"
-#include "config_value.h"
+#include "config_impl.h"
 #include "err.h"
 #include "log.h"
 

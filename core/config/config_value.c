@@ -3,6 +3,7 @@
 #include "config_value.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 

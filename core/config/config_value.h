@@ -1,9 +1,13 @@
 /* In: the text of one setting. Out: its number, or no; and numbers as the text one would write.
  * Why: the reader, the error that names the bounds and docs/settings.md must agree on how a duration or a size is
- * spelled. Pure functions of their arguments, any thread; the last two belong to config.c. */
+ * spelled. Pure functions of their arguments, any thread. */
 #pragma once
 #include "attr.h"
-#include "config.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum setting_type { SETTING_STRING, SETTING_INT, SETTING_BOOL, SETTING_DURATION, SETTING_SIZE };
 
 #define VALUE_TEXT_MAX 32 /* bytes of any number as text, its NUL included */
 
@@ -15,9 +19,3 @@ void value_format(enum setting_type type, int64_t number, char out[VALUE_TEXT_MA
 const char *value_type_name(enum setting_type type);
 /* The marker of a value nobody filled in yet (REPLACE_WITH, ...) that text contains, in any case; else NULL. */
 const char *value_placeholder(const char *text);
-
-/* What config_load.c needs of config.c. Both put one line into why[] when they refuse. */
-/* config_set that also says where the value came from: a static string, NULL keeps the one there is. */
-int config_put(struct config *c, enum setting s, const char *text, const char *source, char why[512]) NODISCARD;
-/* Rules about several settings; they hold only when every source has been read. */
-int config_check(const struct config *c, char why[512]) NODISCARD;

@@ -24,70 +24,11 @@
 #include <time.h>
 #include <unistd.h>
 
-extern char **environ;
-
 struct command {
   const char *name, *line;
   int (*run)(int argc, char **argv);
   const char *help;
 };
-
-int complain(const char *text, int code) {
-  fprintf(stderr, "chatbox: %s\n", text);
-  return code;
-}
-
-/* ---- settings ---- */
-
-/* Scripts and pages of an installed tree are found from the binary, so the tree can be moved as a whole. */
-static void installed(char *out, size_t room, const char *what) {
-  char binary[PATH_MAX] = "";
-  ssize_t len = readlink("/proc/self/exe", binary, sizeof binary - 1);
-  binary[len > 0 ? len : 0] = 0;
-  snprintf(out, room, "%s/%s/%s", dirname(binary), CHATBOX_DATADIR, what);
-}
-
-static int complete(struct config *c, enum setting s, const char *what, char why[512]) {
-  char path[PATH_MAX + 64];
-  if (*config_string(c, s)) {
-    return 0;
-  }
-  installed(path, sizeof path, what);
-  return config_set(c, s, path, why);
-}
-
-struct config *load(const char *file) {
-  struct config *c = NULL;
-  char why[512] = "";
-  int code = config_load(file, environ, &c, why);
-  code = code ? code : complete(c, SETTING_SCRIPTS_DIR, "scripts", why);
-  code = code ? code : complete(c, SETTING_WEB_DIR, "web", why);
-  if (code) {
-    complain(*why ? why : err_text(code), EXIT_USAGE);
-    if (c) {
-      config_free(c);
-    }
-    return NULL;
-  }
-  enum log_level level;
-  if (log_level_parse(config_string(c, SETTING_LOG_LEVEL), &level) == 0) {
-    log_setup(level, strcmp(config_string(c, SETTING_LOG_FORMAT), "json") == 0);
-  }
-  return c;
-}
-
-/* Takes --config FILE; what is left of the command line starts at optind. NULL: complained. */
-static struct config *load_from(int argc, char **argv) {
-  static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
-  const char *file = NULL;
-  for (int o; (o = getopt_long(argc, argv, "+c:", options, NULL)) != -1;) {
-    if (o != 'c') {
-      return NULL;
-    }
-    file = optarg;
-  }
-  return load(file);
-}
 
 /* ---- commands ---- */
 

@@ -1,5 +1,6 @@
 /* In: nothing. Out: what the command line's files share. Why: main.c is the table of commands; those that look after
- * the stored data are in main_data.c, those about the scripts in main_scripts.c. Part of the program, not of the core
+ * the stored data are in main_data.c, those about the scripts in main_scripts.c; all read their settings through
+ * main_settings.c. Part of the program, not of the core
  * library. */
 #pragma once
 #ifndef ROOM_SERVER
@@ -15,6 +16,8 @@ enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 int complain(const char *text, int code);
 /* Settings of the environment and file (NULL: none); NULL: complained. */
 struct config *load(const char *file);
+/* The same of a command line that has --config FILE at most; what is left of it starts at optind. */
+struct config *load_from(int argc, char **argv);
 
 /* Commands. */
 int command_backup(int argc, char **argv);

@@ -1,0 +1,33 @@
+/* In: nothing. Out: the inside of a connection, for conn.c and conn_session.c only.
+ * Why: a conversation knows its members (session.c calls conn.c), and a connection knows its conversation; what knows
+ * both is a file above the two. */
+#pragma once
+#ifndef ROOM_CHAT
+#error "conn_impl.h is private to core/chat"
+#endif
+
+#include "conn.h"
+
+#include <stdatomic.h>
+
+struct conn {
+  atomic_int refs;
+  bool dead, dirty;
+  uint16_t close_code;
+  uint64_t id, opened_ms;
+  struct mailbox *home;
+  struct identity *identity;
+  struct session *session;
+  void (*on_dirty)(struct conn *, void *);
+  void *arg, *site;
+  struct message **ring; /* of `room` (a power of two) places */
+  uint32_t head, count, room;
+  size_t bytes, outbox_limit;
+  struct message **early;
+  uint32_t early_count, early_head, early_limit;
+  char *wanted;
+  char *reason;
+};
+
+/* Whatever waits in it, either way. */
+void conn_drop(struct conn *c);
