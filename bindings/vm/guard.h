@@ -62,6 +62,8 @@ void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns);
 uint64_t guard_leave(struct guard *g, uint64_t spent_ns);
 /* Whether memory is capped from here on; what it was. Off: where an error in the middle would do harm. */
 bool guard_count(struct guard *g, bool on);
+/* Whose slice this thread runs; NULL: none. A signal's handler may ask. */
+const struct guard *guard_running(void);
 /* In C that may take long: raises when the slice has to end. */
 void guard_poll(lua_State *L);
 /* Whether so much of the C stack is used that nothing should call deeper: its end would be the end of the server. */

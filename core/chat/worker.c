@@ -7,9 +7,12 @@
 #include "lock.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 #define ITEMS_PER_TURN 512   /* then the sockets get a look in */
@@ -33,6 +36,7 @@ struct worker {
   uv_idle_t again;
   uv_timer_t alarm;
   pthread_t thread;
+  atomic_int tid;
   bool stopping;
   struct session *ready, *ready_last;
   struct timer **heap;
@@ -352,6 +356,7 @@ struct worker *worker_new(const struct worker_options *o) {
 static void *run(void *arg) {
   struct worker *w = arg;
   current = w;
+  atomic_store(&w->tid, (int)syscall(SYS_gettid));
   int code = w->o.hooks->start(w, w->o.ctx, w->why);
   lock_acquire(&w->started_lock);
   w->started = true;
@@ -455,6 +460,10 @@ void worker_free(struct worker *w) {
 
 struct mailbox *worker_mailbox(struct worker *w) {
   return w->mailbox;
+}
+
+int worker_tid(const struct worker *w) {
+  return atomic_load(&w->tid);
 }
 
 const struct effects_home *worker_home(struct worker *w) {

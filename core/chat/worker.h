@@ -1,8 +1,8 @@
 /* In: readiness of sockets, posts of other threads, due timers. Out: calls of the hooks, one after the other.
  * Why: one thread, one loop, one of everything (transport, VM): what a worker owns needs no lock. It knows neither the
  * transport nor Lua, only the hooks that main.c fills in. The clock is read here and nowhere else.
- * Thread: the worker's own, but for worker_new/start/stop/free (main) and worker_mailbox, worker_now_ms,
- * worker_wall_ms. */
+ * Thread: the worker's own, but for worker_new/start/stop/free (main) and worker_mailbox, worker_tid,
+ * worker_now_ms, worker_wall_ms. */
 #pragma once
 #include "attr.h"
 #include "effects.h"
@@ -51,6 +51,7 @@ void worker_call(struct worker *w, void (*fn)(void *arg), void *arg);
 struct mailbox *worker_mailbox(struct worker *w);
 const struct effects_home *worker_home(struct worker *w);
 unsigned worker_index(const struct worker *w);
+int worker_tid(const struct worker *w);          /* the kernel's number of its thread; 0: it has none yet */
 uint64_t worker_now_ms(const struct worker *w);  /* monotonic */
 uint64_t worker_now_ns(const struct worker *w);  /* monotonic */
 uint64_t worker_wall_ms(const struct worker *w); /* since 1970 */

@@ -22,6 +22,9 @@
   X(PATH_PREFIX, "CHATBOX_PATH_PREFIX", STRING, "/chatbox", 1, 255, false,                                             \
     "Prefix of every path; starts with a slash, ends without one.")                                                    \
   X(WORKERS, "WORKERS", INT, "0", 0, 256, false, "Worker threads; 0 is one per core.")                                 \
+  X(WORKER_STALL_TIMEOUT, "WORKER_STALL_TIMEOUT", DURATION, "10s", 100, 600000, false,                                 \
+    "A worker that has not come round for so long has stalled: the process says in which script, and ends with exit "  \
+    "code 70 to be started again. At least twice SCRIPT_SLICE_BUDGET and SCRIPT_MESSAGE_BUDGET.")                      \
   X(TLS_CERT_FILE, "TLS_CERT_FILE", STRING, "", 0, 4096, false,                                                        \
     "PEM certificate chain; with TLS_KEY_FILE: TLS. Both are read again when they change.")                            \
   X(TLS_KEY_FILE, "TLS_KEY_FILE", STRING, "", 0, 4096, false, "PEM private key of TLS_CERT_FILE.")                     \
@@ -106,6 +109,9 @@
     "Calls a canary must have had before it is judged.")                                                               \
   X(SCRIPT_CANARY_MARGIN, "SCRIPT_CANARY_MARGIN", INT, "5", 0, 100, false,                                             \
     "A canary whose calls fail so many percentage points more often than the current version's is rolled back.")       \
+  X(SCRIPT_CHECK_TIMEOUT, "SCRIPT_CHECK_TIMEOUT", DURATION, "10s", 100, 600000, false,                                 \
+    "Scripts that have not loaded after so long are refused by check, start and reload; at least twice "               \
+    "SCRIPT_MESSAGE_BUDGET.")                                                                                          \
   X(SCRIPT_COROUTINES, "SCRIPT_COROUTINES", INT, "10000", 1, 1000000, false, "Waiting handlers per worker.")           \
   X(SCRIPT_SLICE_BUDGET, "SCRIPT_SLICE_BUDGET", DURATION, "100ms", 0, 60000, false,                                    \
     "Processor time a handler may use before it waits or ends; then it is ended. 0: any, and scripts are compiled.")   \
@@ -133,7 +139,8 @@
   X(LOG_BUFFER, "LOG_BUFFER", SIZE, "1MiB", 65536, 1073741824, false,                                                  \
     "Log lines waiting for whoever reads standard error; at the bound they are dropped, counted, and one line says "   \
     "how many.")                                                                                                       \
-  X(SHUTDOWN_TIMEOUT, "SHUTDOWN_TIMEOUT", DURATION, "30s", 100, 600000, false, "A stop takes at most so long.")
+  X(SHUTDOWN_TIMEOUT, "SHUTDOWN_TIMEOUT", DURATION, "30s", 100, 600000, false,                                         \
+    "A stop takes at most so long; then the process is gone, with exit code 70 if a part of it hangs.")
 
 enum setting {
 #define SETTING_ENUM(id, name, type, def, min, max, secret, help) SETTING_##id,

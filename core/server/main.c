@@ -1,6 +1,6 @@
 /* In: the command line. Out: one command done, and its exit code.
  * Why: the composition root: it reads the settings, completes them, and starts what the command needs.
- * Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong. */
+ * Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong, 70 a part of the server hung. */
 #include "cipher.h"
 #include "config.h"
 #include "docs.h"
@@ -222,7 +222,8 @@ static const struct command commands[] = {
   {"check", "check [--config FILE] [DIR]", command_check,
    "Reads and loads the scripts of DIR (SCRIPTS_DIR) as the server would, without serving, and prints what is wrong as "
    "file:line: text: syntax, undeclared globals, unknown chat functions and wrong argument counts, unreachable routes, "
-   "missing handlers, failing self_tests. Exits 1 when there is anything, 0 when not; a reload is refused for the "
+   "missing handlers, failing self_tests, scripts that do not come to an end (SCRIPT_CHECK_TIMEOUT). Exits 1 when "
+   "there is anything, 0 when not; a reload is refused for the "
    "same."},
   {"config", "config [--config FILE]", config,
    "Prints the settings in force and where each comes from; secrets are hidden."},
@@ -262,9 +263,11 @@ static int usage(FILE *out, int code) {
   for (size_t i = 0; i < COMMANDS; i++) {
     fprintf(out, "  chatbox %s\n      %s\n", commands[i].line, commands[i].help);
   }
-  fputs("\nSettings come from the environment, then from --config FILE (lines of KEY=value), then from the defaults.\n"
-        "Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong.\n",
-        out);
+  fputs(
+    "\nSettings come from the environment, then from --config FILE (lines of KEY=value), then from the defaults.\n"
+    "Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong, 70 a part of the server hung and is to "
+    "be\nstarted again.\n",
+    out);
   return code;
 }
 

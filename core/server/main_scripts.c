@@ -10,11 +10,13 @@
 #include "modules.h"
 #include "orders.h"
 #include "server.h"
+#include "stall.h"
 #include "vm.h"
 
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- orders ---- */
 
@@ -175,8 +177,36 @@ static void check_loaded(const struct config *config, struct bundle *b, const st
   }
 }
 
+static int count_problems(const struct findings *f) {
+  fprintf(stderr, "%zu %s\n", f->count, f->count == 1 ? "problem" : "problems");
+  return EXIT_FAILED;
+}
+
+struct overdue {
+  const struct config *config;
+  struct findings *findings;
+  int tid;
+};
+
+/* On the watchdog's thread, while the one that checks hangs. */
+static void on_overdue(void *arg) {
+  struct overdue *o = arg;
+  char text[512];
+  stall_loading_text(o->config, o->tid, text);
+  found(o->findings, text);
+  fflush(stdout);
+  _exit(count_problems(o->findings));
+}
+
 static int check_dir(const struct config *config, const char *dir) {
   struct findings f = {.dir = dir};
+  struct overdue overdue = {config, &f, (int)gettid()};
+  struct watchdog *d = watchdog_new(&(struct watchdog_options){.stall_ms = stall_loading_ms(config)});
+  if (!d || watchdog_start(d)) {
+    watchdog_free(d);
+    return complain("no thread for the watchdog", EXIT_FAILED);
+  }
+  watchdog_deadline(d, stall_loading_ms(config), on_overdue, &overdue);
   struct bundle *b = NULL;
   struct check *c = NULL;
   char why[512] = "";
@@ -191,8 +221,9 @@ static int check_dir(const struct config *config, const char *dir) {
     f.count += c->total - c->count;
     check_loaded(config, b, c, &f);
   }
+  watchdog_free(d);
   if (f.count) {
-    fprintf(stderr, "%zu %s\n", f.count, f.count == 1 ? "problem" : "problems");
+    count_problems(&f);
   } else {
     printf("ok: version %s, %zu files\n", bundle_version(b), bundle_count(b));
   }

@@ -1,6 +1,7 @@
 /* In: settings. Out: a running server, until a signal ends it. Why: see server.h. Start and stop go through the parts
  * in mirrored order; what happens in between is in server_site.c and server_command.c. */
 #include "server_impl.h"
+#include "stall.h"
 #include "store_backends.h"
 
 #include "cipher.h"
@@ -24,7 +25,6 @@
 #define STOP_STEP_MS 10
 #define RETENTION_EVERY_MS 3600000
 #define DAY_MS 86400000ll
-#define LAST_LINES_MS 1000 /* the reader of the log has so long for the last lines */
 
 /* ---- stopping ---- */
 
@@ -58,7 +58,7 @@ static void touch(void *arg) {
 /* Handlers get half of the time to finish; then the store commits what is queued; then the clients are told. */
 static void stop_step(uv_timer_t *timer) {
   struct server *s = timer->data;
-  uint64_t limit = (uint64_t)config_int(s->config, SETTING_SHUTDOWN_TIMEOUT);
+  uint64_t limit = stall_stop_ms(s->config);
   uint64_t gone = uv_now(&s->loop) - s->stop_started_ms;
   if (s->phase == STOP_TASKS && (total(s, true) == 0 || gone >= limit / 2)) {
     server_each_site(s, cancel_tasks, server_just_site, NULL);
@@ -87,10 +87,13 @@ static void stop(struct server *s) {
     atomic_store(&s->sites[i].websockets, 1);
   }
   s->phase = STOP_TASKS;
+  stall_stopping(s);
   s->stop_started_ms = uv_now(&s->loop);
   server_each_site(s, begin_stop, server_just_site, NULL);
   uv_timer_start(&s->stop_timer, stop_step, STOP_STEP_MS, STOP_STEP_MS);
 }
+
+static const int signums[] = {SIGTERM, SIGINT, SIGHUP};
 
 static void on_signal(uv_signal_t *handle, int signum) {
   if (signum == SIGHUP) {
@@ -153,6 +156,18 @@ static void on_async(uv_async_t *async) {
   mailbox_drain(((struct server *)async->data)->home);
 }
 
+/* While starting there is nobody to say goodbye to, and a script that hangs holds nobody up. */
+static void leave_at_once(int number) {
+  (void)number;
+  _exit(0);
+}
+
+static void hear_signals(struct server *s) {
+  for (size_t i = 0; i < 3; i++) {
+    uv_signal_start(&s->signals[i], on_signal, signums[i]);
+  }
+}
+
 static void open_loop(struct server *s) {
   uv_loop_init(&s->loop);
   uv_async_init(&s->loop, &s->async, on_async);
@@ -161,11 +176,10 @@ static void open_loop(struct server *s) {
   uv_timer_init(&s->loop, &s->retention_timer);
   uv_timer_init(&s->loop, &s->stop_timer);
   s->async.data = s->sessions_timer.data = s->limits_timer.data = s->retention_timer.data = s->stop_timer.data = s;
-  const int signums[] = {SIGTERM, SIGINT, SIGHUP};
   for (size_t i = 0; i < 3; i++) {
     uv_signal_init(&s->loop, &s->signals[i]);
+    signal(signums[i], signums[i] == SIGHUP ? SIG_IGN : leave_at_once);
     s->signals[i].data = s;
-    uv_signal_start(&s->signals[i], on_signal, signums[i]);
   }
   s->home = mailbox_new(wake_main, s);
 }
@@ -267,6 +281,7 @@ static int start_workers(struct server *s, int *port, char why[512]) {
     s->sites[i].fd = fds[i];
   }
   for (size_t i = 0; !code && i < s->count; i++) {
+    stall_loading(s, i);
     code = worker_start(s->sites[i].worker, why);
     s->started += !code;
   }
@@ -280,11 +295,13 @@ static int start(struct server *s, char why[512]) {
   const struct config *c = s->config;
   int port = 0;
   snprintf(why, 512, "out of memory");
-  int code = open_parts(s, why);
+  int code = stall_open(s, why);
+  code = code ? code : open_parts(s, why);
   code = code ? code : start_workers(s, &port, why);
   if (code) {
     return code;
   }
+  stall_running(s);
   scripts_warn(s->scripts);
   if (config_bool(c, SETTING_DEVELOPMENT) || config_bool(c, SETTING_SCRIPT_WATCH)) {
     const char *folders[] = {config_string(c, SETTING_SCRIPTS_DIR), config_string(c, SETTING_WEB_DIR)};
@@ -300,6 +317,7 @@ static int start(struct server *s, char why[512]) {
   if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
   }
+  hear_signals(s);
   LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_mode(c)));
   LOG(LOG_INFO, "server", "listening", LSTR("address", config_string(c, SETTING_SERVER_ADDRESS)), LINT("port", port),
       LSTR("prefix", config_string(c, SETTING_PATH_PREFIX)), LINT("workers", s->count),
@@ -318,6 +336,7 @@ static void take_down(struct server *s) {
   uv_timer_stop(&s->sessions_timer); /* the loop runs once more below, and what they look at is gone then */
   uv_timer_stop(&s->limits_timer);
   uv_timer_stop(&s->retention_timer);
+  stall_ending(s);
   for (size_t i = 0; i < s->started; i++) {
     worker_stop(s->sites[i].worker);
   }
@@ -371,7 +390,6 @@ static void take_down(struct server *s) {
   }
   tls_free(s->tls);
   mailbox_free(s->home);
-  free(s);
 }
 
 static size_t worker_count(const struct config *c) {
@@ -415,6 +433,8 @@ int server_run(const struct config *config, char why[512]) {
     LOG(LOG_INFO, "server", "stopped");
   }
   take_down(s);
-  log_stop(LAST_LINES_MS);
+  log_stop(stall_last_lines_ms(config));
+  stall_close(s);
+  free(s);
   return code;
 }

@@ -5,6 +5,9 @@
 #include "attr.h"
 #include "config.h"
 
+/* A part of it hung and could not be ended: whatever looks after the process starts it again. */
+#define SERVER_EXIT_STALLED 70
+
 /* Runs until SIGTERM or SIGINT. 0, or a negative code with one line in why[] when the start failed. */
 int server_run(const struct config *config, char why[512]) NODISCARD;
 /* Where the control socket is: CONTROL_SOCKET, else chatbox.sock beside the database. */

@@ -12,6 +12,7 @@
 #include "net.h"
 #include "scripts.h"
 #include "store.h"
+#include "watchdog.h"
 #include "worker.h"
 
 #include <signal.h>
@@ -56,6 +57,8 @@ struct server {
   atomic_bool stopping;
   enum stop_phase phase;
   uint64_t stop_started_ms;
+  struct watchdog *watchdog;
+  int tids[WORKERS_MAX]; /* of the workers, for the watchdog: they may be gone when it asks */
   size_t count, started;
   struct site sites[WORKERS_MAX];
 };

@@ -1,0 +1,118 @@
+// What hangs and cannot be ended: a worker, a stop, a script that loads. The process says where, and is gone in time, so
+// that whatever looks after it can start it again. The guard is switched off for all of them: nothing else would hang.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { describe, test } from "node:test";
+import { BIN, Server, serve, somebody, within } from "./support.mjs";
+
+const UNGUARDED = { SCRIPT_SLICE_BUDGET: "0", SCRIPT_MESSAGE_BUDGET: "100ms" };
+const BOT = "bots/echo.lua";
+const HANGS = `local bot = require "bot" "echo"
+local function hang()
+  chat.log.info "it hangs"
+  while true do end
+end
+bot:hears("hang", function() hang() end)
+bot:otherwise(function(session, message) session:reply(message.content) end)
+return bot
+`;
+const LOADS_FOR_EVER = `local bot = require "bot" "echo"
+chat.log.info "it loads"
+while true do end
+return bot
+`;
+
+/** A server whose end is part of the test. */
+async function doomed(t, env, scripts) {
+  const server = await Server.start({ env: { ...UNGUARDED, ...env }, scripts });
+  t.after(async () => {
+    server.process.kill("SIGKILL");
+    await server.exited;
+    await server.remove().catch(() => {});
+  });
+  return server;
+}
+
+describe("a worker that hangs", () => {
+  test("ends the process with 70 and the line of the script; what was acknowledged is there afterwards", async (t) => {
+    const server = await doomed(t, { WORKER_STALL_TIMEOUT: "500ms" }, { [BOT]: HANGS });
+    const alice = await server.join(somebody("alice"));
+    const bob = await server.join(somebody("bob"));
+    await alice.talks("before");
+    const ack = await bob.saysSurely("kept");
+    alice.says("hang");
+    assert.deepEqual(await within(server.exited, "the process to end"), { code: 70, signal: null });
+    const line = server.log.all.find((l) => /stalled/.test(l.msg));
+    assert.match(line.script, /^scripts\/bots\/echo\.lua:[456]\b/);
+    assert.equal(line.level, "error");
+    const next = await server.again();
+    t.after(() => next.kill());
+    const said = await next.history(bob.user, ack.session_id ?? bob.session);
+    assert.equal(said[0].content, "kept");
+  });
+
+  test("does not keep a stop from ending within SHUTDOWN_TIMEOUT", async (t) => {
+    const server = await doomed(t, { WORKER_STALL_TIMEOUT: "10m", SHUTDOWN_TIMEOUT: "1s" }, { [BOT]: HANGS });
+    const alice = await server.join(somebody("alice"));
+    const { id } = await alice.saysSurely("before");
+    assert.ok(id);
+    alice.says("hang");
+    await server.log.next((l) => l.text.includes("it hangs"), "the worker to hang");
+    assert.deepEqual(await server.signal("SIGTERM"), { code: 70, signal: null });
+    assert.match(server.log.all.at(-1).text, /SHUTDOWN_TIMEOUT.*bots\/echo\.lua:[456]\b/);
+  });
+
+  test("is not one that has nothing to do", async (t) => {
+    const server = await serve(t, { env: { ...UNGUARDED, WORKER_STALL_TIMEOUT: "200ms", RATE_LIMIT: "1000000" } });
+    const alice = await server.join(somebody("alice"));
+    for (const end = Date.now() + 1000; Date.now() < end; ) await alice.talks("still here?");
+    assert.equal(server.process.exitCode, null);
+  });
+});
+
+describe("a script that never has loaded", () => {
+  const env = { ...UNGUARDED, SCRIPT_CHECK_TIMEOUT: "500ms" };
+
+  test("is refused by check, with its line", async (t) => {
+    const server = await serve(t, { env });
+    await server.script(BOT, LOADS_FOR_EVER);
+    const { code, out, err } = await server.command("check");
+    assert.equal(code, 1, err);
+    assert.match(out, new RegExp(`^${server.scripts}/bots/echo\\.lua:3: .*SCRIPT_CHECK_TIMEOUT`, "m"));
+    assert.match(err, /1 problem/);
+  });
+
+  /** chatbox run in the place of a server: its end and what it said. */
+  async function run(server, signal, more) {
+    const child = spawn(BIN, ["run"], { env: { ...server.env, ...more }, stdio: ["ignore", "ignore", "pipe"] });
+    let err = "";
+    child.stderr.on("data", (bytes) => {
+      err += bytes;
+      if (signal && /it loads/.test(err)) child.kill(signal);
+    });
+    const ended = new Promise((resolve) => child.on("close", (code, by) => resolve({ code, by, err })));
+    try {
+      return await within(ended, () => `the start to end: ${err}`);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  }
+
+  test("is refused by the start, with its line", async (t) => {
+    const server = await serve(t, { env });
+    await server.script(BOT, LOADS_FOR_EVER);
+    await server.signal("SIGTERM");
+    const { code, err } = await run(server);
+    assert.equal(code, 1, err);
+    assert.match(err, /scripts\/bots\/echo\.lua:3: .*SCRIPT_CHECK_TIMEOUT/);
+  });
+
+  test("does not keep a start from being ended by SIGTERM", async (t) => {
+    const server = await serve(t, { env });
+    await server.script(BOT, LOADS_FOR_EVER);
+    await server.signal("SIGTERM");
+    const { code, err } = await run(server, "SIGTERM", { SCRIPT_CHECK_TIMEOUT: "10m" });
+    assert.equal(code, 0, err);
+  });
+});
