@@ -6,7 +6,7 @@
 --     active     refused when the conversation has ended (stored implies it)
 --     admin      for administrators only
 -- What comes back: connection_status, loading, ai_response, user_message, file_upload, voice_message, typing_indicator,
--- history, pong, ack, error. What is stored carries its id and seq, and an error the cid of the message it is about.
+-- history, pong, ack, refreshed, error; and, from the server itself before it closes the connection, bye. What is stored carries its id and seq, and an error the cid of the message it is about.
 local help = require "handlers.help"
 local history = require "handlers.history"
 local live = require "handlers.live"
@@ -30,6 +30,7 @@ return {
   history = { history.history, fields = { before_seq = "integer? 1..9007199254740992", limit = "integer? 1..1000" } },
   typing_indicator = { live.typing_indicator, fields = { content = "string? 0..100" }, immediate = true },
   ping = { live.ping, immediate = true },
+  refresh = { live.refresh, fields = { token = "string 1..8192" }, immediate = true },
 
   -- Fields every kind of message may have. sender and timestamp are checked and then not used: who speaks is known from
   -- the token, when it was said from the server's clock.

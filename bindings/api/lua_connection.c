@@ -39,7 +39,7 @@ static int l_connection_user(lua_State *L) {
   if (code) {
     return bind_result(L, code);
   }
-  struct identity *who = identity_ref(conn_identity(c));
+  struct identity *who = conn_identity(c);
   let_go(s, c);
   bind_push_identity(L, who);
   identity_unref(who);
@@ -59,6 +59,44 @@ static int l_connection_wanted(lua_State *L) {
   let_go(s, c);
   lua_pushstring(L, wanted);
   return 1;
+}
+
+static int l_connection_refresh(lua_State *L) {
+  struct vm *vm = bind_vm(L);
+  size_t len;
+  const char *token = luaL_checklstring(L, 3, &len);
+  struct session *s;
+  struct conn *c;
+  int code = both(L, &s, &c);
+  if (code) {
+    return bind_result(L, code);
+  }
+  struct token_verifier *verifier = vm->world->verifier;
+  struct identity *fresh = NULL;
+  uint64_t wait_ms;
+  code = conn_may_renew(c, worker_now_ms(vm->worker), &wait_ms);
+  code = code       ? code
+         : verifier ? token_verify(verifier, token, len, (int64_t)(worker_wall_ms(vm->worker) / 1000), &fresh)
+                    : E_UNSUPPORTED;
+  if (!code && strcmp(fresh->user_id, conn_user(c)) != 0) {
+    code = E_FORBIDDEN;
+  }
+  int64_t expires_s = code ? 0 : fresh->expires_s;
+  if (!code) {
+    conn_renew(c, fresh, worker_mailbox(vm->worker));
+  }
+  identity_unref(fresh);
+  let_go(s, c);
+  int count = bind_result(L, code);
+  if (code == E_LIMITED) {
+    lua_pushnumber(L, (double)wait_ms);
+    return count + 1;
+  }
+  if (!code && expires_s) {
+    lua_pushnumber(L, (double)expires_s * 1000);
+    return count + 1;
+  }
+  return count;
 }
 
 struct rebind {
@@ -163,6 +201,11 @@ static const struct bind_function functions[] = {
    "Who it is: {id, name, roles, admin}."},
   {"wanted", l_connection_wanted, "session, connection number", "string id", false,
    "The session id of the URL, or an empty text."},
+  {"refresh", l_connection_refresh, "session, connection number, token string", "true, number? expires_ms", false,
+   "Takes a new token of the same user: its name, roles and expiry count from now on. EXPIRED, INVALID or TOO_BIG when "
+   "it "
+   "is no good, FORBIDDEN when it is another user's, LIMITED and in how many ms to try again: the connection keeps the "
+   "token it has."},
   {"move", l_connection_move, "session, connection number, other session", "true", false,
    "Makes it a member of the other conversation; its later messages go there. Immediate."},
   {"forward", l_connection_forward, "session, connection number, other session, text string", "true", false,

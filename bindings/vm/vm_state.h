@@ -25,8 +25,9 @@ struct vm_world {
   struct shared *shared;
   struct quarantine *quarantine; /* NULL: nothing is ever quarantined */
   struct networks *metrics_networks;
-  atomic_bool *stopping;   /* the server is not ready any more */
-  struct scripts *scripts; /* for chat.scripts; NULL: there is nothing to command */
+  struct token_verifier *verifier; /* of tokens on open connections; NULL: none is taken */
+  atomic_bool *stopping;           /* the server is not ready any more */
+  struct scripts *scripts;         /* for chat.scripts; NULL: there is nothing to command */
   /* A script failed: one line with file and line, for admins in development. Any worker; may be NULL. */
   void (*script_error)(void *arg, const char *text, const char *version);
   void (*reloading)(void *arg); /* the folder is read anew; the main thread. May be NULL. */

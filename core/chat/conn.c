@@ -26,6 +26,8 @@ struct conn *conn_new(const struct conn_options *o) {
   atomic_init(&c->refs, 1);
   c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
   c->home = o->home;
+  lock_init(&c->lock);
+  c->first = identity_ref(o->identity);
   c->identity = identity_ref(o->identity);
   c->wanted = copy;
   c->outbox_limit = o->outbox_limit;
@@ -54,7 +56,9 @@ void conn_unref(struct conn *c) {
   }
   assert(c->session == NULL); /* conn_dead unbinds, on the home thread */
   conn_drop(c);
+  identity_unref(c->first);
   identity_unref(c->identity);
+  lock_deinit(&c->lock);
   free(c->wanted);
   free(c->reason);
   free(c->early);
@@ -70,8 +74,8 @@ struct mailbox *conn_home(const struct conn *c) {
   return c->home;
 }
 
-struct identity *conn_identity(const struct conn *c) {
-  return c->identity;
+const char *conn_user(const struct conn *c) {
+  return c->first->user_id;
 }
 
 const char *conn_wanted(const struct conn *c) {

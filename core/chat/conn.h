@@ -8,6 +8,7 @@
 #include "mailbox.h"
 #include "message.h"
 #include "token.h"
+#include "wheel.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +17,8 @@
 struct conn;
 struct session;
 
+#define CONN_RENEW_BURST 10 /* new tokens at once, then one a second */
+#define CONN_RENEW_EVERY_MS 1000
 #define CONN_REASON_MAX 64
 #define CONN_WANTED_MAX 128 /* bytes of the session id a client asks for */
 enum {
@@ -24,7 +27,8 @@ enum {
   CLOSE_BAD_DATA = 1007,
   CLOSE_POLICY = 1008,
   CLOSE_TOO_BIG = 1009,
-  CLOSE_TRY_LATER = 1013
+  CLOSE_TRY_LATER = 1013,
+  CLOSE_UNAUTHORIZED = 4401, /* come back with a new token */
 };
 
 /* dirty: there is something to flush or to close; called on the home thread, once until conn_clean. */
@@ -47,12 +51,20 @@ void conn_unref(struct conn *c); /* NULL is allowed */
 /* Immutable: any thread. Ids count up from 1 over the whole process and are never used again. */
 uint64_t conn_id(const struct conn *c);
 struct mailbox *conn_home(const struct conn *c);
-struct identity *conn_identity(const struct conn *c); /* borrowed */
+const char *conn_user(const struct conn *c); /* user_id, also of a token that comes later */
 const char *conn_wanted(const struct conn *c);
 uint64_t conn_opened_ms(const struct conn *c);
 /* Whatever its home thread keeps with it; NULL at first. */
 void *conn_site(const struct conn *c);
 void conn_set_site(struct conn *c, void *site);
+
+/* Any thread. What the newest token says: a new reference. */
+struct identity *conn_identity(struct conn *c) NODISCARD;
+/* Any thread, before a new token is looked at: 0, or E_LIMITED and *wait_ms. */
+int conn_may_renew(struct conn *c, uint64_t now_ms, uint64_t *wait_ms) NODISCARD;
+/* Any thread. From now on (by post, when it is not at home) it is `fresh` that counts, also for the end: the same user.
+ * References fresh. */
+void conn_renew(struct conn *c, struct identity *fresh, const struct mailbox *here);
 
 /* Any thread. From its home the message goes into the outbox now, else by post. here: the caller's own mailbox, or
  * NULL. */
@@ -60,6 +72,10 @@ void conn_send(struct conn *c, struct message *m, const struct mailbox *here);
 void conn_close(struct conn *c, int code, const char *reason, const struct mailbox *here);
 
 /* --- home thread --- */
+
+/* Puts it into the wheel until conn_dead, due when its token ends. */
+void conn_expires_in(struct conn *c, struct wheel *w);
+struct conn *conn_of_expiry(struct wheel_link *l);
 
 /* The conversation its next messages go to: borrowed from the conn, which holds a reference. NULL: not found yet. */
 struct session *conn_session(const struct conn *c);

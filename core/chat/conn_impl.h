@@ -1,4 +1,4 @@
-/* In: nothing. Out: the inside of a connection, for conn.c and conn_session.c only.
+/* In: nothing. Out: the inside of a connection, for conn.c, conn_identity.c and conn_session.c only.
  * Why: a conversation knows its members (session.c calls conn.c), and a connection knows its conversation; what knows
  * both is a file above the two. */
 #pragma once
@@ -7,6 +7,7 @@
 #endif
 
 #include "conn.h"
+#include "lock.h"
 
 #include <stdatomic.h>
 
@@ -16,7 +17,11 @@ struct conn {
   uint16_t close_code;
   uint64_t id, opened_ms;
   struct mailbox *home;
+  struct identity *first; /* of the handshake */
+  struct lock lock;       /* guards identity and renew_ms, for the length of one reference */
   struct identity *identity;
+  uint64_t renew_ms; /* when the next new token would be in time for one a second */
+  struct wheel_link expiry;
   struct session *session;
   void (*on_dirty)(struct conn *, void *);
   void *arg, *site;

@@ -18,6 +18,7 @@ void conn_bind(struct conn *c, struct session *s) {
 
 void conn_dead(struct conn *c) {
   c->dead = true;
+  wheel_drop(&c->expiry);
   conn_drop(c);
   conn_bind(c, NULL);
 }

@@ -278,7 +278,7 @@ void sessions_notify_user(struct sessions *t, const char *user_id, struct messag
     struct members members;
     session_members(found[i], &members);
     for (size_t k = 0; k < members.count; k++) {
-      if (strcmp(conn_identity(members.all[k])->user_id, user_id) == 0) {
+      if (strcmp(conn_user(members.all[k]), user_id) == 0) {
         conn_send(members.all[k], m, here);
       }
     }

@@ -281,9 +281,11 @@ size_t net_count(const struct net *n) {
 void net_tell_admins(struct net *n, struct message *m) {
   for (struct link *l = n->peers.next; l != &n->peers; l = l->next) {
     struct peer *p = (struct peer *)l;
-    if (p->conn && p->identity->admin) {
+    struct identity *who = p->conn ? conn_identity(p->conn) : NULL;
+    if (who && who->admin) {
       conn_send(p->conn, m, n->here);
     }
+    identity_unref(who);
   }
 }
 

@@ -4,6 +4,7 @@
  * nothing and is said. Thread: the main one. */
 #include "server_impl.h"
 
+#include "expiry.h"
 #include "gate.h"
 #include "log.h"
 #include "tls.h"
@@ -23,6 +24,10 @@ static void say(int code, const char *what, const char *why, const char *reason)
   }
 }
 
+static void check_here(void *arg) {
+  expiry_check_keys(((struct site *)arg)->expiry);
+}
+
 int server_read_keys(struct server *s, const char *reason, char why[512]) {
   char tls_why[512] = "";
   int code = 0, tls_code = 0;
@@ -30,6 +35,9 @@ int server_read_keys(struct server *s, const char *reason, char why[512]) {
   if (*config_string(s->config, SETTING_JWT_PUBLIC_KEY_FILE)) {
     code = gate_read_keys(s->gate, why);
     say(code, "JWT_PUBLIC_KEY_FILE", why, reason);
+    if (!code) {
+      server_each_site(s, check_here, server_just_site, NULL);
+    }
   }
   if (s->tls) {
     tls_code = tls_reload(s->tls, tls_why);

@@ -243,6 +243,7 @@ static int open_parts(struct server *s, char why[512]) {
   code =
     code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
   s->world.scripts = s->scripts;
+  s->world.verifier = s->gate ? gate_verifier(s->gate) : NULL;
   code = code ? code : open_keys(s, why);
   store.keys = s->keys;
   code = code ? code : store_open(&store, &s->store, why);

@@ -27,6 +27,7 @@ struct site {
   struct server *server;
   struct worker *worker;
   struct net *net;
+  struct expiry *expiry;
   size_t index;
   int fd;
   _Atomic size_t websockets, tasks; /* of its last turn, for the stop */

@@ -3,6 +3,7 @@
 #include "server_impl.h"
 
 #include "err.h"
+#include "expiry.h"
 #include "join.h"
 #include "log.h"
 #include "metrics.h"
@@ -56,7 +57,8 @@ static void on_conversation(void *arg, struct session *s, int code) {
 static void on_opened(void *ctx, struct conn *c) {
   struct site *site = ctx;
   conn_set_site(c, site);
-  join_open(site->worker, conn_identity(c)->user_id, conn_wanted(c), on_conversation, conn_ref(c));
+  expiry_add(site->expiry, c);
+  join_open(site->worker, conn_user(c), conn_wanted(c), on_conversation, conn_ref(c));
 }
 
 struct inbox_refusal {
@@ -145,8 +147,10 @@ static int site_start(struct worker *w, void *ctx, char why[512]) {
                           .listen_fd = site->fd,
                           .hooks = &net_hooks,
                           .ctx = site};
-  code = net_open(w, &o, &site->net, why);
+  site->expiry = expiry_new(w, gate_verifier(server->gate));
+  code = site->expiry ? net_open(w, &o, &site->net, why) : UV_ENOMEM;
   if (code) {
+    expiry_free(site->expiry);
     scripts_detach(server->scripts, site->index);
     return code;
   }
@@ -172,6 +176,7 @@ static void site_stop(void *ctx) {
   struct site *site = ctx;
   scripts_detach(site->server->scripts, site->index);
   net_close(site->net);
+  expiry_free(site->expiry);
 }
 
 const struct worker_hooks server_site_hooks = {

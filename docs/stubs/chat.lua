@@ -105,6 +105,13 @@ function chat.connection.user(session, connection) end
 ---@return string id
 function chat.connection.wanted(session, connection) end
 
+--- Takes a new token of the same user: its name, roles and expiry count from now on. EXPIRED, INVALID or TOO_BIG when it is no good, FORBIDDEN when it is another user's, LIMITED and in how many ms to try again: the connection keeps the token it has.
+---@param session any
+---@param connection number
+---@param token string
+---@return true, number? expires_ms
+function chat.connection.refresh(session, connection, token) end
+
 --- Makes it a member of the other conversation; its later messages go there. Immediate.
 ---@param session any
 ---@param connection number

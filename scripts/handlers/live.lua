@@ -1,6 +1,7 @@
 -- What is true only now and never stored: a connection joins, somebody is typing, a client asks whether we are there.
 local access = require "lib.access"
 local envelope = require "lib.envelope"
+local errors = require "lib.errors"
 local models = require "handlers.models"
 
 local live = {}
@@ -8,6 +9,7 @@ local live = {}
 local status = envelope.new("connection_status", "system", "user_id", "models")
 local typing = envelope.new("typing_indicator", "user", "content", "metadata")
 local pong = envelope.new("pong", "system")
+local refreshed = envelope.new("refreshed", "system", "expires_at")
 
 local NONE = { id = "" } -- in place of a session: the client keeps the id it has
 
@@ -32,6 +34,26 @@ end
 function live.typing_indicator(session, request)
   if session.members > 1 then
     session:send(typing(session, request.content, request.metadata), { except = request.connection })
+  end
+end
+
+-- What the client is told when its new token is not taken. It keeps the one it has.
+local REFUSED = {
+  EXPIRED = { "EXPIRED_TOKEN" },
+  FORBIDDEN = { "INVALID_TOKEN", "This token is another user's; the connection keeps the one it has" },
+  LIMITED = { "TOO_MANY_REQUESTS" },
+}
+
+--- A new token, sent before the old one ends: the connection goes on, with the name and the roles that it states.
+function live.refresh(session, request)
+  local connection = request.connection
+  local ok, expires_ms, code, wait_ms = chat.connection.refresh(session, connection, request.token)
+  if ok then
+    local expires_at = expires_ms and chat.timer.iso(expires_ms)
+    session:send(refreshed(session, expires_at), { to = connection })
+  elseif code ~= "GONE" then
+    local known = REFUSED[code] or { "INVALID_TOKEN" }
+    errors.send(session, connection, known[1], known[2], wait_ms and { retry_after = wait_ms }, request.cid)
   end
 end
 

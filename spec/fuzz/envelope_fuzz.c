@@ -165,7 +165,7 @@ static void end(struct dialogue *d) {
                                   .body = "",
                                   .address = "127.0.0.1",
                                   .auth = HTTP_AUTH_OK,
-                                  .identity = identity_ref(conn_identity(d->alice->conn))};
+                                  .identity = conn_identity(d->alice->conn)};
   r->next = d->world->requests;
   d->world->requests = r;
   vm_http(scripts_vm(d->world->scripts, 0), &r->http);
@@ -176,7 +176,7 @@ static void end(struct dialogue *d) {
 static void another_device(struct dialogue *d, bool joins) {
   if (joins && !d->device) {
     char user[STORE_ID_LEN + 1];
-    snprintf(user, sizeof user, "%s", conn_identity(d->alice->conn)->user_id);
+    snprintf(user, sizeof user, "%s", conn_user(d->alice->conn));
     d->device = join(d->world, user, d->other);
   } else if (!joins && d->device && !d->held) { /* what it has yet to hear is counted */
     client_leave(d->device);

@@ -18,6 +18,7 @@ local VALID = {
   history = { fields = {}, sender = { "history" }, other = {} },
   typing_indicator = { fields = {}, sender = {}, other = { "typing_indicator" } },
   ping = { fields = {}, sender = { "pong" }, other = {} },
+  refresh = { fields = { token = "new" }, sender = { "refreshed" }, other = {} },
 }
 
 -- What is wrong with one field of a route, and the beginning of the message the sender gets.
@@ -63,6 +64,13 @@ local BAD = {
   },
   typing_indicator = { { "content", ("x"):rep(101), RULE .. "content" } },
   ping = {},
+  refresh = {
+    { "token", nil, RULE .. "token is required" },
+    { "token", "", RULE .. "token must be" },
+    { "token", ("x"):rep(8193), RULE .. "token must be 1 to 8192 bytes" },
+    { "token", 7, SHAPE .. "token must be a string" },
+    { "token", { "x" }, SHAPE .. "token must be a string" },
+  },
 }
 BAD.voice_message = BAD.file_upload
 
@@ -109,6 +117,7 @@ describe("the protocol", function()
   local world, anna, tab, stranger
   before_each(function()
     world = fake.new()
+    world.tokens.new = {}
     anna, tab, stranger = world:connect { user = "anna" }, world:connect { user = "anna" }, world:connect { user = "eve" }
     anna:heard()
     tab:heard()

@@ -330,6 +330,20 @@ static int l_world_connect(lua_State *L) {
   return push_part(L, CLIENT, c);
 }
 
+/* { user, name, roles, ttl }: a token of that person for the ttl in seconds. */
+static int l_world_token(lua_State *L) {
+  struct world *w = check_world(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_getfield(L, 2, "ttl");
+  int64_t ttl_s = (int64_t)lua_tonumber(L, -1), now_s = (int64_t)(worker_wall_ms(w->worker) / 1000);
+  struct identity *who = identity_from(L, 2);
+  char *token = token_mint(WORLD_SECRET, who->user_id, who->name, who->roles, who->role_count, now_s, ttl_s);
+  identity_unref(who);
+  lua_pushstring(L, token);
+  free(token);
+  return 1;
+}
+
 static struct client *check_client(lua_State *L) {
   struct client *c = *(struct client **)luaL_checkudata(L, 1, CLIENT);
   luaL_argcheck(L, *c->world->folder, 1, "its world is closed");
@@ -542,6 +556,7 @@ int luaopen_chatbox_spec(lua_State *L);
 int luaopen_chatbox_spec(lua_State *L) {
   static const luaL_Reg world[] = {{"connect", l_world_connect},
                                    {"request", l_world_request},
+                                   {"token", l_world_token},
                                    {"advance", l_world_advance},
                                    {"settle", l_world_settle},
                                    {"reload", l_world_reload},

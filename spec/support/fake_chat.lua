@@ -393,6 +393,12 @@ local function chat_modules(world)
     user = function(_, client)
       return { id = client.user, name = client.user, roles = client.admin and { "admin" } or {}, admin = client.admin }
     end,
+    refresh = function(_, client, token)
+      local found = world.tokens[token] or { code = "INVALID" }
+      if found.code then return nil, "no", found.code, found.wait_ms end
+      client.admin = found.admin
+      return true, found.expires_ms
+    end,
     move = function(_, client, other)
       client.session = world.of_handle[other]
       return true
@@ -469,7 +475,7 @@ function fake.new(options)
   options = options or {}
   local world = setmetatable({
     now_ms = START_MS, ids = 0, opened = 0, clients = {}, sessions = {}, records = {}, messages = {}, waiting = {},
-    aside = {}, counts = {}, logged = {}, taken = {}, of_handle = setmetatable({}, { __mode = "k" }), tag = newproxy(),
+    aside = {}, tokens = {}, counts = {}, logged = {}, taken = {}, of_handle = setmetatable({}, { __mode = "k" }), tag = newproxy(),
     config = setmetatable(options.config or {}, { __index = CONFIG }),
   }, World)
   world.methods = session_methods(world)

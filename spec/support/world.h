@@ -22,6 +22,8 @@
 #include <unistd.h>
 #include <uv.h>
 
+#define WORLD_SECRET "V4l1d-JWT-K3y-F0r-T3st1ng-Purp0ses-1!"
+
 struct heard {
   struct heard *next;
   struct message *message;
@@ -386,6 +388,10 @@ static int world_open(struct world *w, char **settings, char why[512]) {
   w->vm.messages =
     ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT), (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);
   w->vm.public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);
+  code = token_verifier_new(&(struct token_options){.secret = WORLD_SECRET}, &w->vm.verifier, why);
+  if (code) {
+    return code;
+  }
   w->vm.shared = w->shared =
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
   w->vm.quarantine = quarantine_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX),
@@ -460,6 +466,7 @@ static void world_close(struct world *w) {
     ratelimit_free(w->vm.messages);
     ratelimit_free(w->vm.public_requests);
     networks_free(w->vm.metrics_networks);
+    token_verifier_free(w->vm.verifier);
     mailbox_free(w->home);
     mailbox_free(w->barrier.mailbox);
     config_free(w->config);

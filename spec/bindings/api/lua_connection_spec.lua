@@ -13,6 +13,47 @@ describe("chat.connection", function()
     assert.same({ { id = "bob", name = "bob", roles = {}, admin = false } }, world:connect("bob"):asks "who")
   end)
 
+  local REFRESH = [[ return {
+    refresh = function(s, c, token) return chat.connection.refresh(s, c, token) end,
+    who = function(s, c) return chat.connection.user(s, c) end } ]]
+
+  it(".refresh takes a new token of the same user: its name and roles count from then on", function()
+    local world = scene.case(REFRESH)
+    local alice = world:connect { user = "a1", name = "Alice" }
+    local token = world:token { user = "a1", name = "Alice B.", roles = { "admin" }, ttl = 60 }
+    assert.same({ true, (1772463602 + 60) * 1000 }, alice:asks("refresh " .. token))
+    assert.same({ { id = "a1", name = "Alice B.", roles = { "admin" }, admin = true } }, alice:asks "who")
+    assert.same({ true }, alice:asks("refresh " .. world:token { user = "a1", ttl = -1772463602 })) -- it never ends
+    assert.same({ { id = "a1", name = "a1", roles = {}, admin = false } }, alice:asks "who")
+  end)
+
+  it(".refresh refuses what is no good or another user's, and the connection keeps what it has", function()
+    local world = scene.case(REFRESH)
+    local alice = world:connect { user = "alice", roles = { "x" } }
+    local function refused(code, token)
+      assert.equal(code, alice:asks("refresh " .. token)[3])
+    end
+    refused("FORBIDDEN", world:token { user = "bob", roles = { "admin" }, ttl = 60 })
+    refused("FORBIDDEN", world:token { user = "ALICE", ttl = 60 })
+    refused("EXPIRED", world:token { user = "alice", ttl = -1 })
+    refused("INVALID", world:token { user = "alice", ttl = 60 } .. "x")
+    refused("INVALID", "x")
+    refused("TOO_BIG", ("x"):rep(8193))
+    assert.same({ { id = "alice", name = "alice", roles = { "x" }, admin = false } }, alice:asks "who")
+  end)
+
+  it(".refresh looks at ten tokens at once and then at one a second", function()
+    local world = scene.case(REFRESH)
+    local alice, tab = world:connect "alice", world:connect "alice"
+    for _ = 1, 10 do assert.equal("INVALID", alice:asks("refresh x")[3]) end
+    local answer = alice:asks "refresh x"
+    assert.same({ "LIMITED", 1000 }, { answer[3], answer[4] })
+    assert.equal("INVALID", tab:asks("refresh x")[3])
+    world:advance(1000)
+    assert.equal("INVALID", alice:asks("refresh x")[3])
+    assert.equal("LIMITED", alice:asks("refresh x")[3])
+  end)
+
   it(".wanted gives the id the client asked for, or an empty text", function()
     local world = scene.case [[ return { what = function(s, c) return chat.connection.wanted(s, c) end } ]]
     assert.same({ "abc" }, world:connect({ user = "alice", wanted = "abc" }):asks "what")

@@ -65,6 +65,52 @@ describe("joining", function()
   end)
 end)
 
+describe("a new token", function()
+  local world, anna
+  before_each(function()
+    world = fake.new()
+    anna = world:connect { user = "anna" }
+    anna:heard()
+  end)
+
+  local function says(token)
+    anna:send { type = "refresh", token = token, cid = "r1" }
+    local heard = anna:heard()
+    assert.equal(1, #heard)
+    return heard[1]
+  end
+
+  it("is taken, and the client is told until when it holds", function()
+    world.tokens.good = { expires_ms = world.now_ms + 60000, admin = true }
+    local told = says "good"
+    assert.same({ "refreshed", "2026-03-02T15:01:00.000Z" }, { told.type, told.expires_at })
+    world.tokens.forever = {}
+    told = says "forever"
+    assert.same({ "refreshed" }, { told.type, told.expires_at })
+  end)
+
+  it("that is not taken is an error that says why", function()
+    local codes = { EXPIRED = "EXPIRED_TOKEN", INVALID = "INVALID_TOKEN", FORBIDDEN = "INVALID_TOKEN", TOO_BIG = "INVALID_TOKEN" }
+    for code, told in pairs(codes) do
+      world.tokens.bad = { code = code }
+      local heard = says "bad"
+      assert.same({ "error", told, "r1" }, { heard.type, heard.error.code, heard.cid })
+    end
+    world.tokens.bad = { code = "LIMITED", wait_ms = 700 }
+    local heard = says "bad"
+    assert.same({ "TOO_MANY_REQUESTS", 700 }, { heard.error.code, heard.error.retry_after })
+    world.tokens.bad = { code = "GONE" }
+    anna:send { type = "refresh", token = "bad" }
+    assert.same({}, (anna:heard()))
+  end)
+
+  it("is a text of 1 to 8192 bytes", function()
+    for _, token in ipairs { "", ("x"):rep(8193), 7 } do
+      assert.equal("INVALID_FORMAT", says(token).error.code)
+    end
+  end)
+end)
+
 describe("typing and ping", function()
   local world, anna, tab
   before_each(function()

@@ -254,11 +254,86 @@ static void who_and_when_are_what_it_was_opened_with(void **state) {
   struct home *h = *state;
   struct conn *c = client_of(h, NULL, 4096, 1);
   assert_ptr_equal(conn_home(c), h->mailbox);
-  assert_string_equal(conn_identity(c)->user_id, "ann");
+  assert_string_equal(conn_user(c), "ann");
   assert_int_equal(conn_opened_ms(c), 7);
   assert_null(conn_site(c));
   conn_set_site(c, h);
   assert_ptr_equal(conn_site(c), h);
+  client_gone(c);
+}
+
+static struct identity *token_of_ann(const char *name, int64_t expires_s) {
+  const char *const roles[] = {"admin"};
+  return identity_new("ann", name, roles, 1, expires_s);
+}
+
+static void assert_called(struct conn *c, const char *name) {
+  struct identity *who = conn_identity(c);
+  assert_string_equal(who->name, name);
+  identity_unref(who);
+}
+
+static void a_new_token_counts_from_the_moment_it_is_taken(void **state) {
+  struct home *h = *state;
+  struct conn *c = client_of(h, NULL, 4096, 1);
+  struct identity *before = conn_identity(c), *fresh = token_of_ann("Annabel", 50), *later = token_of_ann("Anna", 60);
+  conn_renew(c, fresh, h->mailbox);
+  assert_called(c, "Annabel");
+  conn_renew(c, later, NULL); /* by post: it is not at home */
+  assert_called(c, "Annabel");
+  mailbox_drain(h->mailbox);
+  assert_called(c, "Anna");
+  assert_string_equal(conn_user(c), "ann");
+  assert_string_equal(before->name, "Ann"); /* whoever still holds it may look at it */
+  identity_unref(before);
+  identity_unref(fresh);
+  identity_unref(later);
+  client_gone(c);
+}
+
+static void note_due(struct wheel_link *l, void *arg) {
+  *(struct conn **)arg = conn_of_expiry(l);
+}
+
+static struct conn *due_at(struct wheel *w, int64_t now_s) {
+  struct conn *c = NULL;
+  wheel_turn(w, now_s, note_due, &c);
+  return c;
+}
+
+static void it_is_due_when_the_newest_token_ends(void **state) {
+  struct home *h = *state;
+  static struct wheel w;
+  wheel_init(&w, 10);
+  struct conn *c = client_of(h, NULL, 4096, 1), *dead = client_of(h, NULL, 4096, 1);
+  struct identity *late = token_of_ann("Ann", 60), *soon = token_of_ann("Ann", 50);
+  conn_expires_in(c, &w); /* never, yet */
+  conn_expires_in(dead, &w);
+  conn_renew(dead, soon, h->mailbox);
+  conn_renew(c, late, h->mailbox);
+  conn_renew(c, soon, h->mailbox); /* sooner than the one before it */
+  client_gone(dead);
+  assert_int_equal(w.count, 1);
+  assert_null(due_at(&w, 49));
+  assert_ptr_equal(due_at(&w, 50), c);
+  conn_renew(c, late, h->mailbox); /* too late: it is on its way out */
+  assert_int_equal(w.count, 0);
+  identity_unref(late);
+  identity_unref(soon);
+  client_gone(c);
+}
+
+static void new_tokens_are_looked_at_so_often_and_no_more(void **state) {
+  struct conn *c = client_of(*state, NULL, 4096, 1);
+  uint64_t wait_ms;
+  for (int i = 0; i < CONN_RENEW_BURST; i++)
+    assert_int_equal(conn_may_renew(c, 1000, &wait_ms), 0);
+  assert_int_equal(conn_may_renew(c, 1000, &wait_ms), E_LIMITED);
+  assert_int_equal(wait_ms, 1000);
+  assert_int_equal(conn_may_renew(c, 1999, &wait_ms), E_LIMITED);
+  assert_int_equal(wait_ms, 1);
+  assert_int_equal(conn_may_renew(c, 2000, &wait_ms), 0);
+  assert_int_equal(conn_may_renew(c, 2000, &wait_ms), E_LIMITED);
   client_gone(c);
 }
 
@@ -375,6 +450,9 @@ int main(void) {
     HOME(without_room_for_early_texts_none_is_taken),
     HOME(a_wanted_id_that_is_too_long_is_none),
     HOME(who_and_when_are_what_it_was_opened_with),
+    HOME(a_new_token_counts_from_the_moment_it_is_taken),
+    HOME(it_is_due_when_the_newest_token_ends),
+    HOME(new_tokens_are_looked_at_so_often_and_no_more),
     HOME(one_that_never_died_leaves_nothing_behind),
     HOME(texts_of_many_threads_all_come_each_senders_in_order),
     cmocka_unit_test(no_id_is_given_twice_however_many_threads_accept),
