@@ -8,6 +8,7 @@
 #include "log.h"
 #include "orders.h"
 #include "pages.h"
+#include "subject.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -101,9 +102,12 @@ static void on_erased(void *arg, int code, const struct store_erased *erased) {
   control_reply(arg, code == 0, code ? err_text(code) : text);
 }
 
-static void on_erase(struct server *s, struct control_client *who, const char *user) {
+static void on_erase(struct server *s, struct control_client *who, const char *rest) {
   int64_t now_ms = (int64_t)worker_wall_ms(s->sites[0].worker);
-  int code = *user ? erasure_user(s->erasure, user, "command line", now_ms, on_erased, who) : E_INVALID;
+  char line[CONTROL_LINE_MAX + 1];
+  snprintf(line, sizeof line, "%s", rest);
+  const char *user = subject_read(line);
+  int code = user ? erasure_user(s->erasure, user, "command line", now_ms, on_erased, who) : E_INVALID;
   if (code) {
     control_reply(who, false, code == E_BUSY ? "another erasure is running" : err_text(code));
   }
@@ -145,7 +149,7 @@ void server_command(void *arg, struct control_client *who, const char *line) {
   static const struct {
     const char *word;
     void (*run)(struct server *s, struct control_client *who, const char *rest);
-  } commands[] = {{"erase user ", on_erase}, {"export ", on_export}};
+  } commands[] = {{"erase user", on_erase}, {"export ", on_export}};
   size_t word = strcspn(line, " ");
   if (word == 6 && strncmp(line, "reload", 6) == 0) {
     on_reload(arg, who);

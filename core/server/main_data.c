@@ -9,6 +9,8 @@
 #include "server.h"
 #include "store_backends.h"
 #include "store_direct.h"
+#include "subject.h"
+#include "user_id.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 #include <uv.h>
 
 #define ID_MAX 1000
+#define SUBJECT_MAX 1010 /* behind the longest command, in a line of the control socket */
 #define ERASE_LIMIT_MS 600000
 
 struct data_options {
@@ -46,7 +49,7 @@ static bool options_read(int argc, char **argv, struct data_options *w) {
     }
   }
   w->file = argv[optind];
-  return optind + (w->file != NULL) == argc && (!w->id || (*w->id && strlen(w->id) <= ID_MAX && !strchr(w->id, '\n')));
+  return optind + (w->file != NULL) == argc && (!w->id || (*w->id && strlen(w->id) <= ID_MAX));
 }
 
 /* What is wrong with the settings was said. */
@@ -75,13 +78,18 @@ static int64_t now_ms(void) {
 
 /* The answer of the server, as one line in said[]. */
 static int ask(const struct data_options *w, const char *word, char said[256], char why[256]) {
-  char line[CONTROL_LINE_MAX + 1];
+  char line[CONTROL_LINE_MAX + 1], subject[SUBJECT_MAX];
+  int code = subject_write(w->kind, w->id, subject, sizeof subject);
+  if (code) {
+    snprintf(why, 256, "--%s: is too long for a command to the server", w->kind);
+    return code;
+  }
   FILE *out = fmemopen(said, 256, "w");
   if (!out) {
     return UV_ENOMEM;
   }
-  snprintf(line, sizeof line, "%s %s %s", word, w->kind, w->id);
-  int code = control_call_within(w->socket, line, out, ERASE_LIMIT_MS, why);
+  snprintf(line, sizeof line, "%s %s", word, subject);
+  code = control_call_within(w->socket, line, out, ERASE_LIMIT_MS, why);
   fclose(out);
   said[strcspn(said, "\n")] = '\0';
   if (code == 0) {
@@ -157,11 +165,14 @@ static int export_to(const struct data_options *w, const struct keyring *keys, F
     .backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL), .keys = keys};
   struct store_exported count;
   struct store_direct d;
-  char said[256] = "", subject[ID_MAX + 16];
+  char said[256] = "", subject[SUBJECT_MAX];
   if (of_this_server_only(w, why)) {
     return E_UNSUPPORTED;
   }
-  snprintf(subject, sizeof subject, "%s %s", w->kind, w->id);
+  if (subject_write(w->kind, w->id, subject, sizeof subject)) {
+    snprintf(why, 256, "--%s: is too long", w->kind);
+    return E_TOO_BIG;
+  }
   struct store_op *op = store_op_audit(STORE_AUDIT, "command line", "export", subject, now_ms());
   int code = ask_or_act(w, "export", op, said, why);
   store_op_free(op);
@@ -195,22 +206,34 @@ int command_export(int argc, char **argv) {
   return options_end(&w, code, why);
 }
 
+/* An id that no user can have today is a mistake on the command line, unless something is stored under it. */
+static bool names_nobody(const char *id, int code, const char *said) {
+  char spelled[TOKEN_USER_MAX + 1];
+  bool found = code == 0 && strncmp(said, "0 conversations, 0 messages", 27) != 0;
+  return !found && user_id_normalise(id, spelled) == E_INVALID;
+}
+
 int command_erase(int argc, char **argv) {
   struct data_options w;
-  char why[256] = "", said[256] = "", subject[ID_MAX + 16];
+  char why[256] = "", said[256] = "", subject[SUBJECT_MAX];
   if (!options_read(argc, argv, &w) || !w.id || w.file || strcmp(w.kind, "user") != 0) {
     return complain("erase: --user ID is needed", EXIT_USAGE);
   }
   if (!options_begin(&w)) {
     return EXIT_USAGE;
   }
-  snprintf(subject, sizeof subject, "user %s", w.id);
-  struct store_op *op = store_op_audit(STORE_ERASE, "command line", "erase", subject, now_ms());
+  struct store_op *op = subject_write("user", w.id, subject, sizeof subject)
+                          ? NULL
+                          : store_op_audit(STORE_ERASE, "command line", "erase", subject, now_ms());
   if (op) {
     op->session.user_id = strdup(w.id);
   }
   int code = ask_or_act(&w, "erase", op, said, why);
   store_op_free(op);
+  if (names_nobody(w.id, code, said)) {
+    config_free(w.config);
+    return complain(code ? why : "erase: --user: nobody can have this id, and nothing is stored under it", EXIT_USAGE);
+  }
   if (code == 0) {
     printf("erased: %s\n", said);
   }

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { stat } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -115,6 +115,34 @@ describe("chatbox export", () => {
     const server = await serve(t);
     for (const args of [[], ["--user", ""], ["--user", "a", "--session", "b"], ["--user", "a", "b"], ["--nobody", "x"]]) {
       assert.equal((await server.command("export", ...args)).code, 2, args.join(" "));
+    }
+  });
+});
+
+/** Somebody who talked before ids were looked at: the same bytes with a line break for the ~. */
+async function fromBefore(t) {
+  const server = await serve(t);
+  const user = somebody("old~user");
+  const client = await server.join(user);
+  await client.talks("from before");
+  await server.stop();
+  const file = path.join(server.dir, "chatbox.db");
+  const bytes = await readFile(file, "latin1");
+  const old = user.replace("~", "\n");
+  assert.ok(bytes.includes(user));
+  await writeFile(file, bytes.replaceAll(user, old), "latin1");
+  return { server, user: old };
+}
+
+describe("an id that nobody can have today", () => {
+  test("can still be exported and erased, with a server and without", async (t) => {
+    for (const running of [false, true]) {
+      const { server, user } = await fromBefore(t);
+      const at = running ? await again(t, server) : server;
+      assert.equal(lines(await ok(at, "export", "--user", user))[0].user_id, user);
+      assert.equal(await ok(at, "erase", "--user", user), "erased: 1 conversations, 2 messages\n");
+      assert.equal(await ok(at, "export", "--user", user), "");
+      assert.equal((await at.command("erase", "--user", user)).code, 2);
     }
   });
 });
