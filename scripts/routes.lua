@@ -6,7 +6,8 @@
 --     active     refused when the conversation has ended (stored implies it)
 --     admin      for administrators only
 -- What comes back: connection_status, loading, ai_response, user_message, file_upload, voice_message, typing_indicator,
--- history, pong, ack, refreshed, error; and, from the server itself before it closes the connection, bye. What is stored carries its id and seq, and an error the cid of the message it is about.
+-- history, pong, ack, refreshed, error; and bye from the server itself, before it closes. What is stored carries its id
+-- and seq, and an error the cid of the message it is about.
 local help = require "handlers.help"
 local history = require "handlers.history"
 local live = require "handlers.live"

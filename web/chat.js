@@ -24,6 +24,7 @@ let user = "";
 let who = ""; // the user's name
 let session = ""; // "" until there is one
 let greeted = false; // this socket has told us where we are
+let renewal = 0; // the timer that asks for the next token
 let work = Promise.resolve(); // messages of the socket, one after the other
 
 function begin({ token, session: wanted = "" }) {
@@ -31,17 +32,33 @@ function begin({ token, session: wanted = "" }) {
     tokens.askParent();
     return view.gate("You need a link to chat", "This page was opened without a token, so it does not know who you are.");
   }
-  const { name, user_id: id } = tokens.claims(token);
+  const { user_id: id } = tokens.claims(token);
   if (user && id !== user) conversation.clear();
-  api = new Api(token);
   user = id ?? "";
   session = wanted;
-  who = typeof name === "string" && name ? name : user;
+  use(token);
   view.chat();
   view.notice("");
   restoreUnsent();
   view.draw(conversation.entries, "end");
   connection.start();
+}
+
+/** From now on it is this token that counts. The embedding page is asked for the next one before it ends. */
+function use(token) {
+  const { name } = tokens.claims(token);
+  api = new Api(token);
+  who = typeof name === "string" && name ? name : user;
+  clearTimeout(renewal);
+  const ms = tokens.askIn(token);
+  if (ms !== null) renewal = setTimeout(tokens.askParent, ms);
+}
+
+/** A new token of the same user: the open connection goes on with it. */
+function refresh(token) {
+  if (!greeted || !user || tokens.claims(token).user_id !== user) return false;
+  use(token);
+  return connection.send({ type: "refresh", token });
 }
 
 /* connecting */
@@ -302,6 +319,6 @@ addEventListener("hashchange", () => {
 });
 tokens.listenToParent((token) => {
   tokens.keep(token);
-  begin({ token, session });
+  if (!refresh(token)) begin({ token, session });
 });
 begin(tokens.takeFromAddress());

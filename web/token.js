@@ -3,6 +3,7 @@
 // the tab. Nothing here is verified: the server does that. The claims are read only to say something helpful.
 
 const KEY = "chatbox.token";
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 let kept = ""; // where storage is forbidden (some embedded frames), the page's own memory has to do
 
 function storage(action, value) {
@@ -48,9 +49,18 @@ export function claims(token) {
   }
 }
 
-export function expired(token) {
+/** Milliseconds until it ends; Infinity when it does not say. */
+function left(token) {
   const { exp } = claims(token);
-  return typeof exp === "number" && exp * 1000 <= Date.now();
+  return typeof exp === "number" ? exp * 1000 - Date.now() : Infinity;
+}
+
+export const expired = (token) => left(token) <= 0;
+
+/** When to ask for the next one: a minute before this one ends, or half-way when it is short. null: never. */
+export function askIn(token) {
+  const ms = left(token);
+  return ms > 0 && ms <= LONGEST_TIMER_MS ? Math.max(ms - 60000, ms / 2, 1000) : null;
 }
 
 /** Asks the embedding page for a token; it may post {type: "token", token} at any time. Only our own origin and those

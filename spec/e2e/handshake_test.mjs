@@ -230,6 +230,31 @@ describe("an origin", () => {
     await alice.leaves();
   });
 
+  test("is written as an operator likes, in capitals and with its port", async (t) => {
+    const loud = await serve(t, { env: { WS_ALLOWED_ORIGINS: "HTTPS://Shop.Example:443,http://localhost:80" } });
+    for (const origin of ["https://shop.example", "http://localhost"]) {
+      const alice = await loud.join(somebody(), { headers: { Origin: origin } });
+      await alice.leaves();
+    }
+    refuses(await loud.handshake("/ws", { Authorization: `Bearer ${loud.token(somebody())}`, Origin: "https://shop.example:444" }), 403, "Forbidden\n", { version: true });
+  });
+
+  test("may be any where * is listed, or none", async (t) => {
+    const open = await serve(t, { env: { WS_ALLOWED_ORIGINS: "https://shop.example, *" } });
+    for (const headers of [{ Origin: "https://anywhere.example" }, { Origin: "null" }, {}]) {
+      const alice = await open.join(somebody(), { headers });
+      await alice.leaves();
+    }
+  });
+
+  for (const entry of ["shop.example", "https://shop.example/", '"https://shop.example"', "https://*.example", "https://shop.example:port", "null"]) {
+    test(`that can never match, ${entry}, stops the start`, async () => {
+      for (const setting of ["WS_ALLOWED_ORIGINS", "CORS_ALLOWED_ORIGINS"]) {
+        await assert.rejects(Server.start({ env: { [setting]: `https://good.example, ${entry}` } }), new RegExp(`${setting}: .*has an entry`));
+      }
+    });
+  }
+
   test("refused ten times costs no place: ten good connections still fit", async () => {
     const user = somebody();
     for (let i = 0; i < 10; i++) assert.equal((await from(user, "https://evil.example")).status, 403);

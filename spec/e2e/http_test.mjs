@@ -83,6 +83,27 @@ describe("metrics", () => {
     refused(await closed.get("/metrics/prometheus"), 403, "FORBIDDEN", "Insufficient permissions");
     const inside = await closed.get("/metrics/prometheus", { headers: { "X-Forwarded-For": "203.0.113.9" } });
     assert.equal(inside.status, 200);
+    const says = async (headers) => (await closed.get("/metrics/prometheus", { headers })).status;
+    assert.equal(await says({ "X-Forwarded-For": "10.0.0.1, 203.0.113.9:50123" }), 200);
+    assert.equal(await says({ "X-Forwarded-For": "203.0.113.9, [2001:db8::1]:443" }), 403);
+  });
+
+  test("are not for who comes through a proxy that nobody named; it is warned about once", async (t) => {
+    const strict = await serve(t, { env: { TRUSTED_PROXIES: "192.0.2.1", METRICS_ALLOWED_NETWORKS: "127.0.0.0/8,203.0.113.0/24" } });
+    const says = async (headers) => (await strict.get("/metrics/prometheus", { headers })).status;
+    assert.equal(await says({}), 200);
+    assert.equal(await says({ "X-Forwarded-For": "203.0.113.9" }), 403);
+    assert.equal(await says({ "X-Forwarded-For": "127.0.0.1" }), 403);
+    assert.equal(await says({ Forwarded: "for=127.0.0.1" }), 403);
+    assert.equal(await says({}), 200);
+    assert.equal((await strict.get("/healthz", { headers: { "X-Forwarded-For": "203.0.113.9" } })).status, 200);
+    await strict.stop();
+    assert.equal(strict.log.all.filter((line) => line.component === "gate" && line.level === "warn" && line.peer === "127.0.0.1").length, 1);
+  });
+
+  test("are for all when no network is named, also through a proxy", async (t) => {
+    const open = await serve(t, { env: { TRUSTED_PROXIES: "192.0.2.1", METRICS_ALLOWED_NETWORKS: "" } });
+    assert.equal((await open.get("/metrics/prometheus", { headers: { "X-Forwarded-For": "203.0.113.9" } })).status, 200);
   });
 });
 

@@ -7,7 +7,7 @@ import http from "node:http";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
-import { DEADLINE_MS, PREFIX, ROOT, Server, botThatSays, mint, serve, somebody } from "./support.mjs";
+import { DEADLINE_MS, PREFIX, ROOT, Server, botThatSays, mint, serve, somebody, within } from "./support.mjs";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const SHOTS = path.join(ROOT, "build/shots");
@@ -456,10 +456,13 @@ describe("without a good token", { skip: missing }, () => {
 
 describe("embedded in another site", { skip: missing }, () => {
   /** A page of another origin with the chat in a frame; it answers the frame's question for a token. */
-  async function parent(t, server, token) {
+  async function parent(t, server, ...tokens) {
     const page = `<!doctype html><iframe src="${server.origin}${PREFIX}/chat.html" width="400" height="500"></iframe>
 <script>addEventListener("message", (e) => {
-  if (e.data.type === "request_token") { window.asked = true; e.source.postMessage({ type: "token", token: "${token}" }, "*"); }
+  if (e.data.type !== "request_token") return;
+  const tokens = ${JSON.stringify(tokens)}, token = tokens[Math.min(window.asked ?? 0, tokens.length - 1)];
+  window.asked = (window.asked ?? 0) + 1;
+  e.source.postMessage({ type: "token", token }, "*");
 });</script>`;
     const site = http.createServer((_, response) => response.setHeader("Content-Type", "text/html").end(page));
     await new Promise((resolve) => site.listen(0, "127.0.0.1", resolve));
@@ -467,15 +470,15 @@ describe("embedded in another site", { skip: missing }, () => {
     return `http://localhost:${site.address().port}/`;
   }
 
-  async function open(t, listed) {
-    const server = await serve(t);
+  async function open(t, listed, { env = {}, tokens = (place, user) => [place.token(user)] } = {}) {
+    const server = await serve(t, { env });
     const web = path.join(server.dir, "web");
     await cp(path.join(ROOT, "web"), web, { recursive: true });
     await server.stop();
     const user = somebody("alice");
     const place = await server.again({ WEB_DIR: web });
     t.after(() => place.remove());
-    const site = await parent(t, place, place.token(user));
+    const site = await parent(t, place, ...tokens(place, user));
     if (listed) {
       const html = await readFile(path.join(web, "chat.html"), "utf8");
       await writeFile(path.join(web, "chat.html"), html.replace('name="chatbox-parents" content=""', `name="chatbox-parents" content="https://x.example ${new URL(site).origin}"`));
@@ -487,7 +490,7 @@ describe("embedded in another site", { skip: missing }, () => {
     const page = await context.newPage();
     page.setDefaultTimeout(DEADLINE_MS);
     await page.goto(site);
-    return { page, frame: page.frameLocator("iframe") };
+    return { page, frame: page.frameLocator("iframe"), server: shown, user };
   }
 
   test("it takes a token from a site that is listed", async (t) => {
@@ -496,6 +499,20 @@ describe("embedded in another site", { skip: missing }, () => {
     await frame.locator("#text").fill("framed");
     await frame.locator("#send:enabled").click();
     await frame.locator("#log > li.ai .bubble").getByText("framed").waitFor();
+  });
+
+  test("it asks for the next token before the one it has ends, and goes on with it", async (t) => {
+    const exp = Math.floor(Date.now() / 1000) + 12;
+    const tokens = (place, user) => [place.token(user, { exp }), place.token(user, { exp: exp + 3600 })];
+    const { page, frame, server, user } = await open(t, true, { env: { JWT_LEEWAY: "0" }, tokens });
+    await frame.locator("#status[data-state=open]").waitFor();
+    await page.waitForFunction(() => window.asked >= 2);
+    const other = await server.join(user, { claims: { exp } });
+    assert.equal((await within(other.closed, "the first token to end", 30000)).code, 4401);
+    await frame.locator("#text").fill("on we go");
+    await frame.locator("#send:enabled").click();
+    await frame.locator("#log > li.ai .bubble").getByText("on we go").waitFor();
+    assert.ok(await frame.locator("#gate").isHidden());
   });
 
   test("it takes none from a site that is not", async (t) => {
