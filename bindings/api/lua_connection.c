@@ -105,12 +105,22 @@ struct rebind {
   struct session *session;
 };
 
+/* At home, where it is known which conversation the connection is in: a script elsewhere, with messages of before an
+ * earlier move, does not know. Whatever moves crossed on the way, it is a member of the last one alone. */
 static void do_rebind(struct post *post) {
   struct rebind *r = (struct rebind *)post;
+  struct session *old = conn_session(r->conn);
   if (conn_is_dead(r->conn)) {
     session_leave(r->session, r->conn, 0); /* it died on the way and had left only its old session */
-  } else {
+  } else if (old != r->session) {
+    int code = session_join(r->session, r->conn, 0); /* again: a move that crossed this one may have left it */
+    if (old) {
+      session_leave(old, r->conn, 0);
+    }
     conn_bind(r->conn, r->session);
+    if (code && code != E_DUPLICATE) { /* erased meanwhile: it joins anew */
+      conn_close(r->conn, CLOSE_TRY_LATER, "the conversation is gone", conn_home(r->conn));
+    }
   }
   let_go(r->session, r->conn);
   free(r);
@@ -120,11 +130,13 @@ static int move(struct vm *vm, struct session *from, struct session *to, struct 
   uint64_t now = worker_now_ms(vm->worker);
   struct rebind *r = malloc(sizeof *r);
   int code = r ? session_join(to, c, now) : UV_ENOMEM;
-  if (code) {
+  if (code && code != E_DUPLICATE) {
     free(r);
-    return code == E_DUPLICATE ? 0 : code;
+    return code;
   }
-  session_leave(from, c, now);
+  if (from != to) {
+    session_leave(from, c, now);
+  }
   *r = (struct rebind){.post.run = do_rebind, .conn = conn_ref(c), .session = session_ref(to)};
   if (conn_home(c) == worker_mailbox(vm->worker)) {
     do_rebind(&r->post);

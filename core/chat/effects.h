@@ -51,7 +51,13 @@ struct effects {
   uint64_t now_ms; /* wall time of the slice */
   /* outcome */
   bool owned; /* set by who fills it: the session's owner is committing, and something keeps it the owner */
-  bool settled, inserts;
+  bool settled;
+  bool pending;    /* its write is on its way */
+  bool ends;       /* it is this one that ended the session */
+  bool rewrite;    /* wants nothing but that the whole record is written again */
+  bool moved;      /* its messages move the last activity: not when all of them were there already */
+  int64_t last_ms; /* when the last of them came */
+  struct session_write write;
   int code;
   struct mailbox *origin;
   void (*done)(struct effects *e, void *arg); /* on the committing thread; takes e. NULL: freed */
@@ -90,3 +96,5 @@ int effects_response(struct effects *e, uint32_t ms) NODISCARD;
 void effects_commit(struct effects *e, const struct effects_home *home);
 /* Owner: an item that came through the inbox. Takes e. */
 void effects_apply(struct effects *e, const struct effects_home *home);
+/* Owner: ITEM_REPAIR, see session_wants_repair. */
+void effects_repair(struct session *s, const struct effects_home *home);

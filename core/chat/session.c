@@ -51,6 +51,7 @@ void session_unref(struct session *s) {
   free(s->members);
   items_free(s->inbox);
   items_free(s->later);
+  assert(!s->confirmed);
   session_record_deinit(&s->record);
   rwlock_deinit(&s->lock);
   free(s);
@@ -95,41 +96,15 @@ struct session_record *session_edit(struct session *s) {
 
 int session_set_text(struct session *s, char **field, const char *text) {
   (void)s;
-  char *copy = strdup(text);
-  if (!copy) {
-    return UV_ENOMEM;
-  }
-  free(*field);
-  *field = copy;
-  return 0;
+  return record_set_text(field, text);
 }
 
 void session_add_response(struct session *s, uint32_t ms) {
-  struct session_record *r = &s->record;
-  const uint32_t most = sizeof r->responses / sizeof *r->responses;
-  if (r->response_count == most) {
-    memmove(r->responses, r->responses + 1, (most - 1) * sizeof *r->responses);
-    r->response_count--;
-  }
-  r->responses[r->response_count++] = ms;
-  assert(r->response_count > 0 && r->response_count <= most);
-  uint64_t sum = 0;
-  r->max_response_ms = 0;
-  for (uint32_t i = 0; i < r->response_count; i++) {
-    sum += r->responses[i];
-    if (r->responses[i] > r->max_response_ms) {
-      r->max_response_ms = r->responses[i];
-    }
-  }
-  r->avg_response_ms = (int64_t)(sum / r->response_count);
+  record_add_response(&s->record, ms);
 }
 
 bool session_stored(const struct session *s) {
   return s->stored;
-}
-
-void session_set_stored(struct session *s, bool stored) {
-  s->stored = stored;
 }
 
 void session_erase(struct session *s) {
@@ -144,6 +119,11 @@ bool session_erased(const struct session *s) {
 
 size_t session_member_count(const struct session *s) {
   return s->member_count;
+}
+
+/* Never back in time: whoever has no clock at hand says 0. */
+static void touch(struct session *s, uint64_t now_ms) REQUIRES(*s) {
+  s->touched_ms = now_ms > s->touched_ms ? now_ms : s->touched_ms;
 }
 
 bool session_quiet(const struct session *s) {
@@ -171,7 +151,7 @@ int session_join(struct session *s, struct conn *c, uint64_t now_ms) {
       s->owner = conn_home(c);
     }
     s->members[s->member_count++] = conn_ref(c);
-    s->touched_ms = now_ms;
+    touch(s, now_ms);
   }
   session_unlock_write(s);
   return code;
@@ -187,7 +167,7 @@ void session_leave(struct session *s, struct conn *c, uint64_t now_ms) {
       break;
     }
   }
-  s->touched_ms = now_ms;
+  touch(s, now_ms);
   session_unlock_write(s);
   if (found) {
     conn_unref(c);
@@ -341,10 +321,14 @@ bool session_hold_if_owner(struct session *s, const struct mailbox *here) {
 }
 
 void session_unhold(struct session *s, uint64_t now_ms) {
+  session_unhold_many(s, 1, now_ms);
+}
+
+void session_unhold_many(struct session *s, unsigned count, uint64_t now_ms) {
   session_lock_write(s);
-  assert(s->holds > 0);
-  s->holds--;
-  s->touched_ms = now_ms;
+  assert(s->holds >= count);
+  s->holds -= count;
+  touch(s, now_ms);
   session_unlock_write(s);
 }
 

@@ -39,8 +39,10 @@ uint64_t sessions_epoch(struct sessions *t);
 struct session *sessions_active(struct sessions *t, const char *user_id) NODISCARD;
 /* It has ended: the user's next session will be a new one. */
 void sessions_ended(struct sessions *t, struct session *s);
+/* It has not ended after all: it is the user's active one again, if there is no other. */
+void sessions_reopened(struct sessions *t, struct session *s);
 /* Forgets sessions without members, waiting work or handlers: stored ones idle since now_ms − ttl_ms, drafts at once.
- * How many. */
+ * How many. One that is in doubt stays; its owner is asked to write it again (ITEM_REPAIR). */
 size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms);
 size_t sessions_count(struct sessions *t);
 
@@ -77,11 +79,45 @@ int session_set_text(struct session *s, char **field, const char *text) REQUIRES
 /* The last 100 are kept. */
 void session_add_response(struct session *s, uint32_t ms) REQUIRES(*s);
 bool session_stored(const struct session *s) REQUIRES_SHARED(*s);
-void session_set_stored(struct session *s, bool stored) REQUIRES(*s);
 /* From then on nobody joins it (E_GONE) and nothing of it is stored. It is out of the table. */
 void session_erase(struct session *s);
 bool session_erased(const struct session *s) REQUIRES_SHARED(*s);
 size_t session_member_count(const struct session *s) REQUIRES_SHARED(*s);
+
+/* What the store says (session_record.c). A write of the owner: begin, then the fields are changed; when the store has
+ * answered, on success the same change is made to the confirmed record, then succeeded; on failure failed, then the
+ * changes of all writes that are still on their way are made once more. */
+struct session_write {
+  bool inserts;      /* the store has not got the session yet: the write has to carry the whole record */
+  bool whole;        /* the caller's to say: it carries it */
+  unsigned failures; /* of the session, when it began */
+};
+int session_write_begin(struct session *s, struct session_write *w) REQUIRES(*s) NODISCARD; /* 0, UV_ENOMEM */
+/* Between begin and the end of the last write. */
+struct session_record *session_confirmed(struct session *s) REQUIRES(*s);
+unsigned session_writes(const struct session *s) REQUIRES_SHARED(*s); /* that are on their way */
+/* The fields are those of the confirmed record again; a write that is on its way may have carried along what is taken
+ * back. Aborts when memory is out. */
+void session_take_back(struct session *s) REQUIRES(*s);
+/* top: the last seq it was given; 0: none. */
+void session_write_succeeded(struct session *s, const struct session_write *w, uint64_t top) REQUIRES(*s);
+/* What a failure leaves open. */
+enum session_doubt {
+  SESSION_NO_DOUBT, /* the store was not even asked */
+  SESSION_IN_DOUBT, /* it may have been stored, or a write behind it has carried it along */
+  SESSION_ABSENT    /* the store has no such session: it is a draft again */
+};
+void session_write_failed(struct session *s, const struct session_write *w, enum session_doubt left) REQUIRES(*s);
+/* The store may have another record of it than memory: the next write has to be a whole one. */
+bool session_doubtful(const struct session *s) REQUIRES_SHARED(*s);
+/* Nothing is on its way, and nothing in doubt. */
+bool session_settled(const struct session *s) REQUIRES_SHARED(*s);
+/* Any thread, lock inside. True: it is in doubt and nobody is about to write it; the caller sees to it that
+ * effects_repair is called, once. */
+bool session_wants_repair(struct session *s);
+void session_repair_begins(struct session *s);
+int record_set_text(char **field, const char *text) NODISCARD;
+void record_add_response(struct session_record *r, uint32_t ms); /* the last 100 are kept */
 
 /* Members; any thread, lock inside. join: 0, UV_ENOMEM, E_DUPLICATE, E_GONE. When nothing of the session is waiting or
  * parked and nobody was in it, the home of the newcomer becomes its owner. */
@@ -105,7 +141,8 @@ struct conn *session_member(struct session *s, uint64_t conn_id) NODISCARD;
 enum item_kind {
   ITEM_CONNECT, /* conn has joined */
   ITEM_TEXT,    /* conn sent text */
-  ITEM_EFFECTS  /* a handler elsewhere changes this session */
+  ITEM_EFFECTS, /* a handler elsewhere changes this session */
+  ITEM_REPAIR   /* what the store has of it may not be what memory has */
 };
 struct item {
   struct item *next;
@@ -138,6 +175,7 @@ void session_hold(struct session *s);
 /* Any thread: holds, and is true, when `here` is the owner. */
 bool session_hold_if_owner(struct session *s, const struct mailbox *here) NODISCARD;
 void session_unhold(struct session *s, uint64_t now_ms);
+void session_unhold_many(struct session *s, unsigned count, uint64_t now_ms);
 
 /* Sends that wait for a commit, in order. */
 struct out_queue {

@@ -33,6 +33,9 @@ struct session {
   /* guarded by lock */
   struct session_record record; /* record.id and record.user_id are immutable */
   bool stored, scheduled, erased;
+  bool doubtful, repairing;         /* session_record.c */
+  struct session_record *confirmed; /* while writes > 0 */
+  unsigned writes, failures;
   struct mailbox *owner;
   struct conn **members;
   size_t member_count, member_room;

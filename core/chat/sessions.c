@@ -195,13 +195,31 @@ void sessions_ended(struct sessions *t, struct session *s) {
   lock_release(&t->lock);
 }
 
+void sessions_reopened(struct sessions *t, struct session *s) {
+  lock_acquire(&t->lock);
+  if (s->in_table && !s->user->active) {
+    s->user->active = s;
+    metrics_add(METRIC_ACTIVE_SESSIONS, 1);
+  }
+  lock_release(&t->lock);
+}
+
 /* Whether it may be forgotten, judged under its own lock. */
 static bool idle(struct session *s, uint64_t now_ms, uint64_t ttl_ms) {
   session_lock_read(s);
   bool quiet = s->member_count == 0 && session_quiet(s);
   bool over = !s->stored || now_ms >= s->touched_ms + ttl_ms; /* a worker may have touched it after now_ms */
+  bool sure = !session_doubtful(s);
   session_unlock_read(s);
-  return quiet && over;
+  return quiet && over && sure;
+}
+
+static void ask_for_repair(struct session *s) {
+  struct mailbox *wake;
+  struct item *item = session_wants_repair(s) ? item_new(ITEM_REPAIR, NULL, NULL, 0) : NULL;
+  if (item && session_put(s, item, &wake) == 0 && wake) {
+    session_post(s, wake);
+  }
 }
 
 #define SWEEP_CHUNK 256
@@ -232,6 +250,7 @@ size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms) {
     for (size_t i = 0; i < count; i++) {
       struct session *s = found[i];
       bool remove = idle(s, now_ms, ttl_ms);
+      ask_for_repair(s);
       if (remove) {
         lock_acquire(&t->lock);
         /* Two references mean the table's and ours: nobody can have found it since it was judged. */

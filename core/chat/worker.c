@@ -218,6 +218,9 @@ static void run_item(struct worker *w, struct session *s, struct item *item) {
   if (item->kind == ITEM_EFFECTS) {
     effects_apply(item->effects, &w->home);
     item_free(item);
+  } else if (item->kind == ITEM_REPAIR) {
+    effects_repair(s, &w->home);
+    item_free(item);
   } else {
     w->o.hooks->item(w->o.ctx, s, item);
   }

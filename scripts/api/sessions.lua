@@ -99,17 +99,16 @@ function sessions.show(request, id)
   })
 end
 
---- Ends the conversation. Doing it again changes nothing: the first end counts.
+--- Ends the conversation. Doing it again changes nothing: the first end counts. That it has ended is said when the
+--- store has it, also to the second who asks while the first still waits.
 function sessions.finish(request, id)
   local session, refusal = find(request, id)
   if not session then
     return refusal
   end
-  if session.end_ms == 0 then
-    session:close()
-    if not session:flush() then
-      return response.unavailable()
-    end
+  session:close()
+  if not session:flush() then
+    return response.unavailable()
   end
   return response.json(200, { status = "ended" })
 end

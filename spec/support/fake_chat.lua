@@ -274,7 +274,10 @@ local function session_methods(world)
     table.insert(world.current.slice.appends, { session = s, message = stored })
     return stored.id
   end
-  function m.close(h) world:put(of[h], "end_ms", world.now_ms) return true end
+  function m.close(h)
+    if h.end_ms == 0 then world:put(of[h], "end_ms", world.now_ms) end -- the first end counts
+    return true
+  end
   function m.send(h, text, options)
     options = options or {}
     assert(type(text) == "string")

@@ -46,14 +46,15 @@ static inline struct worker *stage_worker(struct stage *st, unsigned index, stru
   return w;
 }
 
-static inline int stage_open(void **state) {
+/* On a store of the test's own making. */
+static inline int stage_open_on(void **state, const struct store_backend *const *backends) {
   struct stage *st = calloc(1, sizeof *st);
   char url[128], why[256];
   if (st == NULL)
     abort();
   folder_open(&st->folder);
-  snprintf(url, sizeof url, "sqlite:%s", folder_at(&st->folder, "chat.db"));
-  struct store_options o = {.backends = store_backends, .url = url, .readers = 1, .queue = 1000};
+  snprintf(url, sizeof url, "%s:%s", backends[0]->scheme, folder_at(&st->folder, "chat.db"));
+  struct store_options o = {.backends = backends, .url = url, .readers = 1, .queue = 1000};
   if (store_open(&o, &st->store, why) != 0)
     fail_msg("%s", why);
   st->caller = caller_new();
@@ -62,6 +63,10 @@ static inline int stage_open(void **state) {
     st->workers[i] = stage_worker(st, i, st->store);
   *state = st;
   return 0;
+}
+
+static inline int stage_open(void **state) {
+  return stage_open_on(state, store_backends);
 }
 
 /* The store has answered all that was asked so far; nobody has seen the answers. */

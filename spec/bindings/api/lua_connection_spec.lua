@@ -97,6 +97,22 @@ describe("chat.connection", function()
     assert.equal(1, world:sweep(0)) -- the one bob left
   end)
 
+  it(".move twice, by messages of one queue, leaves it in the last conversation alone", function()
+    local world = scene.case [[ local by_user = {} return {
+      connect = function(s) by_user[s.user_id] = by_user[s.user_id] or s end,
+      where = function(s) return s.user_id, s.members end,
+      go = function(s, c, user) return chat.connection.move(s, c, by_user[user]) end } ]]
+    local alice, bob, carol = world:connect "alice", world:connect "bob", world:connect "carol"
+    carol:sends("go alice", true)
+    carol:sends("go bob", true)
+    carol:sends("go alice", true)
+    carol:sends "go bob"
+    assert.same({ "bob", 2 }, carol:asks "where")
+    assert.same({ "alice", 1 }, alice:asks "where")
+    carol:leave()
+    assert.same({ "bob", 1 }, bob:asks "where")
+  end)
+
   it(".move of one that dies on the way leaves no ghost", function()
     local world = scene.case [[ local other return {
       connect = function(s) other = other or s end,

@@ -1,6 +1,9 @@
 local fake = require "spec.support.fake_chat"
+local scene = require "spec.support.scene"
 
 describe("a user's conversations", function()
+  after_each(scene.close)
+
   local world, anna
   before_each(function()
     world = fake.new()
@@ -148,6 +151,28 @@ describe("a user's conversations", function()
       end
       assert.equal(503, finish(anna.session.id).status)
       assert.equal(0, world.records[anna.session.id].end_ms)
+    end)
+
+    it("are not said to have ended while nobody has stored it", function()
+      local real = scene.shipped()
+      local bob = real:connect "bob"
+      bob:says "hi"
+      local id = bob:hears("ai_response").session_id
+      local function ask()
+        return real:request { method = "POST", path = "/sessions/" .. id .. "/end", user = "bob" }
+      end
+      real:fault("writes fail", true)
+      assert.equal(503, scene.answer(ask()).status)
+      assert.equal(503, scene.answer(ask()).status)
+      real:fault("writes fail", false)
+      bob:says "still here"
+      assert.equal("still here", bob:hears("ai_response").content)
+      real:fault("writes wait", true)
+      local first, second = ask(), ask()
+      assert.same({}, { scene.answer(first), scene.answer(second) })
+      real:fault("writes wait", false)
+      real:settle()
+      assert.same({ 200, 200 }, { scene.answer(first).status, scene.answer(second).status })
     end)
   end)
 end)

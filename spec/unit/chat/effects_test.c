@@ -628,6 +628,27 @@ static void the_owner_stays_until_the_commit_has_settled(void **state) {
   session_unref(s);
 }
 
+/* Whoever comes into the empty room meanwhile does not take it over: its owner has still to look at the queue. */
+static void come_in_elsewhere(struct effects *e, void *arg) {
+  struct stage *st = arg;
+  struct session *s = e->session;
+  struct conn *c = stage_member(st, s, "ann", 1);
+  assert_false(session_hold_if_owner(s, stage_home(st, 1)));
+  stage_leave(s, c);
+  effects_free(e);
+}
+
+static void the_owner_stays_while_it_lets_go_what_has_settled(void **state) {
+  struct stage *st = *state;
+  struct session *s = stage_draft(st, "ann", 0);
+  struct effects *e = append(slice(s), NULL, NULL, "x");
+  e->done = come_in_elsewhere;
+  e->arg = st;
+  effects_commit(e, worker_home(st->workers[0]));
+  stage_settle(st);
+  session_unref(s);
+}
+
 /* The last slice of a draft that nobody holds, and that the store refuses: it may be forgotten the moment it settles.
  */
 static void forget_everything(struct effects *e, void *arg) {
@@ -681,6 +702,7 @@ int main(void) {
     STAGE(a_full_inbox_keeps_no_effects_out),
     STAGE(a_mere_answer_needs_no_owner),
     STAGE(the_owner_stays_until_the_commit_has_settled),
+    STAGE(the_owner_stays_while_it_lets_go_what_has_settled),
     STAGE(a_session_may_be_forgotten_while_its_last_slice_settles),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,108 @@
+/* In: slices whose outcome is known, in any order. Out: their sends and outcomes, in the order they were committed.
+ * Why: see effects.h. A session's out queue holds the slices whose sends still wait for a commit (their own or an
+ * earlier one's); its head leaves when it is settled, so every member sees one order. */
+#include "effects_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void send_one(const struct effects_send *send, struct message *m, struct conn *c, const struct mailbox *here) {
+  if (send->close_code) {
+    conn_close(c, send->close_code, m->text, here);
+  } else {
+    conn_send(c, m, here);
+  }
+}
+
+/* A new reference to what goes out; NULL: nothing. Only now it is known how the message was stored. */
+static struct message *document(const struct effects *e, const struct effects_send *send) {
+  const struct message *m = send->message;
+  const struct message_record *r = send->event ? &e->messages[send->event - 1] : NULL;
+  char tail[STORE_ID_LEN + 64];
+  if (!r || m->len < 2 || m->text[m->len - 1] != '}') {
+    return message_ref(send->message);
+  }
+  if (r->duplicate) {
+    return NULL;
+  }
+  int len = snprintf(tail, sizeof tail, "%s\"id\":\"%s\",\"seq\":%" PRIu64 "}", m->text[m->len - 2] == '{' ? "" : ",",
+                     r->id, r->seq);
+  struct message *whole = message_join(m->text, m->len - 1, tail, (size_t)len);
+  if (!whole) {
+    abort(); /* members that silently miss an event would break the order they are promised */
+  }
+  return whole;
+}
+
+static void run_sends(const struct effects *e, const struct mailbox *here) {
+  struct members members;
+  session_members(e->session, &members);
+  for (size_t i = 0; i < e->send_count; i++) {
+    const struct effects_send *send = &e->sends[i];
+    struct message *m = document(e, send);
+    bool direct = m && send->to && e->conn && conn_id(e->conn) == send->to;
+    if (direct) {
+      send_one(send, m, e->conn, here);
+    }
+    for (size_t k = 0; m && !direct && k < members.count; k++) {
+      uint64_t id = conn_id(members.all[k]);
+      if ((!send->to || send->to == id) && send->except != id) {
+        send_one(send, m, members.all[k], here);
+      }
+    }
+    message_unref(m);
+  }
+  members_free(&members);
+}
+
+static void call_done(struct post *post) {
+  struct effects *e = (struct effects *)post;
+  e->done(e, e->arg);
+}
+
+void effects_finish(struct effects *e, const struct mailbox *here) {
+  if (e->code == 0 && e->send_count) {
+    run_sends(e, here);
+  }
+  if (!e->done) {
+    effects_free(e);
+  } else if (e->origin == here) {
+    e->done(e, e->arg);
+  } else {
+    e->post.run = call_done;
+    mailbox_put(e->origin, &e->post);
+  }
+}
+
+/* Lets go what is settled at the head of the queue. The last of it may hold the last reference but the table's. What
+ * was let go still holds the session until this has looked at the queue for the last time: an owner that is in here
+ * stays the owner. */
+void effects_flush(struct session *s, const struct effects_home *home) {
+  struct out_queue *q = session_out(session_ref(s));
+  unsigned let_go = 0;
+  while (q->head && q->head->settled) {
+    struct effects *e = q->head;
+    if (!(q->head = e->next)) {
+      q->tail = NULL;
+    }
+    let_go++;
+    effects_finish(e, home->here);
+  }
+  if (let_go) {
+    session_unhold_many(s, let_go, home->now_ms(home->arg));
+  }
+  session_unref(s);
+}
+
+void effects_enqueue(struct session *s, struct effects *e) {
+  struct out_queue *q = session_out(s);
+  session_hold(s);
+  e->next = NULL;
+  if (q->tail) {
+    q->tail->next = e;
+  } else {
+    q->head = e;
+  }
+  q->tail = e;
+}
