@@ -12,9 +12,12 @@
 #include <string.h>
 #include <uv.h>
 
+#define TRIALS_MAX 5 /* of one order, while its folder changes */
+
 /* ---- life ---- */
 
 static void job_free(struct job *job) {
+  bundle_unref(job->bundle);
   check_free(job->check);
   version_unref(job->version);
   free(job);
@@ -281,6 +284,12 @@ static void read_and_stage(struct job *job) {
     finish(job, "unchanged", true, "nothing has changed");
     return;
   }
+  if (s->trial) {
+    job->bundle = bundle;
+    job->trials++;
+    s->trial(s->trial_arg, s);
+    return;
+  }
   if (!reads_well(job, bundle, why) || !starts_well(job, bundle, why)) {
     name_version(job, bundle);
     bundle_unref(bundle);
@@ -288,6 +297,30 @@ static void read_and_stage(struct job *job) {
     return;
   }
   stage_all(job, bundle);
+}
+
+void scripts_try_with(struct scripts *s, scripts_trial *trial, void *arg) {
+  s->trial = trial;
+  s->trial_arg = arg;
+}
+
+void scripts_tried(struct scripts *s, const char *version, const char *why) {
+  struct job *job = s->running;
+  struct bundle *bundle = job->bundle;
+  bool same = strcmp(bundle_version(bundle), version) == 0;
+  job->bundle = NULL;
+  if (!why && same) {
+    stage_all(job, bundle);
+    return;
+  }
+  if (!why && job->trials < TRIALS_MAX) {
+    bundle_unref(bundle);
+    read_and_stage(job);
+    return;
+  }
+  name_version(job, bundle);
+  bundle_unref(bundle);
+  fail(job, why ? why : "the folder of scripts changes faster than it can be checked");
 }
 
 static void promote(struct job *job) {

@@ -42,6 +42,13 @@ void scripts_do(struct scripts *s, const struct scripts_order *order, scripts_do
  * static string. */
 void scripts_reload(struct scripts *s, const char *who);
 
+/* How what is new is tried before any worker starts it: in a process of its own. trial is called on the main thread and
+ * answers with scripts_tried, once, later. Without one it is tried on the main thread, at once (specs). */
+typedef void scripts_trial(void *arg, struct scripts *s);
+void scripts_try_with(struct scripts *s, scripts_trial *trial, void *arg);
+/* version: what was found in the folder; why: what is wrong with it, one line, or NULL. */
+void scripts_tried(struct scripts *s, const char *version, const char *why);
+
 /* Logs what a check finds wrong with the current version: at the start, when there is no other one to go on with. */
 void scripts_warn(const struct scripts *s);
 

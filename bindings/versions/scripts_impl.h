@@ -54,7 +54,9 @@ struct host_start {
 struct job {
   struct scripts *scripts;
   struct version *version;
-  struct check *check; /* of what is new; NULL: it has run before */
+  struct check *check;   /* of what is new; NULL: it has run before, or a trial checks it */
+  struct bundle *bundle; /* what is being tried */
+  unsigned trials;       /* so often: the folder may change meanwhile */
   enum scripts_verb verb;
   unsigned share, entry;
   char named[BUNDLE_VERSION_LEN + 1]; /* the version it is about; empty until that is known */
@@ -80,6 +82,8 @@ struct scripts {
   void (*canary_fails)(struct scripts *s);
   struct bundle *kept[SCRIPTS_KEPT]; /* to go back to; the last one first */
   size_t kept_count;
+  scripts_trial *trial; /* NULL: none */
+  void *trial_arg;
   struct job *running;
   const char *again; /* who wanted a reload meanwhile; NULL: nobody */
   struct history history;

@@ -3,6 +3,7 @@
 #include "server_impl.h"
 #include "stall.h"
 #include "store_backends.h"
+#include "trial.h"
 
 #include "cipher.h"
 #include "control.h"
@@ -88,6 +89,7 @@ static void stop(struct server *s) {
   }
   s->phase = STOP_TASKS;
   stall_stopping(s);
+  trial_stop(s->trial);
   s->stop_started_ms = uv_now(&s->loop);
   server_each_site(s, begin_stop, server_just_site, NULL);
   uv_timer_start(&s->stop_timer, stop_step, STOP_STEP_MS, STOP_STEP_MS);
@@ -182,6 +184,7 @@ static void open_loop(struct server *s) {
     s->signals[i].data = s;
   }
   s->home = mailbox_new(wake_main, s);
+  s->trial = trial_new(&s->loop, s->config);
 }
 
 static int open_limits(struct server *s, char why[512]) {
@@ -296,13 +299,14 @@ static int start(struct server *s, char why[512]) {
   const struct config *c = s->config;
   int port = 0;
   snprintf(why, 512, "out of memory");
-  int code = stall_open(s, why);
+  int code = s->trial ? stall_open(s, why) : UV_ENOMEM;
   code = code ? code : open_parts(s, why);
   code = code ? code : start_workers(s, &port, why);
   if (code) {
     return code;
   }
   stall_running(s);
+  scripts_try_with(s->scripts, trial_begin, s->trial);
   scripts_warn(s->scripts);
   if (config_bool(c, SETTING_DEVELOPMENT) || config_bool(c, SETTING_SCRIPT_WATCH)) {
     const char *folders[] = {config_string(c, SETTING_SCRIPTS_DIR), config_string(c, SETTING_WEB_DIR)};
@@ -366,6 +370,7 @@ static void take_down(struct server *s) {
   uv_walk(&s->loop, close_handle, NULL);
   uv_run(&s->loop, UV_RUN_DEFAULT);
   uv_loop_close(&s->loop);
+  trial_free(s->trial);
   if (s->scripts) {
     scripts_free(s->scripts);
   }

@@ -58,6 +58,7 @@ struct server {
   atomic_bool stopping;
   enum stop_phase phase;
   uint64_t stop_started_ms;
+  struct trial *trial;
   struct watchdog *watchdog;
   int tids[WORKERS_MAX]; /* of the workers, for the watchdog: they may be gone when it asks */
   size_t count, started;

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { describe, test } from "node:test";
-import { BIN, Server, serve, somebody, within } from "./support.mjs";
+import { BIN, botThatSays, Server, serve, somebody, within } from "./support.mjs";
 
 const UNGUARDED = { SCRIPT_SLICE_BUDGET: "0", SCRIPT_MESSAGE_BUDGET: "100ms" };
 const BOT = "bots/echo.lua";
@@ -81,6 +81,38 @@ describe("a script that never has loaded", () => {
     assert.equal(code, 1, err);
     assert.match(out, new RegExp(`^${server.scripts}/bots/echo\\.lua:3: .*SCRIPT_CHECK_TIMEOUT`, "m"));
     assert.match(err, /1 problem/);
+  });
+
+  test("is refused by a reload, while everything else goes on", async (t) => {
+    const server = await serve(t, { env: { ...env, SCRIPT_CHECK_TIMEOUT: "1s" } });
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("before");
+    await server.script(BOT, LOADS_FOR_EVER);
+    const reload = server.command("reload");
+    await server.log.next((l) => l.msg === "an order for the scripts", "the reload to begin");
+    const { code, out } = await server.command("scripts");
+    assert.equal(code, 0);
+    assert.match(out, /reload .*begun/);
+    await alice.talks("meanwhile");
+    const refused = await reload;
+    assert.equal(refused.code, 1);
+    assert.match(refused.out, /^scripts\/bots\/echo\.lua:3: .*SCRIPT_CHECK_TIMEOUT/);
+    await alice.talks("afterwards");
+    await server.script(BOT, botThatSays("mended"));
+    assert.equal((await server.command("reload")).code, 0);
+    alice.says("and now?");
+    await alice.hears("ai_response", { content: "mended" });
+  });
+
+  test("does not hold up a stop while a reload tries it", async (t) => {
+    const server = await serve(t, { env: { ...env, SCRIPT_CHECK_TIMEOUT: "10m" } });
+    await server.script(BOT, LOADS_FOR_EVER);
+    const reload = server.command("reload");
+    await server.log.next((l) => l.msg === "an order for the scripts", "the reload to begin");
+    assert.deepEqual(await server.signal("SIGTERM"), { code: 0, signal: null });
+    const { code, out } = await reload;
+    assert.equal(code, 1);
+    assert.match(out, /the server is stopping/);
   });
 
   /** chatbox run in the place of a server: its end and what it said. */
