@@ -8,6 +8,7 @@
 #include "check_syntax_lua.h"
 #include "check_words_lua.h"
 #include "err.h"
+#include "raised.h"
 #include "sandbox.h"
 #include "sandbox_lua.h"
 
@@ -226,7 +227,9 @@ static int call_loading(struct vm *vm, lua_CFunction fn, const void *arg) {
   lua_pushcfunction(vm->L, fn);
   lua_pushlightuserdata(vm->L, vm);
   lua_pushlightuserdata(vm->L, (void *)arg);
+  guard_enter(&vm->guard, vm->guard.message_ns, 0);
   int failed = lua_pcall(vm->L, 2, 1, 0);
+  guard_leave(&vm->guard, 0);
   vm->current = outer;
   return failed;
 }
@@ -253,8 +256,7 @@ int check_load_next(const struct bundle *b, struct vm *vm, size_t *at, char why[
   while (*at < bundle_count(b)) {
     int failed = call_loading(vm, load_module, bundle_at(b, (*at)++)->name);
     if (failed) {
-      const char *text = lua_tostring(vm->L, -1);
-      snprintf(why, 512, "%.480s", text ? text : "an error that is not a text");
+      raised_loading(vm, why);
     }
     lua_settop(vm->L, 0);
     if (failed) {

@@ -5,6 +5,7 @@
 #include "blame.h"
 #include "log.h"
 #include "metrics.h"
+#include "raised.h"
 #include "task.h"
 
 #include <stdio.h>
@@ -17,13 +18,16 @@
 static struct failure report_of(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
   struct failure r = {.blamed = ""};
-  char text[200];
-  const char *raised = end ? NULL : lua_tostring(t->co, -1); /* one that waits has nothing on its stack */
+  char text[200], place[RAISED_MAX / 2], message[RAISED_MAX];
+  if (end) {
+    guard_place(&vm->guard, place, sizeof place);
+    raised_join(place, guard_text(&vm->guard, end, text, sizeof text), message);
+  } else {
+    raised_text(vm, t->co, &t->spent_ns, message);
+  }
   id_new(r.incident);
   r.incident[INCIDENT_LEN] = 0;
-  r.message = strdup(end      ? guard_text(&vm->guard, end, text, sizeof text)
-                     : raised ? raised
-                              : "(error object is not a string)");
+  r.message = strdup(message);
   memcpy(r.blamed, vm->guard.blamed, sizeof r.blamed);
   if (end && !*r.blamed) {
     (void)blame_find(vm, t->co, r.blamed);

@@ -80,6 +80,13 @@ const char *guard_text(const struct guard *g, enum guard_end end, char *out, siz
   return out;
 }
 
+void guard_place(const struct guard *g, char *out, size_t room) {
+  const char *at = g->end ? strstr(g->traceback, "\tscripts/") : NULL;
+  const char *line = at ? strchr(at, ':') : NULL;
+  int len = line ? (int)(line - at) + (int)strspn(line + 1, "0123456789") : 0;
+  snprintf(out, room, "%.*s", len, at ? at + 1 : "");
+}
+
 /* The place where it was met first: whoever catches the error only meets it again further out. */
 static void note_place(struct guard *g, lua_State *L) {
   if (g->traceback[0] || !lua_checkstack(L, 8)) {

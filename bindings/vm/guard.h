@@ -84,5 +84,8 @@ const char *guard_kind(enum guard_end end);
 /* What it did, as a text that ends in how much is allowed; out is filled and returned. */
 const char *guard_text(const struct guard *g, enum guard_end end, char *out, size_t size);
 
+/* Where a slice was ended: "scripts/bots/x.lua:3"; empty: it was not, or not in a script. */
+void guard_place(const struct guard *g, char *out, size_t room);
+
 /* Whether this LuaJIT calls hooks in compiled code: only then may scripts be compiled. Asked once, then remembered. */
 bool guard_can_compile(void);

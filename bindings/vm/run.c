@@ -24,6 +24,7 @@
 #include "failure.h"
 #include "handle.h"
 #include "log.h"
+#include "raised.h"
 #include "slice.h"
 #include "task.h"
 
@@ -69,6 +70,10 @@ int task_wait(lua_State *L, const char *what, void (*begin)(struct task *t)) {
   }
   if (vm->parked >= vm->max_parked && !t->wait.parked) {
     return luaL_error(L, "too many handlers are waiting (SCRIPT_COROUTINES)");
+  }
+  char inside[RAISED_MAX];
+  if (raised_inside(L, inside)) {
+    return luaL_error(L, "cannot wait inside %s", inside);
   }
   t->wait.what = what;
   t->wait.begin = begin;

@@ -16,9 +16,9 @@ local concat, insert, remove = table.concat, table.insert, table.remove
 local math_min = math.min
 local error, getmetatable, load, pcall, select, setmetatable = error, getmetatable, load, pcall, select, setmetatable
 local newproxy, next, pairs, tonumber, tostring, type = newproxy, next, pairs, tonumber, tostring, type
-local rep, format = string.rep, string.format
+local find, rep, format, sub = string.find, string.rep, string.format, string.sub
 local date = os.date
-local deep = internal.deep
+local deep, describe, inside = internal.deep, internal.describe, internal.inside or function() end
 local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
 
 -- A `for` loop over LuaJIT's own next is an instruction of its own, which the compiler of 2.1.0-beta3 gets wrong now
@@ -139,6 +139,10 @@ local coroutines = {}
 
 local function relay(co, ok, first, ...)
   if ok and first == TAG then
+    local where = inside()
+    if where then
+      error("cannot wait inside " .. where, 0)
+    end
     own[co] = WAITING
     return relay(co, coresume(co, coyield(first, ...)))
   end
@@ -182,6 +186,10 @@ function coroutines.yield(...)
   local co = corunning()
   if not co or not own[co] then
     error("cannot yield outside a coroutine of this script", 2)
+  end
+  local where = inside()
+  if where then
+    error("cannot yield inside " .. where, 2)
   end
   return coyield(...)
 end
@@ -258,6 +266,19 @@ function globals.print(...)
   internal.chat.log.info(concat(words, "\t"))
 end
 
+-- Nobody can wait inside a function of C: whoever tries is told which one.
+local names = {}
+for library, functions in pairs { string = strings, table = tables, os = dates } do
+  for name, fn in pairs(functions) do
+    names[fn] = library .. "." .. name
+  end
+end
+for name, fn in pairs(globals) do
+  if type(fn) == "function" then
+    names[fn] = name
+  end
+end
+
 setmetatable(globals, {
   __index = function(_, name)
     error("global '" .. tostring(name) .. "' does not exist", 2)
@@ -285,6 +306,31 @@ local function path_of(name)
   return "scripts/" .. name:gsub("%.", "/") .. ".lua"
 end
 
+-- What was raised, and where a script was then: assert does not say it, nor does an error that is a table. This runs
+-- on top of the error, where nothing can be ended, so it calls nobody.
+local function raised(value)
+  if type(value) == "string" and find(value, "^scripts/[^:]+:%d+: ") then
+    return value
+  end
+  for level = 2, 50 do
+    local info = getinfo(level, "Sl")
+    if not info then
+      break
+    elseif info.currentline > 0 and find(info.source, "@scripts/", 1, true) == 1 then
+      return { value = value, place = sub(info.source, 2) .. ":" .. info.currentline .. ": " }
+    end
+  end
+  return { value = value, place = "" }
+end
+
+-- The same as a text.
+local function told(what)
+  if type(what) ~= "table" then
+    return what
+  end
+  return what.place .. describe(what.value)
+end
+
 local function load_module(name)
   if loaded[name] ~= nil then
     return loaded[name]
@@ -304,10 +350,10 @@ local function load_module(name)
     error(syntax, 0)
   end
   insert(loading, name)
-  local ok, result = pcall(chunk, name)
+  local ok, result = xpcall(chunk, raised, name)
   remove(loading)
   if not ok then
-    error(result, 0)
+    error(told(result), 0)
   end
   if result == nil then
     result = true
@@ -344,32 +390,16 @@ end
 -- A module that has a function self_test is asked before it answers anybody. It raises what is wrong; nothing can be
 -- sent or stored from it, for there is nobody to answer yet.
 
--- Where a script was when it raised: assert does not say it.
-local function position(message)
-  if type(message) == "string" and message:find "^scripts/[^:]+:%d+: " then
-    return message
-  end
-  for level = 3, 50 do
-    local info = getinfo(level, "Sl")
-    if not info then
-      break
-    elseif info.currentline > 0 and info.source:find("@scripts/", 1, true) == 1 then
-      return info.source:sub(2) .. ":" .. info.currentline .. ": " .. tostring(message)
-    end
-  end
-  return tostring(message)
-end
-
 local function self_test()
   for i = 1, #order do
     local test = type(order[i].module) == "table" and rawget(order[i].module, "self_test")
     if type(test) == "function" then
-      local ok, why = xpcall(test, position)
+      local ok, why = xpcall(test, raised)
       if not ok then
-        error(why .. " (self_test of " .. order[i].name .. ")", 0)
+        error(told(why) .. " (self_test of " .. order[i].name .. ")", 0)
       end
     end
   end
 end
 
-return { require = require_first, env = env, globals = globals, self_test = self_test }
+return { require = require_first, env = env, globals = globals, names = names, self_test = self_test }

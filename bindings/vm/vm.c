@@ -6,6 +6,7 @@
 #include "deadline.h"
 #include "err.h"
 #include "handle.h"
+#include "raised.h"
 #include "run.h"
 #include "sandbox.h"
 #include "sandbox_lua.h"
@@ -59,7 +60,7 @@ static int load(lua_State *L) {
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, 10);
   push_chat(vm);
   lua_setfield(L, -2, "chat");
   bind_push_json(vm, L);
@@ -72,11 +73,17 @@ static int load(lua_State *L) {
   lua_setfield(L, -2, "compiles");
   bind_push_deep(L);
   lua_setfield(L, -2, "deep");
+  bind_push_describe(L);
+  lua_setfield(L, -2, "describe");
+  bind_push_inside(L);
+  lua_setfield(L, -2, "inside");
   bind_push_function(vm, L, l_source);
   lua_setfield(L, -2, "source");
   lua_pushlightuserdata(L, &vm->tag);
   lua_setfield(L, -2, "yield_tag");
   lua_call(L, 1, 1);
+  lua_getfield(L, -1, "names");
+  raised_take_names(L);
   lua_getfield(L, -1, "require");
   lua_pushvalue(L, -1);
   vm->require_ref = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -140,15 +147,6 @@ static int take_entries(struct vm *vm, char why[512]) {
   return code;
 }
 
-/* The error on the stack, with its place in front: what the guard has ended does not say it itself. */
-static void say_why(struct vm *vm, char why[512]) {
-  const char *text = lua_tostring(vm->L, -1);
-  const char *at = vm->guard.end ? strstr(vm->guard.traceback, "\tscripts/") : NULL;
-  int place = at ? (int)strcspn(++at, " \n") : 0; /* "scripts/bots/echo.lua:3:" */
-  snprintf(why, 512, "%.*s%s%.300s", place < 200 ? place : 200, at ? at : "", at ? " " : "",
-           text ? text : "an error that is not a text");
-}
-
 static int load_scripts(struct vm *vm, char why[512]) {
   if (lua_cpcall(vm->L, open_libraries, vm)) {
     snprintf(why, 512, "%.480s", lua_tostring(vm->L, -1));
@@ -167,7 +165,7 @@ static int load_scripts(struct vm *vm, char why[512]) {
   guard_leave(&vm->guard, 0);
   vm->current = NULL;
   if (failed) {
-    say_why(vm, why);
+    raised_loading(vm, why);
     return failed == LUA_ERRMEM ? UV_ENOMEM : E_SCRIPT;
   }
   code = take_entries(vm, why);
