@@ -1,10 +1,10 @@
 /* In: the folder of scripts, orders to change what runs. Out: on every worker the VMs of one version, for a while of
- * two. Why: an order is all or nothing: the files are read once, checked and tried on the main thread, then started in
- * new VMs beside the old ones on every worker, and only when all of them started is a pointer swapped; any error leaves
- * what runs untouched. Handlers of an old version finish on it until SCRIPT_DRAIN_TIMEOUT, then they are cancelled. A
- * canary is a new version that has only some conversations; the current one has the others, and all HTTP requests.
- * Thread: the main thread, but for what says otherwise. Bound: SCRIPTS_VERSIONS VMs per worker, the one that is being
- * started included; SCRIPTS_KEPT earlier versions to go back to. */
+ * two. Why: an order is all or nothing: the files are read once, tried in a process of their own (scripts_trial), then
+ * started in new VMs beside the old ones on every worker, and only when all of them started is a pointer swapped; any
+ * error leaves what runs untouched. Handlers of an old version finish on it until SCRIPT_DRAIN_TIMEOUT, then they are
+ * cancelled. A canary is a new version that has only some conversations; the current one has the others, and all HTTP
+ * requests. Thread: the main thread, but for what says otherwise. Bound: SCRIPTS_VERSIONS VMs per worker, the one that
+ * is being started included; SCRIPTS_KEPT earlier versions to go back to. */
 #pragma once
 #include "attr.h"
 #include "history.h"

@@ -18,16 +18,15 @@
 static struct failure report_of(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
   struct failure r = {.blamed = ""};
-  char text[200], place[RAISED_MAX / 2], message[RAISED_MAX];
+  char text[200], place[RAISED_MAX / 2];
   if (end) {
     guard_place(&vm->guard, place, sizeof place);
-    raised_join(place, guard_text(&vm->guard, end, text, sizeof text), message);
+    r.message = raised_join(place, guard_text(&vm->guard, end, text, sizeof text));
   } else {
-    raised_text(vm, t->co, &t->spent_ns, message);
+    r.message = raised_text(vm, t->co, &t->spent_ns);
   }
   id_new(r.incident);
   r.incident[INCIDENT_LEN] = 0;
-  r.message = strdup(message);
   memcpy(r.blamed, vm->guard.blamed, sizeof r.blamed);
   if (end && !*r.blamed) {
     (void)blame_find(vm, t->co, r.blamed);

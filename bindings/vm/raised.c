@@ -36,9 +36,10 @@ bool raised_place(lua_State *co, char *out, size_t room) {
   return place_from(co, 0, out, room);
 }
 
-void raised_join(const char *place, const char *text, char out[RAISED_MAX]) {
-  bool placed = strncmp(text, SCRIPTS, sizeof SCRIPTS - 1) == 0;
-  snprintf(out, RAISED_MAX, "%s%s%s", placed ? "" : place, placed || !*place ? "" : ": ", text);
+char *raised_join(const char *place, const char *text) {
+  bool placed = !*place || strncmp(text, SCRIPTS, sizeof SCRIPTS - 1) == 0;
+  char *joined = NULL;
+  return asprintf(&joined, "%s%s%s", placed ? "" : place, placed ? "" : ": ", text) < 0 ? NULL : joined;
 }
 
 /* ---- what ---- */
@@ -125,32 +126,35 @@ static int l_describe(lua_State *L) {
   return 1;
 }
 
-void raised_text(struct vm *vm, lua_State *co, uint64_t *spent_ns, char out[RAISED_MAX]) {
+char *raised_text(struct vm *vm, lua_State *co, uint64_t *spent_ns) {
   lua_State *L = vm->L;
   char place[RAISED_MAX / 2];
   (void)raised_place(co, place, sizeof place);
-  if (lua_gettop(co) == 0) {
-    lua_pushnil(co);
+  if (lua_gettop(co) && lua_isstring(co, -1)) {
+    return raised_join(place, lua_tostring(co, -1));
   }
   lua_pushcfunction(L, l_describe);
-  if (co == L) {
-    lua_insert(L, -2);
-  } else {
+  if (lua_gettop(co)) {
     lua_xmove(co, L, 1);
+  } else {
+    lua_pushnil(L);
   }
   guard_enter(&vm->guard, vm->guard.slice_ns, *spent_ns);
   int failed = lua_pcall(L, 1, 1, 0);
   *spent_ns = guard_leave(&vm->guard, *spent_ns);
   const char *text = lua_tostring(L, -1);
-  raised_join(place, failed || !text ? "an error whose __tostring has to be ended" : text, out);
+  char *joined = raised_join(place, failed || !text ? "an error whose __tostring has to be ended" : text);
   lua_pop(L, 1);
+  return joined;
 }
 
 void raised_loading(struct vm *vm, char why[RAISED_MAX]) {
   char place[RAISED_MAX / 2];
   const char *text = lua_tostring(vm->L, -1);
   guard_place(&vm->guard, place, sizeof place);
-  raised_join(place, text ? text : "an error that is not a text", why);
+  char *joined = raised_join(place, text ? text : "an error that is not a text");
+  snprintf(why, RAISED_MAX, "%s", joined ? joined : "out of memory");
+  free(joined);
 }
 
 /* ---- where nobody can wait ---- */

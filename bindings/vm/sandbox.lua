@@ -18,7 +18,7 @@ local error, getmetatable, load, pcall, select, setmetatable = error, getmetatab
 local newproxy, next, pairs, tonumber, tostring, type = newproxy, next, pairs, tonumber, tostring, type
 local find, rep, format, sub = string.find, string.rep, string.format, string.sub
 local date = os.date
-local deep, describe, inside = internal.deep, internal.describe, internal.inside or function() end
+local deep, describe, inside = internal.deep, internal.describe or tostring, internal.inside or function() end
 local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
 
 -- A `for` loop over LuaJIT's own next is an instruction of its own, which the compiler of 2.1.0-beta3 gets wrong now

@@ -62,14 +62,14 @@ static void give_verdict(struct trial *t) {
     scripts_tried(s, version, NULL);
     return;
   }
-  if (t->late) {
+  if (t->code == 1 && t->len) {
+    say_finding(t, why);
+  } else if (t->late) {
     snprintf(why, sizeof why, "scripts: the check has not come to an end (SCRIPT_CHECK_TIMEOUT)");
   } else if (t->code < 0) {
     snprintf(why, sizeof why, "scripts: no process to try them in: %s", err_text((int)t->code));
   } else if (t->by_signal) {
     snprintf(why, sizeof why, "scripts: they bring down the process that loads them (signal %d)", t->by_signal);
-  } else if (t->code == 1 && t->len) {
-    say_finding(t, why);
   } else {
     snprintf(why, sizeof why, "scripts: the check ended with exit code %d", (int)t->code);
   }

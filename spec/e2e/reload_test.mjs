@@ -121,7 +121,7 @@ return bot
 
 describe("in production", () => {
   test("a saved file changes nothing; SIGHUP does", async (t) => {
-    const server = await serve(t);
+    const server = await serve(t, { env: { RATE_LIMIT: "1000000" } });
     const alice = await server.join(somebody("alice"));
     await server.script(BOT, botThatSays("reloaded"));
     await alice.talks("not yet");

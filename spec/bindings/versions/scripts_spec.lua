@@ -76,7 +76,7 @@ describe("a reload", function()
       fails({ ["case.lua"] = "local m = {}\nfunction m.self_test()\n  assert(1 + 1 == 3, 'sums are wrong')\nend\nreturn m" },
         "^scripts/case.lua:3: sums are wrong %(self_test of case%)$")
       fails({ ["case.lua"] = "local m = {}\nfunction m.self_test()\n  error { 'a table' }\nend\nreturn m" },
-        "^scripts/case.lua:3: table")
+        "^scripts/case.lua:3: { 1 = a table } %(self_test of case%)$")
       fails({ ["case.lua"] = "return {\n self_test = function() return chat.shared.nope end }" },
         "^scripts/case.lua:2: .*chat.shared.nope does not exist")
     end)

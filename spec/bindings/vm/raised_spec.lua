@@ -42,7 +42,7 @@ describe("an error", function()
     assert.equal("scripts/case.lua:1: { code = 4 }", said(by "return 4"))
     assert.equal("scripts/case.lua:1: { code = 4 }", said(by "chat.timer.sleep(1)"))
     assert.equal("scripts/case.lua:1: an error whose __tostring has to be ended", said(by "while true do end"))
-    assert.equal(511, #said(by 'return ("x"):rep(1000000)'))
+    assert.equal(511 + #"scripts/case.lua:1: ", #said(by 'return ("x"):rep(1000000)'))
   end)
 
   it("while scripts load says where, whatever it is", function()
@@ -61,7 +61,7 @@ describe("an error", function()
     for _, text in ipairs { "", "return 4", "return { answer = 4 }" } do
       local ok, why = pcall(scene.shipped, { settings = { CHATBOX_BOT = "evil" }, files = { ["bots/evil.lua"] = text } })
       assert.is_false(ok)
-      assert.matches("scripts/bots/evil.lua:1: it does not return a bot", why, 1, true)
+      assert.matches("scripts/bots/evil.lua:1: bots/evil.lua does not return a bot", why, 1, true)
     end
   end)
 end)

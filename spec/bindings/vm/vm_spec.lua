@@ -25,7 +25,7 @@ describe("a VM", function()
       assert.matches("^scripts/init.lua:2: attempt to", why_not "local t = nil\nreturn t.x")
       assert.matches("^scripts/b.lua:1: oh",
         why_not { ["init.lua"] = "require 'a'", ["a.lua"] = "require 'b'", ["b.lua"] = "error 'oh'" })
-      assert.equal("an error that is not a text", why_not "error {}")
+      assert.equal("scripts/init.lua:1: {}", why_not "error {}")
     end)
 
     it("a missing init.lua", function()
@@ -185,9 +185,9 @@ describe("a VM", function()
       local world = scene.case(FAILS, { SCRIPT_SLICE_BUDGET = "5s", SCRIPT_MESSAGE_BUDGET = "5s" }) -- not what is looked at
       local alice = world:connect "alice"
       for _ = 1, 3 do
-        assert.equal("(error object is not a string)", alice:asks("no_text").failed)
-        assert.equal("(error object is not a string)", alice:asks("nothing").failed)
-        assert.equal("(error object is not a string)", alice:asks("bad_tostring").failed)
+        assert.matches("^scripts/case.lua:%d+: { code = 5 }$", alice:asks("no_text").failed)
+        assert.matches("^scripts/case.lua:%d+: an error that is a nil$", alice:asks("nothing").failed)
+        assert.matches("^scripts/case.lua:%d+: {}$", alice:asks("bad_tostring").failed)
         assert.matches("stack overflow", alice:asks("stack").failed)
         assert.matches("inside", alice:asks("wrapped").failed)
         assert.same({ false }, alice:asks "in_pcall")
