@@ -56,7 +56,8 @@ int l_session_ask(lua_State *L) {
   uint64_t within = ASK_DEFAULT_MS;
   if (!lua_isnoneornil(L, 2)) {
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_getfield(L, 2, "within");
+    lua_pushliteral(L, "within");
+    lua_rawget(L, 2);
     within = lua_isnil(L, -1) ? within : bind_duration(L, lua_gettop(L));
   }
   if (!t->session || session_id_handle(t->session) != bind_check_session(L, 1)) {

@@ -2,7 +2,7 @@
  * Why: cjson is C that nobody can interrupt, and its buffers are outside a VM's memory: 25 tables {t, t} inside one
  * another would take ten seconds and 200 MB. So values are counted before it begins. While it runs memory is not
  * capped: an error in the middle would leave its buffer behind. Bound: JSON_VALUES values both ways, JSON_BYTES bytes
- * of text encoded at once; cjson's own depth of 32. */
+ * of text encoded at once, JSON_TEXT bytes decoded; cjson's own depth of 32. */
 #include "sandbox.h"
 
 #include "bind.h"
@@ -13,6 +13,7 @@
 #define JSON_DEPTH 32
 #define JSON_VALUES 50000
 #define JSON_BYTES (1u << 20)
+#define JSON_TEXT (4u << 20)         /* bytes */
 #define JSON_PLAIN 1024              /* bytes */
 #define JSON_SMALL (2 * JSON_VALUES) /* a text of this size cannot hold more values */
 
@@ -56,6 +57,9 @@ static size_t values_in(const char *text, size_t len) {
 static int l_json_decode(lua_State *L) {
   size_t len;
   const char *text = luaL_checklstring(L, 1, &len);
+  if (len > JSON_TEXT) {
+    return too_much(L, "more than 4 MiB of text");
+  }
   if (len > JSON_SMALL && values_in(text, len) > JSON_VALUES) {
     return too_much(L, "more than 50000 values");
   }

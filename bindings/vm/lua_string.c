@@ -148,6 +148,7 @@ static void add_template(struct pattern *m, luaL_Buffer *out, const char *from, 
 static void add_value(struct pattern *m, luaL_Buffer *out, const char *from, const char *to) {
   lua_State *L = m->L;
   int type = lua_type(L, 3);
+  guard_poll(L); /* what it calls may be C, in which no hook is called */
   if (type == LUA_TSTRING || type == LUA_TNUMBER) {
     add_template(m, out, from, to);
     return;
@@ -207,12 +208,6 @@ static int l_string_gsub(lua_State *L) {
   return 2;
 }
 
-/* coroutine.resume asks before it goes deeper. */
-static int l_deep(lua_State *L) {
-  lua_pushboolean(L, guard_deep(L));
-  return 1;
-}
-
 void bind_push_strings(lua_State *L) {
   static const luaL_Reg functions[] = {
     {"find", l_string_find},
@@ -223,8 +218,4 @@ void bind_push_strings(lua_State *L) {
   };
   lua_newtable(L);
   luaL_register(L, NULL, functions);
-}
-
-void bind_push_deep(lua_State *L) {
-  lua_pushcfunction(L, l_deep);
 }

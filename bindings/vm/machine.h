@@ -88,6 +88,7 @@ struct task {
   struct session *opened; /* by chat.session.open: stays in memory while the task lives */
   /* how it runs */
   uint64_t spent_ns; /* processor time of its slices so far; not 0 once it has waited: run.c */
+  unsigned inside;   /* while it waits: protected calls on its stack: run.c */
   struct turn turn;
   struct slice slice;
   struct wait wait;

@@ -1,5 +1,5 @@
 /* In: nothing. Out: what the sandbox (sandbox.lua) gives scripts in place of the original libraries: functions that can
- * be ended, cjson that counts, and one that says whether too much of the C stack is in use to call deeper. */
+ * be ended, cjson that counts, and what counts protected calls and coroutines that are inside one another. */
 #pragma once
 #include "machine.h"
 
@@ -7,4 +7,4 @@
 void bind_push_strings(lua_State *L);
 void bind_push_tables(lua_State *L);
 void bind_push_json(struct vm *vm, lua_State *L);
-void bind_push_deep(lua_State *L);
+void bind_push_nesting(struct vm *vm, lua_State *L);

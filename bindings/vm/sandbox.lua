@@ -18,7 +18,8 @@ local error, getmetatable, load, pcall, select, setmetatable = error, getmetatab
 local newproxy, next, pairs, tonumber, tostring, type = newproxy, next, pairs, tonumber, tostring, type
 local find, rep, format, sub = string.find, string.rep, string.format, string.sub
 local date = os.date
-local deep, describe, inside = internal.deep, internal.describe or tostring, internal.inside or function() end
+local describe, inside = internal.describe or tostring, internal.inside or function() end
+local unpack = unpack
 local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
 
 -- A `for` loop over LuaJIT's own next is an instruction of its own, which the compiler of 2.1.0-beta3 gets wrong now
@@ -60,6 +61,39 @@ local function sealed(table, name)
   return proxy
 end
 
+-- Protected calls ----------------------------------------------------------------------------------------------------
+-- A handler that is ended meets the error again behind each protected call it is in, so there are not too many of them
+-- inside one another. The handler of xpcall runs after the stack is unwound, as ordinary code: one that loops can be
+-- stopped like any other loop.
+
+local nesting = internal.nesting
+local protect, release = nesting.protect, nesting.release
+
+local function released(before, ...)
+  release(before)
+  return ...
+end
+
+local function protected(fn, ...)
+  local before = protect()
+  if not before then
+    return false, "too many protected calls inside one another"
+  end
+  return released(before, pcall(fn, ...))
+end
+
+local function handled(handler, ok, ...)
+  if ok then
+    return true, ...
+  end
+  local _, message = protected(handler, (...))
+  return false, message
+end
+
+local function xpcall_after(fn, handler, ...)
+  return handled(handler, protected(fn, ...))
+end
+
 -- Strings ------------------------------------------------------------------------------------------------------------
 -- C code cannot be interrupted, so what it makes in one go is bounded.
 
@@ -83,16 +117,27 @@ function strings.rep(text, times, separator)
   return rep(text, times, separator)
 end
 
+-- A __tostring may take long; string.format would call all of them in one go.
 function strings.format(pattern, ...)
   local bytes = type(pattern) == "string" and #pattern or 0
-  for i = 1, select("#", ...) do
+  local count, made = select("#", ...), nil
+  for i = 1, count do
     local value = select(i, ...)
+    local kind = type(value)
+    if kind == "table" or kind == "userdata" then
+      made = made or { ... }
+      value = tostring(value)
+      made[i] = value
+    end
     if type(value) == "string" then
       bytes = bytes + #value
     end
   end
   if bytes > RESULT_MAX / 4 and bytes * 4 > RESULT_MAX then -- %q makes up to four bytes of one
     refuse "string.format"
+  end
+  if made then
+    return format(pattern, unpack(made, 1, count))
   end
   return format(pattern, ...)
 end
@@ -133,26 +178,37 @@ end
 -- resume passes it outward and brings the answer back in. Coroutines of the server are out of reach.
 
 local TAG = internal.yield_tag
-local RUNNABLE, WAITING = 1, 2
-local own = setmetatable({}, { __mode = "k" })
+local WAITING = -1
+local own = setmetatable({}, { __mode = "k" }) -- WAITING, or how many protected calls are on its stack
 local coroutines = {}
+local enter, back = nesting.resume, nesting.back
+local run
 
-local function relay(co, ok, first, ...)
+local function relay(co, before, ok, first, ...)
+  local nested = back(before)
   if ok and first == TAG then
     local where = inside()
     if where then
       error("cannot wait inside " .. where, 0)
     end
     own[co] = WAITING
-    return relay(co, coresume(co, coyield(first, ...)))
+    return run(co, nested, coyield(first, ...))
   end
-  own[co] = RUNNABLE
+  own[co] = nested
   return ok, first, ...
+end
+
+function run(co, nested, ...)
+  local before = enter(nested)
+  if not before then
+    return false, "too many coroutines inside one another"
+  end
+  return relay(co, before, coresume(co, ...))
 end
 
 function coroutines.create(fn)
   local co = cocreate(fn)
-  own[co] = RUNNABLE
+  own[co] = 0
   return co
 end
 
@@ -162,10 +218,8 @@ function coroutines.resume(co, ...)
     error("bad argument #1 to 'resume' (coroutine of this script expected)", 2)
   elseif state == WAITING then
     return false, "cannot resume a coroutine that waits for the server"
-  elseif deep() then
-    return false, "too many coroutines inside one another"
   end
-  return relay(co, coresume(co, ...))
+  return run(co, state, ...)
 end
 
 local function unwrap(ok, first, ...)
@@ -206,29 +260,14 @@ function coroutines.running()
   return co and own[co] and co or nil
 end
 
--- Protected calls ----------------------------------------------------------------------------------------------------
--- The handler runs after the stack is unwound, as ordinary code: one that loops can be stopped like any other loop.
-
-local function handled(handler, ok, ...)
-  if ok then
-    return true, ...
-  end
-  local _, message = pcall(handler, (...))
-  return false, message
-end
-
-local function xpcall_after(fn, handler, ...)
-  return handled(handler, pcall(fn, ...))
-end
-
 -- Globals ------------------------------------------------------------------------------------------------------------
 
 local globals = pick(
   _G,
-  "assert error getmetatable ipairs pcall rawequal rawget rawset select setmetatable tonumber tostring type "
+  "assert error getmetatable ipairs rawequal rawget rawset select setmetatable tonumber tostring type "
     .. "unpack _VERSION"
 )
-globals.next, globals.pairs, globals.xpcall = next, pairs, xpcall_after
+globals.next, globals.pairs, globals.pcall, globals.xpcall = next, pairs, protected, xpcall_after
 globals.string = sealed(strings, "string")
 globals.table = sealed(tables, "table")
 globals.math = sealed(
@@ -350,7 +389,11 @@ local function load_module(name)
     error(syntax, 0)
   end
   insert(loading, name)
-  local ok, result = xpcall(chunk, raised, name)
+  local before = protect()
+  local ok, result = before, "too many modules inside one another"
+  if before then
+    ok, result = released(before, xpcall(chunk, raised, name))
+  end
   remove(loading)
   if not ok then
     error(told(result), 0)

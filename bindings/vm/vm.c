@@ -71,12 +71,12 @@ static int load(lua_State *L) {
   lua_setfield(L, -2, "tables");
   lua_pushboolean(L, guard_compiles(&vm->guard));
   lua_setfield(L, -2, "compiles");
-  bind_push_deep(L);
-  lua_setfield(L, -2, "deep");
   bind_push_describe(L);
   lua_setfield(L, -2, "describe");
   bind_push_inside(L);
   lua_setfield(L, -2, "inside");
+  bind_push_nesting(vm, L);
+  lua_setfield(L, -2, "nesting");
   bind_push_function(vm, L, l_source);
   lua_setfield(L, -2, "source");
   lua_pushlightuserdata(L, &vm->tag);

@@ -487,7 +487,8 @@ function fake.new(options)
   local built = assert(loadfile "bindings/vm/sandbox.lua") {
     strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
     tables = { insert = table.insert, sort = table.sort },
-    deep = function() return false end,
+    nesting = { protect = function() return 0 end, release = function() end, resume = function() return 0 end,
+      back = function() return 0 end },
     chat = world.chat,
     cjson = fake.cjson(),
     yield_tag = world.tag,

@@ -40,6 +40,33 @@ hostile.recursion_caught = { "time", function()
   local function f() pcall(f) return f() end
   while true do pcall(f) end
 end }
+hostile.recursion_caught_last = { "time", function(n)
+  local function f() pcall(f) forever(n) end
+  f()
+end }
+hostile.recursion_xpcall = { "time", function(n)
+  local function f() xpcall(f, f) forever(n) end
+  f()
+end }
+hostile.recursion_overflows = { "time", function()
+  local function f() return 1 + f() end
+  while true do pcall(f) end
+end }
+hostile.recursion_ended_deep = { "time", function(n)
+  local function f(i) return i == 0 and forever(n) or 1 + f(i - 1) end
+  f(15000)
+end }
+hostile.recursion_of_metamethods = { "time", function()
+  local t = setmetatable({}, { __index = function(t, k) return t[k + 1] end })
+  while true do pcall(function() return t[1] end) end
+end }
+hostile.error_of_error = { "time", function()
+  local function f(why) return error(setmetatable({ why }, { __tostring = f })) end
+  while true do xpcall(f, f) end
+end }
+hostile.error_object = { "error", function(n)
+  error(setmetatable({}, { __tostring = function() forever(n) end }))
+end }
 hostile.coroutine = { "time", function(n) coroutine.wrap(forever)(n) end }
 hostile.coroutine_caught = { "time", function(n)
   while true do coroutine.resume(coroutine.create(forever), n) end
@@ -54,6 +81,30 @@ hostile.coroutines_nested = { "time", function(n)
     return coroutine.wrap(down)(i - 1)
   end
   down(n % 50)
+end }
+hostile.coroutines_caught = { "time", function(n)
+  local function f(i)
+    if i > 0 then
+      pcall(f, i - 1)
+      coroutine.resume(coroutine.create(f), i - 1)
+    end
+    forever(n)
+  end
+  f(300)
+end }
+-- Each has gone deep by itself before they run inside one another.
+hostile.coroutines_prepared = { "time", function(n)
+  local all = {}
+  local function down(i, k)
+    if k > 0 then pcall(down, i, k - 1) else coroutine.yield() coroutine.resume(all[i + 1]) end
+    forever(n)
+  end
+  for i = 1, 150 do
+    all[i] = coroutine.create(down)
+    coroutine.resume(all[i], i, 150)
+  end
+  coroutine.resume(all[1])
+  forever(n)
 end }
 hostile.index = { "time", function(n)
   return setmetatable({}, { __index = function() forever(n) end }).x
@@ -82,6 +133,14 @@ hostile.sort_many = { "time", function(n)
   for i = 1, 1000000 do x = (x * 16807) % 2147483647 t[i] = x end
   while true do table.sort(t) for i = 1, #t, 2 do t[i], t[i + 1] = t[i + 1], t[i] end end
 end }
+hostile.sort_inside_sort = { "time", function()
+  local function less(a, b) table.sort({ 3, 1, 2 }, less) return a < b end
+  while true do pcall(less, 1, 2) end
+end }
+hostile.sort_caught = { "time", function(n)
+  local function less() pcall(table.sort, { 3, 1, 2 }, less) forever(n) end
+  less()
+end }
 hostile.print_endless = { "time", function() while true do local _ = tostring({}) .. "x" end end }
 
 -- C that could not be interrupted ------------------------------------------------------------------------------------------
@@ -98,6 +157,32 @@ hostile.pattern_gsub = { "time", function() return (("a"):rep(200)):gsub((".-"):
 hostile.gsub_function = { "time", function(n) return (("a"):rep(9)):gsub("a", function() forever(n) end) end }
 hostile.gsub_table = { "time", function(n)
   return (("a"):rep(9)):gsub("a", setmetatable({}, { __index = function() forever(n) end }))
+end }
+hostile.gsub_inside_gsub = { "time", function()
+  local function sub() return (("a"):gsub("a", sub)) end
+  while true do pcall(sub) end
+end }
+-- C that compares, finds or describes, called again and again by other C.
+local function slow_table(event, fn)
+  local t = {}
+  for i = 1, 20000 do t[i] = i / 3 end
+  return setmetatable({ t }, { [event] = fn })
+end
+hostile.sort_by_c = { "time", function(n)
+  local t = {}
+  for i = 1, 200000 do t[i] = i * 7919 % 1000003 + n end
+  while true do table.sort(t, rawequal) end
+end }
+hostile.sort_by_c_metamethod = { "time", function()
+  local t, slow = {}, slow_table("__lt", cjson.encode)
+  for i = 1, 2000 do t[i] = slow end
+  table.sort(t)
+end }
+hostile.gsub_by_c = { "time", function() return (("a"):rep(10000)):gsub("a", slow_table("__index", cjson.encode)) end }
+hostile.format_by_c = { "time", function()
+  local t, slow = {}, slow_table("__tostring", cjson.encode)
+  for i = 1, 50 do t[i] = slow end
+  while true do local _ = ("%.1s"):rep(50):format(unpack(t)) end
 end }
 hostile.rep_again = { "time", function(n) while true do local _ = ("x"):rep(n % 1000) end end }
 hostile.rep_nothing = { "error", function() return (""):rep(1e12) end }
@@ -163,6 +248,15 @@ end }
 hostile.json_decode = { "error", function()
   local value, why = cjson.decode("[" .. ("[],"):rep(5000000) .. "1]")
   error(value and "decoded" or why)
+end }
+hostile.json_decode_giant = { "error", function()
+  local value, why = cjson.decode('"' .. ("x"):rep(15000000) .. '"')
+  error(value and "decoded" or why)
+end }
+hostile.json_caught = { "time", function()
+  local text = ("["):rep(30) .. ("]"):rep(30)
+  local function f() pcall(f) return pcall(cjson.encode, (pcall(cjson.decode, text))) end
+  while true do f() end
 end }
 hostile.json_endless = { "time", function(n) while true do cjson.decode(cjson.encode { n, { n } }) end end }
 

@@ -114,3 +114,106 @@ describe("what overruns again and again", function()
     assert.same({ true, "table" }, scene.run "return next(chat.guard.aside()) == nil, type(chat.guard.aside())")
   end)
 end)
+
+describe("protected calls and coroutines inside one another", function()
+  after_each(scene.close)
+
+  local CASE = [[
+    local function protected(n, last, ...)
+      if n == 0 then return last(...) end
+      return select(2, pcall(protected, n - 1, last, ...))
+    end
+    local function nested(n, last)
+      if n == 0 then return last() end
+      return coroutine.wrap(nested)(n - 1, last)
+    end
+    local function fine() return "fine" end
+    local function wait() chat.timer.sleep(1) return "fine" end
+    local function one_more() return pcall(fine) end
+    return {
+      pcalls = function(_, _, n) return protected(tonumber(n), fine) end,
+      xpcalls = function(_, _, n)
+        local function down(i) return i == 0 and "fine" or select(2, xpcall(down, tostring, i - 1)) end
+        return down(tonumber(n))
+      end,
+      coroutines = function(_, _, n) return nested(tonumber(n), fine) end,
+      both = function(_, _, n) return nested(100, function() return protected(tonumber(n) - 100, fine) end) end,
+      sorts = function(_, _, n)
+        local depth, deepest = 0, 0
+        local function less(a, b)
+          depth = depth + 1
+          deepest = math.max(deepest, depth)
+          if depth < tonumber(n) then table.sort({ 2, 1 }, less) end
+          depth = depth - 1
+          return a < b
+        end
+        table.sort({ 2, 1 }, less)
+        return deepest
+      end,
+      -- one coroutine that holds a hundred protected calls, resumed below n others
+      prepared = function(_, _, n)
+        local co = coroutine.create(function() return protected(100, function() coroutine.yield() return pcall(fine) end) end)
+        coroutine.resume(co)
+        return protected(tonumber(n), function() return select(2, coroutine.resume(co)) end)
+      end,
+      -- deep once in another's depth, and not since
+      moved = function(_, _, n)
+        local co = coroutine.wrap(function() while true do coroutine.yield(protected(tonumber(n), fine)) end end)
+        protected(100, co)
+        return co()
+      end,
+      again = function(_, _, n)
+        for _ = 1, 1000 do pcall(protected, tonumber(n), error) pcall(nested, 50, error) end
+        return protected(199, fine)
+      end,
+      waits = function(_, _, n) return protected(tonumber(n), function() wait() return select(2, one_more()) end) end,
+      nested_waits = function(_, _, n)
+        return nested(tonumber(n), function() wait() return select(2, one_more()) end)
+      end,
+      fine = fine,
+    } ]]
+  local PATIENT = { SCRIPT_SLICE_BUDGET = "10s", SCRIPT_MESSAGE_BUDGET = "10s" } -- time is not what is looked at
+
+  local function asks(alice, what)
+    local heard = alice:asks(what)
+    return heard and heard.failed or heard and heard[1]
+  end
+
+  it("are at most 200 in all; the next one answers what it would for an error", function()
+    local alice = scene.case(CASE, PATIENT):connect "alice"
+    for _, kind in ipairs { "pcalls", "xpcalls", "coroutines", "both" } do
+      assert.equal("fine", asks(alice, kind .. " 200"))
+      assert.matches("too many %a+ %a* ?inside one another", asks(alice, kind .. " 201"))
+      assert.equal("fine", asks(alice, "fine"))
+    end
+    assert.equal(200, asks(alice, "sorts 200"))
+    assert.matches("scripts/case.lua:%d+: table.sort: too many inside one another", asks(alice, "sorts 201"))
+  end)
+
+  it("count wherever they were begun: a coroutine brings with it what is on its stack", function()
+    local alice = scene.case(CASE, PATIENT):connect "alice"
+    assert.is_true(asks(alice, "prepared 98")) -- with the coroutine and the call inside it two hundred
+    assert.is_false(asks(alice, "prepared 99"))
+    assert.equal("too many coroutines inside one another", asks(alice, "prepared 100"))
+    assert.equal("fine", asks(alice, "moved 98"))
+    assert.matches("too many protected calls", asks(alice, "moved 201"))
+  end)
+
+  it("count no longer once they have ended, however they did", function()
+    local alice = scene.case(CASE, PATIENT):connect "alice"
+    assert.equal("fine", asks(alice, "again 150"))
+  end)
+
+  it("count while their handler waits, and for nobody else", function()
+    local world = scene.case(CASE, PATIENT)
+    local alice, bob = world:connect "alice", world:connect "bob"
+    for _, kind in ipairs { "waits", "nested_waits" } do
+      for n, answer in pairs { [199] = "fine", [200] = "too many protected calls inside one another" } do
+        alice:sends(kind .. " " .. n)
+        assert.equal("fine", asks(bob, "pcalls 200"))
+        world:advance(1)
+        assert.same({ answer }, alice:hears())
+      end
+    end
+  end)
+end)

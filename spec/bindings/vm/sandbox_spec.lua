@@ -15,7 +15,8 @@ local function sandbox(modules, chat)
     yield_tag = TAG,
     strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
     tables = { insert = table.insert, sort = table.sort },
-    deep = function() return false end,
+    nesting = { protect = function() return 0 end, release = function() end, resume = function() return 0 end,
+      back = function() return 0 end },
     source = function(name) return modules[name] end,
   }
   world.said = said
