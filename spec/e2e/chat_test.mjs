@@ -251,16 +251,16 @@ describe("too much", () => {
   });
 
   test("is over when the window has passed, as retry_after says", async (t) => {
-    const server = await serve(t, { env: { RATE_LIMIT: "1", RATE_WINDOW: "300ms" } });
+    const server = await serve(t, { env: { RATE_LIMIT: "1", RATE_WINDOW: "1s" } });
     const alice = await server.join(somebody("alice"));
-    await alice.talks("one");
-    let refused = 0;
+    alice.says("one");
+    alice.says("two"); // at once, so that it is within the window on any machine
+    await alice.hears("ai_response", { content: "one" });
+    await alice.hearsError("TOO_MANY_REQUESTS");
     for (let answered = false; !answered; ) {
       alice.says("two");
       const m = await alice.next((x) => x.type === "error" || (x.type === "ai_response" && x.content === "two"));
       answered = m.type === "ai_response";
-      if (!answered) refused++;
     }
-    assert.ok(refused > 0);
   });
 });

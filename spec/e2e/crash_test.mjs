@@ -4,6 +4,7 @@
 
 import { test } from "node:test";
 import { ROUNDS, survivesKills } from "../support/crash.mjs";
+import { TEST_MS } from "./support.mjs";
 
-test(`${ROUNDS} kills lose nothing that was acknowledged and double nothing`, { timeout: 230_000 }, (t) =>
+test(`${ROUNDS} kills lose nothing that was acknowledged and double nothing`, { timeout: TEST_MS }, (t) =>
   survivesKills(t, process.env.STORE_URL ? { STORE_URL: process.env.STORE_URL } : {}));

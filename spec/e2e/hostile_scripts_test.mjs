@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { BIN, ROOT, serve, somebody } from "./support.mjs";
+import { BIN, DEADLINE_MS, ROOT, SLOWNESS, TEST_MS, budget, serve, somebody } from "./support.mjs";
 
 const skip = BIN.includes("/tsan/") && "ThreadSanitizer delays signals, and what ends a handler is one";
 
@@ -14,6 +14,8 @@ const HOSTILE = await readFile(path.join(ROOT, "spec/support/hostile.lua"), "utf
 const KINDS = [...HOSTILE.matchAll(/^hostile\.(\w+) = \{ "(\w+)"/gm)].map(([, kind, how]) => ({ kind, how }));
 const COUNT = process.env.SPEC_LONG ? 1000 : KINDS.length;
 
+// Processor time of the reference, of which this machine's is a multiple. What ends for another reason than time does so
+// in a small part of the budget.
 const SLICE_MS = 100;
 const MESSAGE_MS = 1000;
 const LATE_MS = 50; // what a handler may use beyond its budget
@@ -30,6 +32,8 @@ return bot
 const settings = {
   CHATBOX_BOT: "evil",
   RATE_LIMIT: "1000000",
+  SCRIPT_SLICE_BUDGET: budget(SLICE_MS),
+  SCRIPT_MESSAGE_BUDGET: budget(MESSAGE_MS),
   SCRIPT_WAIT_DEADLINE: "2s",
   SCRIPT_KILLS_MAX: "0",
   INBOX_LIMIT: "1000",
@@ -41,7 +45,7 @@ const start = (t, env = {}) => serve(t, { env: { ...settings, ...env }, scripts:
 async function attack(client, i) {
   const { kind } = KINDS[i % KINDS.length];
   client.says(`evil ${kind} ${i}`);
-  const { error } = await client.next((m) => m.type === "error", `the end of ${kind} ${i}`, 30000);
+  const { error } = await client.next((m) => m.type === "error", `the end of ${kind} ${i}`);
   assert.equal(error.code, "INTERNAL", `${kind}: ${JSON.stringify(error)}`);
   assert.equal(error.recoverable, true);
   assert.match(error.incident, /^[0-9a-f]{12}$/);
@@ -54,7 +58,7 @@ async function talk(client, going) {
   while (going()) {
     const content = `word ${answered}`;
     client.says(content);
-    await client.next((m) => m.type === "ai_response" && m.content === content, `the answer to ${content}`, 30000);
+    await client.next((m) => m.type === "ai_response" && m.content === content, `the answer to ${content}`);
     answered++;
   }
   return answered;
@@ -69,13 +73,13 @@ function checkRecord(server, { kind, how, incident }) {
   if (how === "error") return;
   assert.equal(line.msg, "a handler was ended", `${kind}: ${line.traceback}`);
   assert.match(line.kind, /^(time|memory|wait)$/);
-  assert.ok(Number(line.cpu_ms) <= SLICE_MS + LATE_MS, `${kind}: ${line.text}`);
-  assert.ok(Number(line.message_cpu_ms) <= MESSAGE_MS + SLICE_MS + LATE_MS, `${kind}: ${line.text}`);
+  assert.ok(Number(line.cpu_ms) <= (SLICE_MS + LATE_MS) * SLOWNESS, `${kind}: ${line.text}`);
+  assert.ok(Number(line.message_cpu_ms) <= (MESSAGE_MS + SLICE_MS + LATE_MS) * SLOWNESS, `${kind}: ${line.text}`);
   if (kind !== "hoard" && how !== "any" && !kind.startsWith("sleeps")) assert.equal(line.kind, how, kind);
 }
 
 describe("hostile handlers", { skip }, () => {
-  test(`${COUNT} of them, of ${KINDS.length} kinds, end in time, and the others go on`, { timeout: 230000 }, async (t) => {
+  test(`${COUNT} of them, of ${KINDS.length} kinds, end in time, and the others go on`, { timeout: TEST_MS }, async (t) => {
     const server = await start(t);
     const before = await server.metric("chatbox_script_memory_bytes");
     const ordinary = await Promise.all(Array.from({ length: 6 }, () => server.join(somebody("ordinary"))));
@@ -96,7 +100,7 @@ describe("hostile handlers", { skip }, () => {
 
     // Nobody else heard of it, and the collector takes what is left when there is ordinary work.
     for (const client of ordinary) client.heardNothingOf("error");
-    const deadline = Date.now() + 60000;
+    const deadline = Date.now() + 2 * DEADLINE_MS;
     for (let memory = Infinity; memory > before + 8 * 2 ** 20; memory = await server.metric("chatbox_script_memory_bytes")) {
       assert.ok(Date.now() < deadline, `${memory} bytes stay in the scripts' memory, ${before} before`);
       await Promise.all(ordinary.map((client) => Promise.all(Array.from({ length: 50 }, (_, i) => client.talks(`after ${i}`)))));

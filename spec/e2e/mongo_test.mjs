@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Mongod, noMongod } from "../support/mongod.mjs";
 import { ROUNDS, survivesKills } from "../support/crash.mjs";
-import { serve, somebody } from "./support.mjs";
+import { DEADLINE_MS, SLOWNESS, TEST_MS, serve, somebody } from "./support.mjs";
 
 const READY = "/readyz";
 
@@ -73,7 +73,7 @@ describe("on MongoDB", { skip: noMongod }, () => {
     assert.deepEqual(said.map((m) => m.content), ["one", "one", "two", "two"]);
   });
 
-  test(`${ROUNDS} kills of the server lose nothing that was acknowledged and double nothing`, { timeout: 230_000 }, (t) =>
+  test(`${ROUNDS} kills of the server lose nothing that was acknowledged and double nothing`, { timeout: TEST_MS }, (t) =>
     survivesKills(t, env()));
 
   for (const [how, away, back] of [
@@ -87,14 +87,14 @@ describe("on MongoDB", { skip: noMongod }, () => {
       assert.equal((await server.get(READY)).status, 200);
 
       await away();
-      assert.ok((await readiness(server, 503, 2000)) < 2000);
+      assert.ok((await readiness(server, 503, 2000 * SLOWNESS)) < 2000 * SLOWNESS);
       alice.says("meanwhile", { cid: "cid-2" });
       const error = await alice.hearsError("DATABASE_ERROR");
       assert.equal(error.recoverable, true);
       assert.equal(alice.heard.all.filter((m) => m.type === "ack" && m.cid === "cid-2").length, 0);
 
       await back();
-      await readiness(server, 200, 20000);
+      await readiness(server, 200, DEADLINE_MS);
       await alice.saysSurely("meanwhile", "cid-2");
       await alice.saysSurely("after", "cid-3");
       const said = await server.history(alice.user, alice.session);
@@ -108,7 +108,7 @@ describe("on MongoDB", { skip: noMongod }, () => {
     const server = await serve(t, { env: env() });
     assert.equal((await server.get(READY)).status, 503);
     await mongod.again();
-    await readiness(server, 200, 20000);
+    await readiness(server, 200, DEADLINE_MS);
     const alice = await server.join(somebody("alice"));
     await alice.talks("hello");
   });

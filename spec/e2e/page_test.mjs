@@ -7,7 +7,7 @@ import http from "node:http";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
-import { DEADLINE_MS, PREFIX, ROOT, Server, botThatSays, mint, serve, somebody, within } from "./support.mjs";
+import { DEADLINE_MS, PREFIX, ROOT, SOON_MS, Server, botThatSays, mint, serve, somebody, within } from "./support.mjs";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const SHOTS = path.join(ROOT, "build/shots");
@@ -315,7 +315,7 @@ describe("the page and a server that changes", { skip: missing }, () => {
     await server.script("bots/echo.lua", botThatSays("I am new here"));
     const began = Date.now();
     for (let i = 0; (await alice.page.locator("#log > li.ai .bubble").last().textContent()) !== "I am new here"; i++) {
-      assert.ok(Date.now() - began < 5000, "a change is seen soon");
+      assert.ok(Date.now() - began < SOON_MS, "a change is seen soon");
       await alice.says(`n${i}`);
       await alice.page.locator("#log > li.ai").nth(i + 1).waitFor();
     }
@@ -388,7 +388,7 @@ describe("the page and a server that changes", { skip: missing }, () => {
   });
 
   test("an error is told beside the message it is about, which can be sent again", async (t) => {
-    const server = await serve(t, { env: { RATE_LIMIT: "1", RATE_WINDOW: "2s" } });
+    const server = await serve(t, { env: { RATE_LIMIT: "1", RATE_WINDOW: "5s" } });
     const alice = await Person.opens(t, server);
     await alice.says("one");
     await alice.sees("one");

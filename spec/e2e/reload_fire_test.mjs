@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { test } from "node:test";
-import { BIN, serve, somebody, within } from "./support.mjs";
+import { BIN, TEST_MS, serve, somebody, within } from "./support.mjs";
 
 const LONG = Boolean(process.env.SPEC_LONG);
 const RELOADS = LONG ? 200 : 20;
@@ -87,7 +87,7 @@ class Talk {
   }
 }
 
-test(`${RELOADS} reloads under ${CONNECTIONS} connections that talk`, { timeout: LONG ? 3600000 : 220000 }, async (t) => {
+test(`${RELOADS} reloads under ${CONNECTIONS} connections that talk`, { timeout: TEST_MS }, async (t) => {
   const server = await serve(t, { env: { RATE_LIMIT: "1000000", MAX_CONNECTIONS: "20000" }, scripts: { [BOT]: bot("v0") } });
   const admin = server.token("boss", { roles: ["admin"] });
   const talks = [];
@@ -155,5 +155,5 @@ test(`${RELOADS} reloads under ${CONNECTIONS} connections that talk`, { timeout:
   assert.match(metrics, new RegExp(`chatbox_script_reloads_total\\{outcome="ok"\\} ${running.length - 1}\\b`));
   t.diagnostic(`${turns} answers, ${Math.round(resident / 1024)} KiB after a quarter, ${Math.round(now / 1024)} KiB at the end`);
   if (!SANITIZED) assert.ok(now < resident + ROOM, `memory grew from ${resident} to ${now}`);
-  await within(Promise.all(talks.map((talk) => talk.person.leaves())), "everybody to leave", 30000);
+  await within(Promise.all(talks.map((talk) => talk.person.leaves())), "everybody to leave");
 });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { botThatSays, serve, somebody } from "./support.mjs";
+import { DEADLINE_MS, SOON_MS, botThatSays, serve, somebody } from "./support.mjs";
 
 const BOT = "bots/echo.lua";
 const DEVELOPMENT = { DEVELOPMENT: "true", RATE_LIMIT: "1000000" };
@@ -16,7 +16,7 @@ return bot
 `;
 
 /** Talks until the bot answers so. Each question waits for its answer: no clock but the deadline of every answer. */
-async function talksUntil(client, answer, deadline = Date.now() + 10000) {
+async function talksUntil(client, answer, deadline = Date.now() + DEADLINE_MS) {
   for (;;) {
     client.says("what do you say now?");
     const { content, session_id } = await client.hears("ai_response");
@@ -37,7 +37,7 @@ describe("in development", () => {
     const began = Date.now();
     await server.script(BOT, botThatSays("I have changed"));
     await talksUntil(alice, "I have changed");
-    assert.ok(Date.now() - began < 5000, "a change is seen soon");
+    assert.ok(Date.now() - began < SOON_MS, "a change is seen soon");
     await talksUntil(bob, "I have changed"); // every worker has it
     await server.script(BOT, botThatSays("and again"));
     await talksUntil(alice, "and again");

@@ -17,7 +17,16 @@ import WebSocket from "ws";
 
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 export const BIN = process.env.CHATBOX_BIN ?? path.join(ROOT, "build/dev/chatbox");
-export const DEADLINE_MS = Number(process.env.E2E_DEADLINE_MS ?? 10000);
+/** How many times as long as the reference this processor takes (spec/support/speed.lua), at least 1. */
+export const SLOWNESS = Math.max(1, Number(process.env.SPEC_SLOWNESS ?? 1));
+/** A setting: so many milliseconds of the reference's processor time. */
+export const budget = (ms) => `${Math.ceil(ms * SLOWNESS)}ms`;
+/** For who waits for an event: only what hangs is found out by it, so it is long. */
+export const DEADLINE_MS = Number(process.env.E2E_DEADLINE_MS ?? 30000) * SLOWNESS;
+/** For a whole test: likewise. */
+export const TEST_MS = process.env.SPEC_LONG ? 3600000 : 840000;
+/** "Soon", where something much later would be wrong. */
+export const SOON_MS = 5000 * SLOWNESS;
 export const PREFIX = "/chatbox";
 
 /** promise, or an error that says what was waited for. */
@@ -133,6 +142,8 @@ export class Server {
       SCRIPTS_DIR: server.scripts,
       WEB_DIR: path.join(ROOT, "web"),
       PUBLIC_RATE_LIMIT: "100000",
+      SCRIPT_SLICE_BUDGET: "1m", // on any machine, under any sanitizer; a test that looks at time sets its own
+      SCRIPT_MESSAGE_BUDGET: "10m",
       LOG_FORMAT: "json",
       ...env,
     };

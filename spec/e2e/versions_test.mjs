@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { botThatSays, serve, somebody } from "./support.mjs";
+import { DEADLINE_MS, botThatSays, serve, somebody } from "./support.mjs";
 
 const BOT = "bots/echo.lua";
 const ADMIN = { roles: ["admin"] };
@@ -16,7 +16,7 @@ const answer = async (client) => {
   return content;
 };
 
-async function answersAll(client, content, deadline = Date.now() + 10000) {
+async function answersAll(client, content, deadline = Date.now() + DEADLINE_MS) {
   for (;;) {
     const said = await answer(client);
     if (said === content) return;

@@ -15,7 +15,7 @@ for fuzzer in build/fuzz/*_fuzz; do
     [ -d "$folder" ] && inputs+=("$folder")
   done
   [ -f "$dictionary" ] && inputs+=("-dict=$dictionary")
-  if "$fuzzer" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 \
+  if "$fuzzer" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=1024 -print_final_stats=1 \
     -artifact_prefix="build/fuzz/$name-" "build/fuzz/corpus/$name" "${inputs[@]}" >"build/fuzz/$name.log" 2>&1; then
     echo "ok - $name, $(awk '/number_of_executed_units/ { print $2 }' "build/fuzz/$name.log") inputs in $seconds s"
   else

@@ -242,15 +242,15 @@ hostile.json_cycle = { "error", function()
   error(text and "encoded" or why)
 end }
 hostile.json_giant = { "error", function()
-  local text, why = cjson.encode(("\1"):rep(15000000))
+  local text, why = cjson.encode(("\1"):rep(2000000))
   error(text and "encoded" or why)
 end }
 hostile.json_decode = { "error", function()
-  local value, why = cjson.decode("[" .. ("[],"):rep(5000000) .. "1]")
+  local value, why = cjson.decode("[" .. ("[],"):rep(1000000) .. "1]")
   error(value and "decoded" or why)
 end }
 hostile.json_decode_giant = { "error", function()
-  local value, why = cjson.decode('"' .. ("x"):rep(15000000) .. '"')
+  local value, why = cjson.decode('"' .. ("x"):rep(5000000) .. '"')
   error(value and "decoded" or why)
 end }
 hostile.json_caught = { "time", function()

@@ -78,7 +78,7 @@ specs() { # PRESET FILE-OR-FOLDER…
   local preset=$1
   shift
   export LUA_CPATH="$root/build/$preset/?.so;;"
-  timeout -k 10 600 "build/$preset/lua_host" "$(command -v busted)" --ignore-lua -o plainTerminal "$@"
+  timeout -k 10 1800 "build/$preset/lua_host" "$(command -v busted)" --ignore-lua -o plainTerminal "$@"
 }
 
 specs_collected() {
@@ -92,7 +92,7 @@ dialogues() { # PRESET FILE…: one after the other, so that one that hangs is n
   export TSAN_OPTIONS=suppressions=$root/spec/support/tsan.supp
   for file in "$@"; do
     code=0
-    timeout -k 10 240 node --test --test-reporter=tap "$file" || code=$?
+    timeout -k 10 "${SPEC_LONG:+4}900" node --test --test-reporter=tap "$file" || code=$?
     ((code == 0)) || failed=1
     if ((code == 124 || code == 137)); then printf 'not ok %s did not end\n# fail 1\n' "$file"; fi
   done

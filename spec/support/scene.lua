@@ -8,12 +8,24 @@
 -- comes back as a list.
 --     local alice = scene.case([[ return { sum = function() return 1 + 1 end } ]]):connect "alice"
 --     alice:asks "sum"                                        -> { 2 }
+-- Handlers have as much processor time as they need, on any machine, under any sanitizer. A spec that looks at time sets
+-- SCRIPT_SLICE_BUDGET itself, to what scene.budget makes of it on this machine.
 local chatbox = require "chatbox_spec"
 local cjson = require "cjson.safe"
 
 local scene = {}
 
 local worlds = {}
+
+-- Time ---------------------------------------------------------------------------------------------------------------
+
+--- How many times as long as the reference this processor takes (speed.lua), at least 1.
+scene.slowness = math.max(1, tonumber(os.getenv "SPEC_SLOWNESS") or 1)
+
+--- So many milliseconds of the reference's processor time, as a setting.
+function scene.budget(ms) return ("%dms"):format(math.ceil(ms * scene.slowness)) end
+
+local PATIENT = { SCRIPT_SLICE_BUDGET = "1m", SCRIPT_MESSAGE_BUDGET = "10m" }
 
 -- Clients ------------------------------------------------------------------------------------------------------------
 
@@ -151,7 +163,11 @@ end
 
 --- A world with these files and nothing else, or nil and why.
 function scene.new(options)
-  local raw, why = chatbox.new { files = options.files, settings = options.settings }
+  local settings = {}
+  for _, some in ipairs { PATIENT, options.settings or {} } do
+    for name, value in pairs(some) do settings[name] = value end
+  end
+  local raw, why = chatbox.new { files = options.files, settings = settings }
   if not raw then return nil, why end
   worlds[#worlds + 1] = raw
   return setmetatable({ raw = raw }, World)

@@ -78,7 +78,7 @@ static inline void caller_wait_s(struct caller *c, size_t count, time_t limit_s)
 
 /* Until there are so many replies. */
 static inline void caller_wait(struct caller *c, size_t count) {
-  caller_wait_s(c, count, 10);
+  caller_wait_s(c, count, 60); /* only what hangs is found out by this */
 }
 
 /* The reply; the next caller_forget frees it. */

@@ -28,7 +28,7 @@ describe("what overruns again and again", function()
 
   local function shipped(settings)
     settings = settings or {}
-    settings.CHATBOX_BOT = "evil"
+    settings.CHATBOX_BOT, settings.SCRIPT_SLICE_BUDGET = "evil", scene.budget(100)
     return scene.shipped { files = { ["bots/evil.lua"] = EVIL }, settings = settings }
   end
 
@@ -81,7 +81,8 @@ describe("what overruns again and again", function()
   end)
 
   it("is a route or an endpoint, too", function()
-    local world = scene.shipped { settings = { SCRIPT_KILLS_MAX = "1", SCRIPT_ASIDE_TEXT = "closed" }, files = {
+    local world = scene.shipped { settings = { SCRIPT_KILLS_MAX = "1", SCRIPT_ASIDE_TEXT = "closed",
+      SCRIPT_SLICE_BUDGET = scene.budget(100) }, files = {
       ["handlers/help.lua"] = "return { help_request = function() while true do end end }",
       ["api/probes.lua"] = [[ return { healthz = function() while true do end end, readyz = function() end,
         metrics = function() return { body = "m" } end } ]] } }
@@ -172,15 +173,13 @@ describe("protected calls and coroutines inside one another", function()
       end,
       fine = fine,
     } ]]
-  local PATIENT = { SCRIPT_SLICE_BUDGET = "10s", SCRIPT_MESSAGE_BUDGET = "10s" } -- time is not what is looked at
-
   local function asks(alice, what)
     local heard = alice:asks(what)
     return heard and heard.failed or heard and heard[1]
   end
 
   it("are at most 200 in all; the next one answers what it would for an error", function()
-    local alice = scene.case(CASE, PATIENT):connect "alice"
+    local alice = scene.case(CASE):connect "alice"
     for _, kind in ipairs { "pcalls", "xpcalls", "coroutines", "both" } do
       assert.equal("fine", asks(alice, kind .. " 200"))
       assert.matches("too many %a+ %a* ?inside one another", asks(alice, kind .. " 201"))
@@ -191,7 +190,7 @@ describe("protected calls and coroutines inside one another", function()
   end)
 
   it("count wherever they were begun: a coroutine brings with it what is on its stack", function()
-    local alice = scene.case(CASE, PATIENT):connect "alice"
+    local alice = scene.case(CASE):connect "alice"
     assert.is_true(asks(alice, "prepared 98")) -- with the coroutine and the call inside it two hundred
     assert.is_false(asks(alice, "prepared 99"))
     assert.equal("too many coroutines inside one another", asks(alice, "prepared 100"))
@@ -200,12 +199,12 @@ describe("protected calls and coroutines inside one another", function()
   end)
 
   it("count no longer once they have ended, however they did", function()
-    local alice = scene.case(CASE, PATIENT):connect "alice"
+    local alice = scene.case(CASE):connect "alice"
     assert.equal("fine", asks(alice, "again 150"))
   end)
 
   it("count while their handler waits, and for nobody else", function()
-    local world = scene.case(CASE, PATIENT)
+    local world = scene.case(CASE)
     local alice, bob = world:connect "alice", world:connect "bob"
     for _, kind in ipairs { "waits", "nested_waits" } do
       for n, answer in pairs { [199] = "fine", [200] = "too many protected calls inside one another" } do

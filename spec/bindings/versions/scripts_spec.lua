@@ -43,8 +43,8 @@ describe("a reload", function()
   end)
 
   describe("that fails leaves the old version answering, and says file and line:", function()
-    local function fails(files, why)
-      local world = start()
+    local function fails(files, why, settings)
+      local world = start(settings)
       files["extra.lua"] = files["extra.lua"] or ""
       local alice = world:connect "alice"
       local version = world:version()
@@ -90,8 +90,10 @@ describe("a reload", function()
       if chatbox.sanitizer == "thread" then
         return pending "SKIPPED: ThreadSanitizer delays signals, and the guard is one"
       end
-      fails({ ["case.lua"] = "local x = 1\nwhile true do x = x + 1 end\nreturn {}" }, "^scripts/case.lua:2: ended: ")
-      fails({ ["case.lua"] = "return {\n self_test = function() while true do end end }" }, "^scripts/case.lua:2: ended: ")
+      local settings = { SCRIPT_MESSAGE_BUDGET = scene.budget(300) }
+      fails({ ["case.lua"] = "local x = 1\nwhile true do x = x + 1 end\nreturn {}" }, "^scripts/case.lua:2: ended: ", settings)
+      fails({ ["case.lua"] = "return {\n self_test = function() while true do end end }" }, "^scripts/case.lua:2: ended: ",
+        settings)
     end)
 
     it("and no worker that serves has run a line of it: it is tried on one that nobody waits for", function()

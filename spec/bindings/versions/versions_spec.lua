@@ -278,7 +278,8 @@ describe("a canary", function()
     if chatbox.sanitizer == "thread" then
       return pending "SKIPPED: ThreadSanitizer delays signals, and the guard is one"
     end
-    local world = scene.shipped { settings = { SCRIPT_KILLS_MAX = "1", SCRIPT_CANARY_MIN = "100000" } }
+    local world = scene.shipped { settings = { SCRIPT_KILLS_MAX = "1", SCRIPT_CANARY_MIN = "100000",
+      SCRIPT_SLICE_BUDGET = scene.budget(100) } }
     world:write { ["bots/echo.lua"] = 'local bot = require "bot" "echo"\n'
       .. "bot:otherwise(function() while true do end end)\nreturn bot" }
     assert.is_true((world:order("canary", 50)))

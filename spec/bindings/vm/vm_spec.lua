@@ -182,7 +182,7 @@ describe("a VM", function()
     end)
 
     it("whatever it raises, and however deep it is", function()
-      local world = scene.case(FAILS, { SCRIPT_SLICE_BUDGET = "5s", SCRIPT_MESSAGE_BUDGET = "5s" }) -- not what is looked at
+      local world = scene.case(FAILS)
       local alice = world:connect "alice"
       for _ = 1, 3 do
         assert.matches("^scripts/case.lua:%d+: { code = 5 }$", alice:asks("no_text").failed)

@@ -365,7 +365,7 @@ static void what_nobody_will_run_any_more_goes_with_the_worker(void **state) {
 static void wait_for(sem_t *event) {
   struct timespec until;
   clock_gettime(CLOCK_REALTIME, &until);
-  until.tv_sec += 20;
+  until.tv_sec += 60;
   if (sem_timedwait(event, &until) != 0)
     fail_msg("what was waited for did not come");
 }

@@ -94,7 +94,7 @@ static void hold(bool *which, bool on) {
 static void wait_inside(const size_t *inside, size_t count) {
   struct timespec until;
   clock_gettime(CLOCK_REALTIME, &until);
-  until.tv_sec += 10;
+  until.tv_sec += 60;
   pthread_mutex_lock(&script.lock);
   int r = 0;
   while (*inside < count && r == 0)
