@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
 # In: the sources and build/dev. Out: one TAP line per check, and at the end the files and functions that are longer than
 # a reader can hold (a list, not a failure). Why: what a machine can see, a reviewer should not have to.
+# clang-tidy looks only at what has changed since it last passed, a changed header being a change of all that include it;
+# with CI=true at everything.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 mapfile -t c_files < <(find core bindings bench spec -name node_modules -prune -o -name '*.[ch]' -print | sort)
 mapfile -t lua_files < <(find scripts bindings spec bench -name node_modules -prune -o -name '*.lua' -print | sort)
 mapfile -t shell_files < <(grep -lE '^#!.*(bash|/sh)|shellcheck shell=' dev .ci/* spec/support/*.sh bench/* deployments/*/* 2>/dev/null)
 failed=0
+
+# shellcheck source=spec/support/stamps.sh
+source spec/support/stamps.sh
 
 check() { # NAME COMMAND…
   local name=$1 output
@@ -21,20 +26,29 @@ check() { # NAME COMMAND…
 }
 
 formatted() { # names the files that are not
-  local file bad=0
-  for file in "${c_files[@]}"; do
-    clang-format --dry-run --Werror "$file" >/dev/null 2>&1 || { echo "clang-format -i $file" && bad=1; }
-  done
-  return $bad
+  local output
+  output=$(clang-format --dry-run --Werror "${c_files[@]}" 2>&1) && return
+  grep -oE '^[^:]+:[0-9]+:[0-9]+: error' <<<"$output" | cut -d: -f1 | sort -u | sed 's/^/clang-format -i /' | grep . || cat <<<"$output"
+  return 1
 }
 
-tidy() {
-  find core bindings -name '*.c' | sort | xargs -P 2 -n 4 clang-tidy --quiet --warnings-as-errors='*' -p build/dev \
+tidy_keys() {
+  local files
+  mapfile -t files < <(find core bindings -name '*.c' | sort)
+  stamps_sources build/dev "$(clang-tidy --version) $(<.clang-tidy)" "${files[@]}"
+}
+
+tidy() { # <KEYS of what is to be looked at
+  stamps_run tidy clang-tidy --quiet --warnings-as-errors='*' -p build/dev \
     --extra-arg=-Wno-unknown-warning-option # gcc's options, clang's eyes
 }
 
 check "clang-format" formatted
-check "clang-tidy" tidy
+keys=$(tidy_keys)
+left=$(stamps_left tidy <<<"$keys")
+echo "# clang-tidy: $(grep -c . <<<"$left") of $(grep -c . <<<"$keys") files"
+check "clang-tidy" tidy <<<"$left"
+stamps_keep tidy <<<"$keys"
 check "luacheck" luacheck --quiet --no-color "${lua_files[@]}"
 check "shellcheck" shellcheck -x -S warning "${shell_files[@]}"
 check "the reference pages are what the program says" spec/support/docs.sh --check

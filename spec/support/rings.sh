@@ -1,6 +1,7 @@
-# In: nothing, or the name of one test. Out: every ring of tests (or that one test), a line for each, and at last one line
-# "N passed, N failed". Why: one command tells whether a change is good, on a laptop and in CI alike.
-# Sourced by ./dev. A ring is a command and the kind of its output (see count.awk); its log stays in build/test/.
+# In: nothing, or the name of one test. Out: every ring of tests (or that one test), a line for each when it ends, what failed in
+# it below, and at last one line "N passed, N failed". Why: one command tells whether a change is good, on a laptop and in CI
+# alike. Sourced by ./dev. A ring is a command and the kind of its output (see count.awk); its log stays in build/test/.
+# A ring that looks at time runs alone (`ring`); the others run two at a time (`ring_beside`), also beside the next build.
 # shellcheck shell=bash disable=SC2154  # root, build and need_npm come from ./dev
 
 logs=$root/build/test
@@ -9,25 +10,63 @@ declare -A failure_lines=(
   [node]='^ *not ok ' [tap]='^not ok '
 )
 passed_all=0 failed_all=0 skipped_all=0
+beside_max=2          # rings at a time
+declare -A running=() # of each ring that runs: process -> start, kind, log, name
+round=''              # with --times: which one this is
 
-# --- one ring -------------------------------------------------------------------------------------------------------
+# --- rings ----------------------------------------------------------------------------------------------------------
 
-ring() { # NAME KIND COMMAND…
-  local name=$1 kind=$2 code=0 start=$SECONDS passed failed skipped log
+ring_begin() { # NAME KIND COMMAND…
+  local name=$1$round kind=$2 log
   log=$logs/$(tr -cs 'a-z0-9\n' '-' <<<"${name,,}").log
   shift 2
-  printf '  %-36s' "$name"
-  ("$@") >"$log" 2>&1 </dev/null || code=$?
+  ("$@") >"$log" 2>&1 </dev/null &
+  running[$!]=$SECONDS$'\t'$kind$'\t'$log$'\t'$name
+}
+
+# Waits for one of those that run, whichever ends first, and says how it went.
+ring_end() {
+  local pid='' code=0 start kind log name passed failed skipped
+  wait -n -p pid "${!running[@]}" || code=$?
+  IFS=$'\t' read -r start kind log name <<<"${running[$pid]}"
+  unset "running[$pid]"
   read -r passed failed skipped <<<"$(awk -v kind="$kind" -f spec/support/count.awk "$log")"
   # What dies without naming a test, and what ran nothing at all, has failed.
   if ((failed == 0 && (code != 0 || passed + skipped == 0))); then failed=1; fi
   ring_count "$passed" "$failed" "$skipped"
-  printf '%5d passed, %d failed, %d skipped, %d s\n' "$passed" "$failed" "$skipped" $((SECONDS - start))
+  printf '  %-36s%5d passed, %d failed, %d skipped, %d s\n' "$name" "$passed" "$failed" "$skipped" $((SECONDS - start))
   if ((failed)); then
     grep -E "${failure_lines[$kind]}" "$log" | head -n 20 | sed 's/^ */      /'
     printf '      exit code %d; all of it: %s\n' "$code" "${log#"$root"/}"
   fi
   grep -E '^ *ok .*# SKIP|^Pending ->|^[0-9]+: SKIPPED: ' "$log" | sed 's/^ */      /'
+}
+
+rings_settle() {
+  while ((${#running[@]})); do ring_end; done
+}
+
+ring() { # NAME KIND COMMAND…: alone
+  rings_settle
+  ring_begin "$@"
+  rings_settle
+}
+
+ring_beside() { # NAME KIND COMMAND…: while others run
+  while ((${#running[@]} >= beside_max)); do ring_end; done
+  ring_begin "$@"
+}
+
+process_end() { # PID: with all that it has started, which may be in process groups of their own
+  local child
+  for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do process_end "$child"; done
+  kill -TERM "$1" 2>/dev/null
+}
+
+rings_abort() { # a signal came: nothing is left behind
+  local pid
+  for pid in "${!running[@]}"; do process_end "$pid"; done
+  exit 130
 }
 
 ring_count() {
@@ -48,16 +87,25 @@ ring_skip() { # NAME REASON
 # Builds a preset; a failed build is a failed test, and the rings on it are left out.
 ring_build() { # PRESET [TARGET…]
   local start=$SECONDS log=$logs/build-$1.log
-  printf '  %-36s' "build $1"
   if build "$@" >"$log" 2>&1 </dev/null; then
-    printf '%5d s\n' $((SECONDS - start))
+    printf '  %-36s%5d s\n' "build $1" $((SECONDS - start))
     return
   fi
-  printf 'FAILED\n'
+  printf '  %-36sFAILED\n' "build $1"
   grep -E 'error:|Error' "$log" | head -n 20 | sed 's/^/      /'
   printf '      all of it: %s\n' "${log#"$root"/}"
   ring_count 0 1 0
   return 1
+}
+
+# How fast this processor is, once, for every budget of the specs (spec/support/speed.lua). What the environment says already
+# is taken.
+measure_speed() {
+  if [ -z "${SPEC_SLOWNESS:-}" ]; then
+    build dev lua_host >"$logs/build-lua-host.log" 2>&1 && SPEC_SLOWNESS=$(build/dev/lua_host spec/support/speed.lua)
+    export SPEC_SLOWNESS=${SPEC_SLOWNESS:-1}
+  fi
+  printf '  %-36s%s times the time of the reference (SPEC_SLOWNESS)\n' "this processor takes" "$SPEC_SLOWNESS"
 }
 
 # --- what the rings run ---------------------------------------------------------------------------------------------
@@ -86,51 +134,60 @@ specs_collected() {
 }
 
 dialogues() { # PRESET FILE…: one after the other, so that one that hangs is named and the rest still runs
-  local preset=$1 file code=0 failed=0
+  local preset=$1 file code=0 failed=0 deadline=900
   shift
-  export CHATBOX_BIN=$root/build/$preset/chatbox E2E_DEADLINE_MS=30000
+  if [ -n "${SPEC_LONG:-}" ]; then deadline=4000; fi
+  export CHATBOX_BIN=$root/build/$preset/chatbox 
   export TSAN_OPTIONS=suppressions=$root/spec/support/tsan.supp
   for file in "$@"; do
     code=0
-    timeout -k 10 "${SPEC_LONG:+4}900" node --test --test-reporter=tap "$file" || code=$?
+    timeout -k 10 "$deadline" node --test --test-reporter=tap "$file" || code=$?
     ((code == 0)) || failed=1
     if ((code == 124 || code == 137)); then printf 'not ok %s did not end\n# fail 1\n' "$file"; fi
   done
   return $failed
 }
 
+own_tests() {
+  local file failed=0
+  for file in spec/support/{rings,stamps}_test.sh; do "$file" || failed=1; done
+  return $failed
+}
+
 # --- all of them ----------------------------------------------------------------------------------------------------
 
-rings_of() { # PRESET LABEL: everything that runs on one build
-  ring "unit tests, $2" ctest unit "$1"
-  ring "Lua specs, $2" busted specs "$1" spec/bindings spec/scripts
+rings_of() { # PRESET LABEL HOW: everything that runs on one build, by ring or by ring_beside
+  "$3" "unit tests, $2" ctest unit "$1"
+  "$3" "Lua specs, $2" busted specs "$1" spec/bindings spec/scripts
   # The browser tests look at the page, those on MongoDB at the database, not at the server: once is enough.
   local files=(spec/e2e/[!mp]*_test.mjs)
   if [ "$1" = dev ]; then files+=(spec/e2e/mongo_test.mjs spec/e2e/page_test.mjs); fi
-  ring "dialogues, $2" node dialogues "$1" "${files[@]}"
+  "$3" "dialogues, $2" node dialogues "$1" "${files[@]}"
 }
 
+# On the dev build is looked at time. What is left of it, and what is slow anyway, runs while the others are built.
 rings_all() {
   need_npm
-  ring "the runner itself" tap spec/support/rings_test.sh
+  ring "the runner itself" tap own_tests
   if ring_build dev; then
     ring "the walls between rooms" tap spec/support/rooms_test.sh
-    rings_of dev gcc
-    ring "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
-    ring "pages" node dialogues dev spec/web/*_test.mjs
-    ring "lint" tap spec/support/lint.sh
+    rings_of dev gcc ring
+    ring_beside "lint" tap spec/support/lint.sh
+    ring_beside "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
+    ring_beside "pages" node dialogues dev spec/web/*_test.mjs
   fi
-  if ring_build asan; then rings_of asan "address + undefined"; fi
+  if ring_build asan; then rings_of asan "address + undefined" ring_beside; fi
   if ring_build tsan; then
     if build/tsan/lua_host /dev/null >"$logs/tsan.log" 2>&1; then
-      rings_of tsan thread
+      rings_of tsan thread ring_beside
     else
       ring_skip "everything under ThreadSanitizer" "it does not start on this kernel, see build/test/tsan.log"
     fi
   fi
-  if ring_build clang; then ring "unit tests, clang" ctest unit clang; fi
-  if ring_build release chatbox; then ring "install" tap spec/support/install_test.sh; fi
-  if ring_build fuzz; then ring "fuzzers" tap spec/support/fuzz.sh all "${SPEC_LONG:+120}"; fi
+  if ring_build clang; then ring_beside "unit tests, clang" ctest unit clang; fi
+  if ring_build release chatbox; then ring_beside "install" tap spec/support/install_test.sh; fi
+  if ring_build fuzz; then ring_beside "fuzzers" tap spec/support/fuzz.sh all "${SPEC_LONG:+120}"; fi
+  rings_settle
 }
 
 # A file or folder of spec/ by its path, by its name, or by the name of what it tests; a name may begin with the folders
@@ -172,25 +229,40 @@ ring_of() { # PATH
   spec/web/*_test.mjs) ring "$1" node dialogues dev "$1" ;;
   spec/fuzz) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh all ;;
   spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh "$name" ;;
-  spec/support/rings_test.sh) ring "$1" tap "$1" ;;
+  spec/support/install_test.sh) ring_build release chatbox && ring "$1" tap "$1" ;;
   spec/support/rooms_test.sh) ring_build dev && ring "$1" tap "$1" ;;
-  spec/support/*_test.sh) ring_build release chatbox && ring "$1" tap "$1" ;;
+  spec/support/*_test.sh) ring "$1" tap "$1" ;;
   *) die "$1 is not a test" ;;
   esac
 }
 
-rings() { # [NAME…] [--long]
+rings() { # [NAME…] [--long] [--times N]
   set +e # a failed command is what this is about
-  local names=() name
-  for name in "$@"; do
-    if [ "$name" = --long ]; then export SPEC_LONG=1; else names+=("$name"); fi
+  local names=() name times=1 i
+  while (($#)); do
+    case $1 in
+    --long) export SPEC_LONG=1 ;;
+    --times)
+      [[ ${2:-} =~ ^[1-9][0-9]{0,3}$ ]] || die "--times takes a number from 1 to 9999"
+      times=$2
+      shift
+      ;;
+    *) names+=("$1") ;;
+    esac
+    shift
   done
   mkdir -p "$logs"
-  if ((${#names[@]})); then
-    for name in "${names[@]}"; do rings_named "$name"; done
-  else
-    rings_all
-  fi
+  trap rings_abort INT TERM
+  measure_speed
+  for ((i = 1; i <= times; i++)); do
+    if ((times > 1)); then round=", $i of $times"; fi
+    if ((${#names[@]})); then
+      for name in "${names[@]}"; do rings_named "$name"; done
+    else
+      rings_all
+    fi
+  done
+  printf '  %-36s%5d s\n' "in all" "$SECONDS"
   rings_last
   ((failed_all == 0))
 }

@@ -1,5 +1,5 @@
-/* In: SPEC_SLOWNESS, as `./dev test` measures it (spec/support/speed.lua). Out: the factor for a promise in milliseconds.
- * Why: such a promise is about the program, not about the processor a test happens to run on. */
+/* In: SPEC_SLOWNESS, as `./dev test` measures it (spec/support/speed.lua). Out: the factor for a promise in
+ * milliseconds. Why: such a promise is about the program, not about the processor a test happens to run on. */
 #pragma once
 #include <stdlib.h>
 
