@@ -44,7 +44,7 @@ static uint64_t cpu_ns(void) {
   return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-const struct guard *guard_running(void) {
+struct guard *guard_running(void) {
   return here.running;
 }
 
@@ -137,10 +137,6 @@ bool guard_deep(lua_State *L) {
   const struct guard *g = here.running;
   (void)L;
   return g && g->stack - (uintptr_t)__builtin_frame_address(0) > STACK_BYTES;
-}
-
-struct guard *guard_running(void) {
-  return here.running;
 }
 
 /* ---- what can catch the error that ends a slice ---- */

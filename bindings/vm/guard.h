@@ -67,13 +67,11 @@ uint64_t guard_leave(struct guard *g, uint64_t spent_ns);
 /* Whether memory is capped from here on; what it was. Off: where an error in the middle would do harm. */
 bool guard_count(struct guard *g, bool on);
 /* Whose slice this thread runs; NULL: none. A signal's handler may ask. */
-const struct guard *guard_running(void);
+struct guard *guard_running(void);
 /* In C that may take long: raises when the slice has to end. */
 void guard_poll(lua_State *L);
 /* Whether so much of the C stack is used that nothing should call deeper: its end would be the end of the server. */
 bool guard_deep(lua_State *L);
-/* Whose slice runs on this thread; NULL: none does. */
-struct guard *guard_running(void);
 /* Where an error may be caught: a protected call begins. false: there would be more than GUARD_NESTED. *before is for
  * guard_release, when it has ended, however it did. */
 bool guard_protect(struct guard *g, unsigned *before);
