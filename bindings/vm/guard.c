@@ -139,42 +139,6 @@ bool guard_deep(lua_State *L) {
   return g && g->stack - (uintptr_t)__builtin_frame_address(0) > STACK_BYTES;
 }
 
-/* ---- what can catch the error that ends a slice ---- */
-
-static bool fits(const struct guard *g, unsigned more) {
-  return g->outside + g->inside + more <= GUARD_NESTED;
-}
-
-bool guard_protect(struct guard *g, unsigned *before) {
-  if (!fits(g, 1)) {
-    return false;
-  }
-  *before = g->inside++;
-  return true;
-}
-
-void guard_release(struct guard *g, unsigned before) {
-  g->inside = before;
-}
-
-/* `before` holds both numbers: none of them is over GUARD_NESTED. */
-bool guard_resume(struct guard *g, unsigned inside, unsigned *before) {
-  if (!fits(g, inside + 1)) {
-    return false;
-  }
-  *before = g->outside << 16 | g->inside;
-  g->outside += g->inside + 1;
-  g->inside = inside;
-  return true;
-}
-
-unsigned guard_return(struct guard *g, unsigned before) {
-  unsigned inside = g->inside;
-  g->outside = before >> 16;
-  g->inside = before & 0xffff;
-  return inside;
-}
-
 /* ---- time ---- */
 
 static void on_tick(int number) {
@@ -239,7 +203,7 @@ void guard_enter(struct guard *g, uint64_t slice_ns, uint64_t spent_ns) {
   guard_count(g, true);
   g->stack = (uintptr_t)__builtin_frame_address(0);
   guard_verdict(g, GUARD_WELL);
-  g->inside = g->outside = 0;
+  g->nesting = (struct nesting){0, 0};
   if (spent_ns) {
     g->since_ns = g->before_ns = cpu_ns();
     g->seen = g->number + 1;

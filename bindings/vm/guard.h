@@ -6,10 +6,11 @@
  * instruction, until control is back in C. Memory goes the same way: the allocation that passes the cap succeeds and
  * arms the hook. Thread: the VM's own. Bound: SCRIPT_SLICE_BUDGET and SCRIPT_MESSAGE_BUDGET plus two ticks;
  * SCRIPT_MEMORY_LIMIT plus one SCRIPT_ALLOCATION_LIMIT. Every place that can catch an error catches this one and meets
- * it again; so there are at most GUARD_NESTED of them inside one another, and ending all of them takes little time. */
+ * it again; so there are few of them inside one another (nesting.h). */
 #pragma once
 #include "attr.h"
 #include "config.h"
+#include "nesting.h"
 
 #include <lua.h>
 #include <stdbool.h>
@@ -20,15 +21,13 @@ enum guard_end { GUARD_WELL, GUARD_SLICE, GUARD_MESSAGE, GUARD_MEMORY, GUARD_WAI
 
 #define GUARD_TRACEBACK_MAX 2048
 #define GUARD_NAME_MAX 63
-#define GUARD_NESTED 200 /* protected calls and coroutines inside one another; as in Lua's own interpreter */
 
 /* One VM's. Zeroed before guard_open. */
 struct guard {
   lua_State *L;
   uintptr_t stack; /* where the C stack was when the slice began */
   unsigned depth;  /* slices begun inside a slice: they are part of it */
-  /* what runs inside what: protected calls of the running coroutine; those outside it, and the coroutines themselves */
-  unsigned inside, outside;
+  struct nesting nesting;
   /* time, ns of the thread's processor time */
   uint64_t slice_ns, message_ns; /* 0: no bound */
   volatile uint64_t budget_ns;
@@ -72,14 +71,6 @@ struct guard *guard_running(void);
 void guard_poll(lua_State *L);
 /* Whether so much of the C stack is used that nothing should call deeper: its end would be the end of the server. */
 bool guard_deep(lua_State *L);
-/* Where an error may be caught: a protected call begins. false: there would be more than GUARD_NESTED. *before is for
- * guard_release, when it has ended, however it did. */
-bool guard_protect(struct guard *g, unsigned *before);
-void guard_release(struct guard *g, unsigned before);
-/* A coroutine that has `inside` protected calls on its stack is about to run. false: there would be more than
- * GUARD_NESTED with it. *before is for guard_return, when it has yielded or ended, which gives its `inside` by then. */
-bool guard_resume(struct guard *g, unsigned inside, unsigned *before);
-unsigned guard_return(struct guard *g, unsigned before);
 /* The message that has used spent_ns may not go on. */
 bool guard_spent(const struct guard *g, uint64_t spent_ns);
 /* Between slices: what ends a handler that does not run now. */

@@ -1,7 +1,7 @@
 /* In: table.insert and table.sort of a script. Out: what LuaJIT's own would leave behind. Why: these look between two
  * steps whether the slice has to end. LuaJIT's never do: inserting far below the list moves two thousand million
  * elements, and sorting compares as long as the comparison wants, be it of texts of many megabytes or by a C function,
- * in which no hook fires. Bound: the budget of the slice; GUARD_NESTED and guard_deep for comparisons that
+ * in which no hook fires. Bound: the budget of the slice; NESTING_MAX and guard_deep for comparisons that
  * sort again. */
 #include "sandbox.h"
 
@@ -138,13 +138,13 @@ static int l_table_sort(lua_State *L) {
   /* An error takes long to find its way out of much C, so one sort inside another counts like a protected call. */
   struct guard *g = guard_running();
   unsigned outer = 0;
-  if (guard_deep(L) || (g && !guard_protect(g, &outer))) {
+  if (guard_deep(L) || (g && !nesting_protect(&g->nesting, &outer))) {
     return luaL_error(L, "table.sort: too many inside one another");
   }
   lua_settop(L, 2);
   sort(L, 1, (int)lua_objlen(L, LIST));
   if (g) {
-    guard_release(g, outer);
+    nesting_release(&g->nesting, outer);
   }
   return 0;
 }

@@ -1,54 +1,47 @@
-/* In: pcall and coroutine.resume of the sandbox (sandbox.lua), before and behind. Out: whether there is room for one
- * more, counted in the guard. Why: every place that can catch the error that ends a handler meets it again, so there
- * are not too many of them inside one another (GUARD_NESTED). */
-#include "sandbox.h"
+/* In: what begins and ends. Out: whether it may. Why: see nesting.h. */
+#include "nesting.h"
 
-#include "bind.h"
+#define OUTSIDE_SHIFT 16 /* both numbers are small: a slice of the server's may begin inside another, but not often */
 
-static int push_before(lua_State *L, bool fits, unsigned before) {
-  if (fits) {
-    lua_pushinteger(L, (lua_Integer)before);
-  } else {
-    lua_pushnil(L);
+static unsigned both(const struct nesting *n) {
+  return n->outside << OUTSIDE_SHIFT | n->inside;
+}
+
+static bool fits(const struct nesting *n, unsigned more) {
+  return n->outside + n->inside + more <= NESTING_MAX;
+}
+
+bool nesting_protect(struct nesting *n, unsigned *before) {
+  if (!fits(n, 1)) {
+    return false;
   }
-  return 1;
+  *before = n->inside++;
+  return true;
 }
 
-/* protect() -> before, or nil: too many */
-static int l_nesting_protect(lua_State *L) {
-  unsigned before = 0;
-  bool fits = guard_protect(&bind_vm(L)->guard, &before);
-  return push_before(L, fits, before);
+void nesting_release(struct nesting *n, unsigned before) {
+  n->inside = before;
 }
 
-/* release(before) */
-static int l_nesting_release(lua_State *L) {
-  guard_release(&bind_vm(L)->guard, (unsigned)lua_tointeger(L, 1));
-  return 0;
+unsigned nesting_enter(struct nesting *n, unsigned inside) {
+  unsigned before = both(n);
+  n->outside += n->inside;
+  n->inside = inside;
+  return before;
 }
 
-/* resume(inside) -> before, or nil: too many, or too much of the C stack is in use */
-static int l_nesting_resume(lua_State *L) {
-  unsigned before = 0;
-  bool fits = !guard_deep(L) && guard_resume(&bind_vm(L)->guard, (unsigned)lua_tointeger(L, 1), &before);
-  return push_before(L, fits, before);
-}
-
-/* back(before) -> inside */
-static int l_nesting_back(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)guard_return(&bind_vm(L)->guard, (unsigned)lua_tointeger(L, 1)));
-  return 1;
-}
-
-void bind_push_nesting(struct vm *vm, lua_State *L) {
-  static const luaL_Reg all[] = {{"protect", l_nesting_protect},
-                                 {"release", l_nesting_release},
-                                 {"resume", l_nesting_resume},
-                                 {"back", l_nesting_back},
-                                 {NULL, NULL}};
-  lua_createtable(L, 0, 4);
-  for (const luaL_Reg *f = all; f->name; f++) {
-    bind_push_function(vm, L, f->func);
-    lua_setfield(L, -2, f->name);
+bool nesting_resume(struct nesting *n, unsigned inside, unsigned *before) {
+  if (!fits(n, inside + 1)) {
+    return false;
   }
+  *before = nesting_enter(n, inside);
+  n->outside++;
+  return true;
+}
+
+unsigned nesting_back(struct nesting *n, unsigned before) {
+  unsigned inside = n->inside;
+  n->outside = before >> OUTSIDE_SHIFT;
+  n->inside = before & ((1u << OUTSIDE_SHIFT) - 1);
+  return inside;
 }

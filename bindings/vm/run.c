@@ -48,11 +48,9 @@ static int run_slice(struct task *t, int arguments, enum guard_end *end) {
   }
   vm->current = t;
   guard_enter(&vm->guard, vm->guard.slice_ns, t->spent_ns);
-  unsigned before = vm->guard.outside << 16 | vm->guard.inside; /* of the slice in which this one began, if any */
-  vm->guard.outside += vm->guard.inside;
-  vm->guard.inside = t->inside;
+  unsigned before = nesting_enter(&vm->guard.nesting, t->inside);
   int status = lua_resume(t->co, arguments);
-  t->inside = guard_return(&vm->guard, before);
+  t->inside = nesting_back(&vm->guard.nesting, before);
   t->spent_ns = guard_leave(&vm->guard, t->spent_ns);
   vm->current = outer;
   *end = (enum guard_end)vm->guard.end;

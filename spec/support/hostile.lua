@@ -178,6 +178,11 @@ hostile.sort_by_c_metamethod = { "time", function()
   for i = 1, 2000 do t[i] = slow end
   table.sort(t)
 end }
+hostile.sort_long_texts = { "time", function(n)
+  local t, alike = {}, ("x"):rep(6000)
+  for i = 1, 8000 do t[i] = alike .. (i * 7919 + n) % 8009 end
+  while true do table.sort(t) for i = 1, #t, 2 do t[i], t[i + 1] = t[i + 1], t[i] end end
+end }
 hostile.gsub_by_c = { "time", function() return (("a"):rep(10000)):gsub("a", slow_table("__index", cjson.encode)) end }
 hostile.format_by_c = { "time", function()
   local t, slow = {}, slow_table("__tostring", cjson.encode)
