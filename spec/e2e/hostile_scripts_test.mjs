@@ -52,6 +52,22 @@ async function attack(client, i) {
   return { kind, how: KINDS[i % KINDS.length].how, incident: error.incident };
 }
 
+/**
+ * The same, and a hoard is filled: what it has kept when it is ended for time stays; at the limit the scripts start anew.
+ * → one for each time it was thrown
+ */
+async function attackUntilFull(server, client, i) {
+  const all = [await attack(client, i)];
+  const { how } = all[0];
+  while (how === "hoard") {
+    const { incident } = all.at(-1);
+    const line = await server.log.next((l) => l.incident === incident, `the record of incident ${incident}`);
+    if (line.kind === "memory") break;
+    all.push(await attack(client, i));
+  }
+  return all;
+}
+
 /** Talks until told to stop. How often it was answered: every time. */
 async function talk(client, going) {
   let answered = 0;
@@ -89,7 +105,7 @@ describe("hostile handlers", { skip }, () => {
     const ended = [];
     let next = 0;
     await Promise.all(evil.map(async (client) => {
-      while (next < COUNT) ended.push(await attack(client, next++));
+      while (next < COUNT) ended.push(...(await attackUntilFull(server, client, next++)));
     }));
     going = false;
     const answered = await Promise.all(talking);
