@@ -39,6 +39,7 @@ end
 -- A collection at every step, or a sanitizer at every call, may take longer than some ticks of the clock.
 local SLOW = os.getenv "SPEC_GC" or chatbox.sanitizer
 
+local ROOMY = scene.budget(5000) -- memory is gone long before; were it not looked at, it would still end
 local BUDGET_MS, LATE_MS = 100, 50 -- promised: whatever it does, it has ended LATE_MS after its budget is gone
 local BUDGET = { SCRIPT_SLICE_BUDGET = scene.budget(BUDGET_MS), SCRIPT_MESSAGE_BUDGET = scene.budget(10 * BUDGET_MS) }
 
@@ -218,7 +219,8 @@ describe("the guard", function()
       garbage = function() local t = {} for i = 1, 200000 do t[i] = { i } end return "fine" end,
       much = function() local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t end end,
       at_once = function() local s = "x" while true do s = s .. s end end,
-      fine = function() return "fine" end } ]], { SCRIPT_MEMORY_LIMIT = "32MiB", SCRIPT_ALLOCATION_LIMIT = "4MiB" })
+      fine = function() return "fine" end } ]], { SCRIPT_MEMORY_LIMIT = "32MiB", SCRIPT_ALLOCATION_LIMIT = "4MiB",
+      SCRIPT_SLICE_BUDGET = ROOMY })
     local alice = world:connect "alice"
     alice:asks "fine"
     local before = world:memory()
@@ -250,7 +252,7 @@ describe("the guard", function()
       return {
         keep = function() for i = 1, 14 do kept[i] = ("x"):rep(1000000) .. i end return "kept" end,
         churn = function() for i = 1, 100 do local _ = ("y"):rep(900000) .. i end return "churned" end,
-      } ]], { SCRIPT_MEMORY_LIMIT = "32MiB" })
+      } ]], { SCRIPT_MEMORY_LIMIT = "32MiB", SCRIPT_SLICE_BUDGET = ROOMY })
     local alice = world:connect "alice"
     assert.same({ "kept" }, alice:asks "keep")
     for _ = 1, 5 do assert.same({ "churned" }, alice:asks "churn") end
@@ -274,7 +276,8 @@ describe("a VM whose scripts keep too much", function()
         kept = function() return #hoard > 0 end,
         wait = function() chat.timer.sleep(5) return #hoard > 0 end,
         much = function() local t = {} for i = 1, 100 do t[i] = ("y"):rep(100000) .. i end return #t end,
-      } ]], { SCRIPT_MEMORY_LIMIT = "16MiB", SCRIPT_ALLOCATION_LIMIT = "1MiB" })
+      } ]], { SCRIPT_MEMORY_LIMIT = "16MiB", SCRIPT_ALLOCATION_LIMIT = "1MiB",
+              SCRIPT_SLICE_BUDGET = ROOMY })
     local alice, bob = world:connect "alice", world:connect "bob"
     for _ = 1, 3 do
       assert.same({ false }, alice:asks "kept")
