@@ -11,6 +11,8 @@
 #include <string.h>
 #include <uv.h>
 
+#define YEAR_10000_S 253402300800
+
 /* The session at index 1 and the connection at index 2, both referenced. 0 or a code with nothing referenced. */
 static int both(lua_State *L, struct session **s, struct conn **c) {
   struct vm *vm = bind_vm(L);
@@ -92,7 +94,7 @@ static int l_connection_refresh(lua_State *L) {
     lua_pushnumber(L, (double)wait_ms);
     return count + 1;
   }
-  if (!code && expires_s) {
+  if (!code && expires_s && expires_s < YEAR_10000_S) { /* later is as good as never, and no date a script can write */
     lua_pushnumber(L, (double)expires_s * 1000);
     return count + 1;
   }

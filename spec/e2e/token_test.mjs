@@ -58,6 +58,16 @@ describe("a token that ends on an open connection", () => {
     assert.equal((await alice.ends()).code, 4401);
   });
 
+  test("may end when no calendar goes so far", async () => {
+    const alice = await server.join(somebody(), { claims: { exp: 1e300 } });
+    for (const exp of [1e300, Number.MAX_SAFE_INTEGER, 253402300800]) {
+      alice.sends({ type: "refresh", token: server.token(alice.user, { exp }) });
+      assert.equal((await alice.hears("refreshed")).expires_at, undefined);
+    }
+    await alice.talks("still here");
+    await alice.leaves();
+  });
+
   test("is not replaced by what is no good or somebody else's", async () => {
     const user = somebody();
     const exp = inSeconds(3);

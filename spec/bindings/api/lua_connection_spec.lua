@@ -24,6 +24,8 @@ describe("chat.connection", function()
     assert.same({ true, (1772463602 + 60) * 1000 }, alice:asks("refresh " .. token))
     assert.same({ { id = "a1", name = "Alice B.", roles = { "admin" }, admin = true } }, alice:asks "who")
     assert.same({ true }, alice:asks("refresh " .. world:token { user = "a1", ttl = -1772463602 })) -- it never ends
+    assert.same({ true }, alice:asks("refresh " .. world:token { user = "a1", ttl = 253402300800 - 1772463602 }))
+    assert.same({ true }, alice:asks("refresh " .. world:token { user = "a1", ttl = 2 ^ 62 })) -- nor do these
     assert.same({ { id = "a1", name = "a1", roles = {}, admin = false } }, alice:asks "who")
   end)
 
