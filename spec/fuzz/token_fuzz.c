@@ -5,6 +5,7 @@
 #include "jwt.h"
 #include "token.h"
 #include "token_key.h"
+#include "user_id.h"
 
 #include <unistd.h>
 
@@ -23,6 +24,8 @@ static void check(bool holds) {
 
 static void check_identity(const struct identity *who) {
   check(*who->user_id != '\0' && strlen(who->user_id) <= TOKEN_USER_MAX);
+  char again[TOKEN_USER_MAX + 1];
+  check(user_id_normalise(who->user_id, again) == 0 && strcmp(again, who->user_id) == 0);
   check(*who->name != '\0' && strlen(who->name) <= TOKEN_USER_MAX);
   check(who->expires_s > NOW && who->role_count <= TOKEN_ROLES_MAX);
   bool admin = false;

@@ -291,6 +291,35 @@ static void a_new_token_counts_from_the_moment_it_is_taken(void **state) {
   client_gone(c);
 }
 
+static void *ask_often(void *arg) {
+  size_t wrong = 0;
+  for (int i = 0; i < 2000; i++) {
+    struct identity *who = conn_identity(arg);
+    wrong += strcmp(who->user_id, "ann") != 0 || strcmp(conn_user(arg), "ann") != 0;
+    identity_unref(who);
+  }
+  return (void *)wrong;
+}
+
+static void others_may_ask_who_it_is_while_that_changes(void **state) {
+  struct home *h = *state;
+  struct conn *c = client_of(h, NULL, 4096, 1);
+  pthread_t threads[2];
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, ask_often, c), 0);
+  for (int i = 0; i < 500; i++) {
+    struct identity *fresh = token_of_ann("Ann", 1000 + i);
+    conn_renew(c, fresh, h->mailbox);
+    identity_unref(fresh);
+  }
+  for (int i = 0; i < 2; i++) {
+    void *wrong = NULL;
+    pthread_join(threads[i], &wrong);
+    assert_null(wrong);
+  }
+  client_gone(c);
+}
+
 static void note_due(struct wheel_link *l, void *arg) {
   *(struct conn **)arg = conn_of_expiry(l);
 }
@@ -451,6 +480,7 @@ int main(void) {
     HOME(a_wanted_id_that_is_too_long_is_none),
     HOME(who_and_when_are_what_it_was_opened_with),
     HOME(a_new_token_counts_from_the_moment_it_is_taken),
+    HOME(others_may_ask_who_it_is_while_that_changes),
     HOME(it_is_due_when_the_newest_token_ends),
     HOME(new_tokens_are_looked_at_so_often_and_no_more),
     HOME(one_that_never_died_leaves_nothing_behind),
