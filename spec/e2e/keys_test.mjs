@@ -172,6 +172,9 @@ describe("a token", () => {
     assert.equal(other.session, alice.session);
     assert.equal(await status(server, server.token("line\nbreak")), 401);
     assert.equal(await status(server, server.token("c1\u0085")), 401);
+    const made = await server.command("token", "--user", user);
+    assert.equal(JSON.parse(Buffer.from(made.out.split(".")[1], "base64url")).user_id, user.normalize("NFC"));
+    assert.equal((await server.command("token", "--user", "line\nbreak")).code, 2);
   });
 });
 

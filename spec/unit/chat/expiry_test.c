@@ -190,6 +190,37 @@ static void a_connection_ends_with_the_key_of_its_token(void **state) {
   EVP_PKEY_free(new);
 }
 
+/* Another worker looked at it with the old keys, and its post comes when the new ones are in force. */
+static void a_new_token_that_was_on_its_way_is_looked_at_too(void **state) {
+  struct scene *sc = *state;
+  EVP_PKEY *old = jwt_ec_key("P-256"), *new = jwt_ec_key("P-256");
+  char path[] = "/tmp/expiry_test_XXXXXX", why[256];
+  close(mkstemp(path));
+  pem_write(path, old, NULL);
+  struct token_verifier *v = NULL;
+  assert_int_equal(token_verifier_new(&(struct token_options){.public_key_file = path}, &v, why), 0);
+  sc->expiry = expiry_new(sc->worker, v);
+  struct conn *c = connected(sc, until(0));
+  struct identity *late = signed_by(v, old);
+  pem_write(path, new, NULL);
+  assert_int_equal(token_verifier_read_keys(v, why), 0);
+  expiry_check_keys(sc->expiry);
+  worker_settle(sc->worker);
+  conn_renew(c, late, NULL);
+  worker_settle(sc->worker);
+  assert_open(c);
+  worker_advance(sc->worker, 1000);
+  const char *reason;
+  assert_int_equal(conn_closing(c, &reason), 4401);
+  assert_string_equal(reason, "token_revoked");
+  identity_unref(late);
+  client_gone(c);
+  token_verifier_free(v);
+  unlink(path);
+  EVP_PKEY_free(old);
+  EVP_PKEY_free(new);
+}
+
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
@@ -198,6 +229,7 @@ int main(void) {
     SCENE(a_new_token_in_time_lets_it_go_on),
     SCENE(one_that_is_gone_is_not_looked_for),
     SCENE(a_connection_ends_with_the_key_of_its_token),
+    SCENE(a_new_token_that_was_on_its_way_is_looked_at_too),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
