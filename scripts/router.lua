@@ -97,7 +97,7 @@ end
 -- failed. With a cid the sender is told once it is stored; without one it is handed over and nobody waits. The others
 -- see it once it is stored, with its number, and only once.
 local function record(session, request)
-  if session.name == "" and request.type == "user_message" then
+  if session.name == "" and not session.name_damaged and request.type == "user_message" then
     session:set { name = name(request.content) }
   end
   session:append {

@@ -29,7 +29,8 @@ enum field {
   FIELD_MEMBERS,
   FIELD_HELP,
   FIELD_ASSISTED,
-  FIELD_STORED
+  FIELD_STORED,
+  FIELD_NAME_DAMAGED
 };
 
 static const struct {
@@ -49,7 +50,8 @@ static const struct {
               {"members", FIELD_MEMBERS},
               {"help_requested", FIELD_HELP},
               {"admin_assisted", FIELD_ASSISTED},
-              {"stored", FIELD_STORED}};
+              {"stored", FIELD_STORED},
+              {"name_damaged", FIELD_NAME_DAMAGED}};
 
 struct reading {
   enum field field;
@@ -112,6 +114,9 @@ static void read_field(struct session *s, void *arg) REQUIRES_SHARED(*s) {
     break;
   case FIELD_STORED:
     r->flag = session_stored(s);
+    break;
+  case FIELD_NAME_DAMAGED:
+    r->flag = f->name_damaged;
     break;
   }
 }

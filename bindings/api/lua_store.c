@@ -45,6 +45,9 @@ static void push_record(lua_State *L, const struct session_record *r) {
   set_number(L, "top", (double)r->top);
   set_flag(L, "help_requested", r->help_requested);
   set_flag(L, "admin_assisted", r->admin_assisted);
+  if (r->name_damaged) {
+    set_flag(L, "name_damaged", true);
+  }
 }
 
 static void push_message(lua_State *L, const struct message_record *m) {
@@ -60,6 +63,9 @@ static void push_message(lua_State *L, const struct message_record *m) {
   lua_setfield(L, -2, "cid");
   lua_pushstring(L, m->extra);
   lua_setfield(L, -2, "extra");
+  if (m->damaged) {
+    set_flag(L, "damaged", true);
+  }
 }
 
 static int push_answer(lua_State *L, const struct store_op *op) {
@@ -207,7 +213,8 @@ static const struct bind_function functions[] = {
   {"sessions", l_store_sessions, "query table", "table records", true,
    "Conversations of {user_id, limit? = 100}, newest first."},
   {"history", l_store_history, "query table", "table messages", true,
-   "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first."},
+   "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. One that "
+   "cannot be read, or is not genuine, has damaged = true and no content, whatever else it says."},
   {"ready", l_store_ready, "", "boolean", true,
    "Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping."},
   {NULL, NULL, NULL, NULL, false, NULL},

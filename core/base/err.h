@@ -25,6 +25,7 @@
   X(AWAY, -10019, "the database is away")                                                                              \
   X(CIPHER, -10020, "it cannot be decrypted")                                                                          \
   X(KEY, -10021, "the key it was encrypted with is not set")                                                           \
+  X(PLAINTEXT, -10022, "it is stored as plain text, though there is a key")                                            \
   X(BUSY, -10018, "in use by another process")
 
 enum err {

@@ -28,6 +28,7 @@
   X(STORE_COMMITS, "chatbox_store_commits_total", COUNTER, "Transactions committed")                                   \
   X(STORE_ERRORS, "chatbox_store_errors_total", COUNTER, "Store operations that failed")                               \
   X(STORE_QUEUED, "chatbox_store_queue", GAUGE, "Operations waiting for the store")                                    \
+  X(KEY_SEALED, "chatbox_encryption_key_messages", GAUGE, "Texts sealed with ENCRYPTION_KEY: change it before 2^32")   \
   X(OUTBOX_OVERFLOWS, "chatbox_outbox_overflows_total", COUNTER, "Slow readers closed")                                \
   X(INBOX_OVERFLOWS, "chatbox_inbox_overflows_total", COUNTER, "Messages refused because the conversation was busy")   \
   X(LOG_DROPPED, "chatbox_log_dropped_total", COUNTER, "Log lines nobody read in time")                                \

@@ -89,13 +89,17 @@
   X(RETENTION_DAYS, "RETENTION_DAYS", INT, "0", 0, 36500, false,                                                       \
     "Conversations nobody has said anything in for so many days are erased; 0 keeps them.")                            \
   X(ENCRYPTION_KEY, "ENCRYPTION_KEY", STRING, "", 0, 4096, true,                                                       \
-    "Encrypts the text of messages in the store, not names and metadata: 32 bytes, or base64 or hex of 32, from "      \
-    "`openssl rand -base64 32`. Empty: they are stored as they are.")                                                  \
+    "Encrypts the text of messages and the names of conversations in the store: 32 bytes, or base64 or hex of 32, "    \
+    "from `openssl rand -base64 32`. Empty: they are stored as they are, and an encrypted database is refused.")       \
   X(ENCRYPTION_PREVIOUS_KEYS, "ENCRYPTION_PREVIOUS_KEYS", STRING, "", 0, 4096, true,                                   \
     "Comma list of at most 16 keys that still decrypt (one with a comma in it as base64 or hex); after "               \
     "`chatbox reencrypt` they can go.")                                                                                \
   X(ENCRYPTION_ALLOW_PLAINTEXT, "ENCRYPTION_ALLOW_PLAINTEXT", BOOL, "false", 0, 0, false,                              \
-    "Text of an old database that looks encrypted but opens with no key is shown as it is instead of being an error.") \
+    "With ENCRYPTION_KEY: plain text in the database is shown as genuine, whoever put it there. false: it is shown "   \
+    "as damaged until `chatbox reencrypt` has encrypted it.")                                                          \
+  X(ENCRYPTION_TAKEOVER, "ENCRYPTION_TAKEOVER", BOOL, "false", 0, 0, false,                                            \
+    "With ENCRYPTION_KEY and a MongoDB database that was another program's: what that has written is read as it is. "  \
+    "Not needed any more after `chatbox reencrypt`.")                                                                  \
   X(SCRIPTS_DIR, "SCRIPTS_DIR", STRING, "", 0, 4096, false, "Folder of the Lua scripts; empty is the installed one.")  \
   X(WEB_DIR, "WEB_DIR", STRING, "", 0, 4096, false, "Folder of the pages; empty is the installed one.")                \
   X(BOT, "CHATBOX_BOT", STRING, "echo", 1, 100, false, "The bot that answers: a file of scripts/bots.")                \

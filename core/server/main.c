@@ -178,11 +178,13 @@ static int walk(int argc, char **argv, walk_fn *fn, bool needs_key, const char *
   struct store_options o = {.backends = store_backends, .url = config_string(c, SETTING_STORE_URL)};
   struct keyring *keys = NULL;
   char why[256] = "ENCRYPTION_KEY: is not set; it is the key everything is encrypted with";
-  int code = keyring_new(config_string(c, SETTING_ENCRYPTION_KEY), config_string(c, SETTING_ENCRYPTION_PREVIOUS_KEYS),
-                         config_bool(c, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &keys, why);
+  int code = server_keyring(c, CIPHER_ANY_FORM, &keys, why);
   code = code ? code : needs_key && !keys ? E_INVALID : 0;
   o.keys = keys;
   code = code ? code : fn(&o, tell_progress, &t, why);
+  if (t.last.plain > 0) {
+    printf("%llu of them were plain text\n", (unsigned long long)t.last.plain);
+  }
   if (code == 0) {
     printf("done: %llu messages, %s%s\n", (unsigned long long)t.last.seen, done, keys ? keyring_id(keys) : "none");
   }
@@ -241,8 +243,8 @@ static const struct command commands[] = {
    "routes "
    "and bots are put aside (SCRIPT_KILLS_MAX). enable brings one of these back: scripts enable bot:echo."},
   {"reencrypt", "reencrypt [--config FILE]", reencrypt,
-   "Encrypts every message in the store with ENCRYPTION_KEY; the server has to be stopped. Can be broken off and "
-   "resumed."},
+   "Encrypts every message and every name in the store with ENCRYPTION_KEY, in the newest form; the server has to be "
+   "stopped. Can be broken off and resumed."},
   {"handback", "handback [--config FILE]", handback,
    "Writes what was said since a MongoDB database was taken over to where the other server looks for it, as that "
    "writes "

@@ -104,7 +104,8 @@ static int ask(const struct data_options *w, const char *word, char said[256], c
 
 /* What op comes to, without a server. */
 static int act(const struct data_options *w, struct store_op *op, char said[256], char why[256]) {
-  struct store_options o = {.backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL)};
+  struct store_options o = {
+    .backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL), .without_texts = true};
   struct store_direct d;
   int code = store_direct_open(&o, false, &d, why);
   if (code) {
@@ -144,7 +145,8 @@ int command_backup(int argc, char **argv) {
   if (!options_begin(&w)) {
     return EXIT_USAGE;
   }
-  struct store_options o = {.backends = store_backends, .url = config_string(w.config, SETTING_STORE_URL)};
+  struct store_options o = {
+    .backends = store_backends, .url = config_string(w.config, SETTING_STORE_URL), .without_texts = true};
   int code = store_backup(&o, w.file, why);
   if (code == 0) {
     printf("done: %s\n", w.file);
@@ -185,6 +187,11 @@ static int export_to(const struct data_options *w, const struct keyring *keys, F
   store_direct_close(&d);
   fprintf(stderr, "%llu conversations, %llu messages\n", (unsigned long long)count.sessions,
           (unsigned long long)count.messages);
+  if (code == 0 && count.damaged > 0) {
+    snprintf(why, 256, "%llu of them are damaged: without content, the log has the reason",
+             (unsigned long long)count.damaged);
+    code = E_CIPHER;
+  }
   return code;
 }
 
@@ -198,9 +205,7 @@ int command_export(int argc, char **argv) {
   if (!options_begin(&w)) {
     return EXIT_USAGE;
   }
-  int code = keyring_new(config_string(w.config, SETTING_ENCRYPTION_KEY),
-                         config_string(w.config, SETTING_ENCRYPTION_PREVIOUS_KEYS),
-                         config_bool(w.config, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &keys, why);
+  int code = server_keyring(w.config, 0, &keys, why);
   code = code ? code : export_to(&w, keys, stdout, why);
   keyring_free(keys);
   return options_end(&w, code, why);

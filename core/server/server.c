@@ -214,10 +214,16 @@ static int open_limits(struct server *s, char why[512]) {
   return code;
 }
 
+int server_keyring(const struct config *c, unsigned accept, struct keyring **out, char why[256]) {
+  accept |= config_bool(c, SETTING_ENCRYPTION_ALLOW_PLAINTEXT) ? CIPHER_PLAINTEXT : 0;
+  accept |= config_bool(c, SETTING_ENCRYPTION_TAKEOVER) ? CIPHER_TAKEOVER : 0;
+  return keyring_new(config_string(c, SETTING_ENCRYPTION_KEY), config_string(c, SETTING_ENCRYPTION_PREVIOUS_KEYS),
+                     accept, out, why);
+}
+
 static int open_keys(struct server *s, char why[512]) {
   const struct config *c = s->config;
-  return keyring_new(config_string(c, SETTING_ENCRYPTION_KEY), config_string(c, SETTING_ENCRYPTION_PREVIOUS_KEYS),
-                     config_bool(c, SETTING_ENCRYPTION_ALLOW_PLAINTEXT), &s->keys, why);
+  return server_keyring(c, 0, &s->keys, why);
 }
 
 static size_t each_worker(void *ctx, void (*fn)(void *), void *arg) {

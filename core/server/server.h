@@ -8,7 +8,12 @@
 /* A part of it hung and could not be ended: whatever looks after the process starts it again. */
 #define SERVER_EXIT_STALLED 70
 
+struct keyring;
+
 /* Runs until SIGTERM or SIGINT. 0, or a negative code with one line in why[] when the start failed. */
 int server_run(const struct config *config, char why[512]) NODISCARD;
 /* Where the control socket is: CONTROL_SOCKET, else chatbox.sock beside the database. */
 void server_control_path(const struct config *config, char *out, size_t room);
+/* The keys that the settings name, accepting what they say and what accept says (enum cipher_accept). As keyring_new.
+ */
+int server_keyring(const struct config *c, unsigned accept, struct keyring **out, char why[256]) NODISCARD;

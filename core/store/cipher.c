@@ -8,6 +8,7 @@
 #include "err.h"
 #include "log.h"
 
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -21,9 +22,10 @@
 #define NONCE_LEN 12
 #define TAG_LEN 16
 #define OVERHEAD (NONCE_LEN + TAG_LEN)
-#define SEALED "cb1:"
+#define SEALED "cb2:"
+#define SEALED_1 "cb1:" /* the form before it */
 #define SEALED_LEN 4
-#define HEAD_LEN (SEALED_LEN + CIPHER_KEY_ID_LEN + 1) /* cb1:01234567: */
+#define HEAD_LEN (SEALED_LEN + CIPHER_KEY_ID_LEN + 1) /* cb2:01234567: */
 #define ESCAPED "plain:"
 #define ESCAPED_LEN 6
 
@@ -33,17 +35,14 @@ struct key {
 };
 
 struct keyring {
-  bool allow_plaintext;
+  unsigned accept; /* enum cipher_accept */
   EVP_CIPHER *aes; /* fetched once: looking it up takes as long as a short message */
   size_t count;
   struct key keys[1 + KEYRING_PREVIOUS_MAX]; /* the first one seals */
 };
 
-/* What a ciphertext is bound to. */
-struct content_place {
-  const char *session_id;
-  uint64_t seq;
-};
+/* How much of its place a ciphertext is bound to. */
+enum bond { BOUND_TO_NOTHING, BOUND_TO_SEQ, BOUND_TO_ALL };
 
 /* ---- base64, as keys and the reference have it ---- */
 
@@ -153,8 +152,7 @@ static int keyring_fill(struct keyring *k, const char *current, const char *prev
   return code;
 }
 
-int keyring_new(const char *current, const char *previous, bool allow_plaintext, struct keyring **out,
-                char why[WHY_MAX]) {
+int keyring_new(const char *current, const char *previous, unsigned accept, struct keyring **out, char why[WHY_MAX]) {
   *out = NULL;
   if (*current == '\0' && *previous == '\0')
     return 0;
@@ -169,7 +167,7 @@ int keyring_new(const char *current, const char *previous, bool allow_plaintext,
     keyring_free(k);
     return code;
   }
-  k->allow_plaintext = allow_plaintext;
+  k->accept = accept;
   *out = k;
   return 0;
 }
@@ -186,23 +184,102 @@ const char *keyring_id(const struct keyring *k) {
   return k->keys[0].id;
 }
 
+bool keyring_has(const struct keyring *k, const char *id) {
+  for (size_t i = 0; k != NULL && i < k->count; i++)
+    if (strcmp(k->keys[i].id, id) == 0)
+      return true;
+  return false;
+}
+
+unsigned keyring_accept(const struct keyring *k) {
+  return k->accept;
+}
+
+struct keyring *keyring_accepting(const struct keyring *k, unsigned accept) {
+  struct keyring *copy = malloc(sizeof *copy);
+  if (copy != NULL) {
+    *copy = *k;
+    copy->accept = accept;
+    EVP_CIPHER_up_ref(copy->aes);
+  }
+  return copy;
+}
+
+/* ---- what a ciphertext is bound to ---- */
+
+/* Feeds additional data in few calls: each of them costs as much as some hundred bytes. */
+struct feed {
+  EVP_CIPHER_CTX *ctx;
+  size_t len;
+  bool failed;
+  unsigned char bytes[512];
+};
+
+static void feed_flush(struct feed *f) {
+  int n;
+  f->failed = f->failed || (f->len > 0 && !EVP_CipherUpdate(f->ctx, NULL, &n, f->bytes, (int)f->len));
+  f->len = 0;
+}
+
+static void feed_bytes(struct feed *f, const void *bytes, size_t len) {
+  int n;
+  if (len > sizeof f->bytes - f->len)
+    feed_flush(f);
+  if (len > sizeof f->bytes) {
+    f->failed = f->failed || len > INT_MAX || !EVP_CipherUpdate(f->ctx, NULL, &n, bytes, (int)len);
+  } else if (len > 0) {
+    memcpy(f->bytes + f->len, bytes, len);
+    f->len += len;
+  }
+}
+
+static void feed_number(struct feed *f, uint64_t n) {
+  unsigned char bytes[8];
+  for (int i = 0; i < 8; i++)
+    bytes[i] = (unsigned char)(n >> (56 - 8 * i));
+  feed_bytes(f, bytes, sizeof bytes);
+}
+
+/* Its length first, so that no two lists of texts give the same bytes. */
+static void feed_text(struct feed *f, const char *text) {
+  size_t len = text != NULL ? strlen(text) : 0;
+  feed_number(f, text != NULL ? len : UINT64_MAX);
+  feed_bytes(f, text, len);
+}
+
+static bool place_feed(EVP_CIPHER_CTX *ctx, const struct cipher_place *at, enum bond bond) {
+  struct feed f = {.ctx = ctx};
+  if (bond == BOUND_TO_SEQ) {
+    feed_bytes(&f, at->session_id, strlen(at->session_id));
+    feed_number(&f, at->seq);
+  } else if (bond == BOUND_TO_ALL) {
+    feed_text(&f, SEALED);
+    feed_text(&f, at->what);
+    feed_text(&f, at->session_id);
+    feed_number(&f, at->seq);
+    feed_number(&f, (uint64_t)at->at_ms);
+    for (size_t i = 0; i < CIPHER_TEXTS; i++)
+      feed_text(&f, at->texts[i]);
+  }
+  feed_flush(&f);
+  return !f.failed;
+}
+
 /* ---- AES-256-GCM on nonce, ciphertext, tag ---- */
 
-/* Binds to nothing without a place. A context for each call: to keep one is no faster. */
-static int gcm(const struct keyring *k, const struct key *key, const struct content_place *at, bool seal,
+struct bound {
+  const struct cipher_place *at; /* NULL with BOUND_TO_NOTHING */
+  enum bond bond;
+};
+
+/* A context for each call: to keep one is no faster. */
+static int gcm(const struct keyring *k, const struct key *key, const struct bound *b, bool seal,
                const unsigned char *nonce, unsigned char *tag, const void *in, size_t len, void *out) {
-  unsigned char seq[8];
-  for (int i = 0; at != NULL && i < 8; i++)
-    seq[i] = (unsigned char)(at->seq >> (56 - 8 * i));
   EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
   if (ctx == NULL)
     return UV_ENOMEM;
   int n;
-  bool done = EVP_CipherInit_ex2(ctx, k->aes, key->bytes, nonce, seal, NULL);
-  if (at != NULL)
-    done = done &&
-           EVP_CipherUpdate(ctx, NULL, &n, (const unsigned char *)at->session_id, (int)strlen(at->session_id)) &&
-           EVP_CipherUpdate(ctx, NULL, &n, seq, sizeof seq);
+  bool done = EVP_CipherInit_ex2(ctx, k->aes, key->bytes, nonce, seal, NULL) && place_feed(ctx, b->at, b->bond);
   if (len > 0)
     done = done && EVP_CipherUpdate(ctx, out, &n, in, (int)len);
   if (!seal)
@@ -215,11 +292,11 @@ static int gcm(const struct keyring *k, const struct key *key, const struct cont
 }
 
 /* A new object of OVERHEAD + len bytes. */
-static int gcm_seal(const struct keyring *k, const struct content_place *at, const void *content, size_t len,
+static int gcm_seal(const struct keyring *k, const struct bound *b, const void *content, size_t len,
                     unsigned char **out) {
   unsigned char *raw = malloc(OVERHEAD + len);
   int code = raw == NULL ? UV_ENOMEM : RAND_bytes(raw, NONCE_LEN) == 1 ? 0 : UV_EIO;
-  code = code ? code : gcm(k, &k->keys[0], at, true, raw, raw + NONCE_LEN + len, content, len, raw + NONCE_LEN);
+  code = code ? code : gcm(k, &k->keys[0], b, true, raw, raw + NONCE_LEN + len, content, len, raw + NONCE_LEN);
   if (code) {
     free(raw);
     raw = NULL;
@@ -229,14 +306,14 @@ static int gcm_seal(const struct keyring *k, const struct content_place *at, con
 }
 
 /* With every key of that id, or with every key there is: id NULL. */
-static int gcm_open(const struct keyring *k, const char *id, const struct content_place *at, unsigned char *raw,
-                    size_t n, char **out, size_t *out_len) {
+static int gcm_open(const struct keyring *k, const char *id, const struct bound *b, unsigned char *raw, size_t n,
+                    char **out, size_t *out_len) {
   size_t len = n - OVERHEAD;
   char *content = malloc(len + 1);
   int code = content != NULL ? E_KEY : UV_ENOMEM;
   for (size_t i = 0; i < k->count && (code == E_KEY || code == E_CIPHER); i++)
     if (id == NULL || memcmp(id, k->keys[i].id, CIPHER_KEY_ID_LEN) == 0)
-      code = gcm(k, &k->keys[i], at, false, raw, raw + NONCE_LEN + len, raw + NONCE_LEN, len, content);
+      code = gcm(k, &k->keys[i], b, false, raw, raw + NONCE_LEN + len, raw + NONCE_LEN, len, content);
   if (code) {
     free(content);
     return code;
@@ -249,7 +326,7 @@ static int gcm_open(const struct keyring *k, const char *id, const struct conten
 
 /* ---- the forms of stored text ---- */
 
-enum form { FORM_PLAIN, FORM_ESCAPED, FORM_SEALED, FORM_DAMAGED, FORM_REFERENCE };
+enum form { FORM_PLAIN, FORM_ESCAPED, FORM_SEALED, FORM_SEALED_1, FORM_DAMAGED, FORM_REFERENCE };
 
 static bool begins(const char *text, size_t len, const char *mark, size_t mark_len) {
   return len >= mark_len && memcmp(text, mark, mark_len) == 0;
@@ -267,10 +344,10 @@ static enum form form_of(const char *text, size_t len) {
   bool escaped = false;
   for (; begins(text, len, ESCAPED, ESCAPED_LEN); len -= ESCAPED_LEN, text += ESCAPED_LEN)
     escaped = true;
-  bool marked = begins(text, len, SEALED, SEALED_LEN);
+  bool newest = begins(text, len, SEALED, SEALED_LEN), marked = newest || begins(text, len, SEALED_1, SEALED_LEN);
   bool shaped = len >= HEAD_LEN + BASE64URL_LEN(OVERHEAD) && text[HEAD_LEN - 1] == ':' &&
                 all_digits64(text + HEAD_LEN, len - HEAD_LEN, "-_");
-  enum form form = marked && shaped && is_key_id(text + SEALED_LEN) ? FORM_SEALED
+  enum form form = marked && shaped && is_key_id(text + SEALED_LEN) ? newest ? FORM_SEALED : FORM_SEALED_1
                    : marked || shaped                               ? FORM_DAMAGED
                    : base64_bytes(text, len) >= OVERHEAD            ? FORM_REFERENCE
                                                                     : FORM_PLAIN;
@@ -291,15 +368,15 @@ static int plain_new(const char *mark, const void *text, size_t len, char **out,
   return 0;
 }
 
-int cipher_seal(const struct keyring *k, const char *session_id, uint64_t seq, const void *content, size_t len,
-                char **out, size_t *out_len) {
+int cipher_seal(const struct keyring *k, const struct cipher_place *at, const void *content, size_t len, char **out,
+                size_t *out_len) {
   *out = NULL;
   if (len > CIPHER_CONTENT_MAX)
     return E_TOO_BIG;
   if (k == NULL)
     return plain_new(form_of(content, len) == FORM_PLAIN ? "" : ESCAPED, content, len, out, out_len);
   unsigned char *raw;
-  int code = gcm_seal(k, &(struct content_place){session_id, seq}, content, len, &raw);
+  int code = gcm_seal(k, &(struct bound){at, BOUND_TO_ALL}, content, len, &raw);
   if (code)
     return code;
   size_t stored_len = HEAD_LEN + BASE64URL_LEN(OVERHEAD + len);
@@ -321,7 +398,7 @@ int cipher_seal_reference(const struct keyring *k, const void *content, size_t l
   if (k == NULL)
     return plain_new("", content, len, out, out_len);
   unsigned char *raw;
-  int code = gcm_seal(k, NULL, content, len, &raw);
+  int code = gcm_seal(k, &(struct bound){NULL, BOUND_TO_NOTHING}, content, len, &raw);
   if (code)
     return code;
   char *stored = malloc((OVERHEAD + len + 2) / 3 * 4 + 1);
@@ -333,12 +410,12 @@ int cipher_seal_reference(const struct keyring *k, const void *content, size_t l
   return stored != NULL ? 0 : UV_ENOMEM;
 }
 
-static int sealed_open(const struct keyring *k, const struct content_place *at, const char *text, size_t len,
-                       char **out, size_t *out_len) {
+static int sealed_open(const struct keyring *k, const struct bound *b, const char *text, size_t len, char **out,
+                       size_t *out_len) {
   size_t n;
   unsigned char *raw = malloc(BASE64URL_BYTES(len - HEAD_LEN));
   int code = raw == NULL ? UV_ENOMEM : base64url_decode(text + HEAD_LEN, len - HEAD_LEN, raw, &n) != 0 ? E_CIPHER : 0;
-  code = code ? code : gcm_open(k, text + SEALED_LEN, at, raw, n, out, out_len);
+  code = code ? code : gcm_open(k, text + SEALED_LEN, b, raw, n, out, out_len);
   free(raw);
   return code;
 }
@@ -348,44 +425,55 @@ static int reference_open(const struct keyring *k, const char *text, size_t len,
   if (raw == NULL)
     return UV_ENOMEM;
   base64_decode(text, len, raw);
-  int code = gcm_open(k, NULL, NULL, raw, base64_bytes(text, len), out, out_len);
+  int code = gcm_open(k, NULL, &(struct bound){NULL, BOUND_TO_NOTHING}, raw, base64_bytes(text, len), out, out_len);
   free(raw);
   return code;
 }
 
-int cipher_open(const struct keyring *k, const char *session_id, uint64_t seq, const void *stored, size_t len,
-                char **out, size_t *out_len) {
+/* Nothing but its key makes a sealed text readable, whatever is accepted. */
+int cipher_open(const struct keyring *k, const struct cipher_place *at, const void *stored, size_t len, char **out,
+                size_t *out_len) {
   *out = NULL;
   if (len > CIPHER_STORED_MAX)
     return E_TOO_BIG;
   enum form form = form_of(stored, len);
-  if (form == FORM_SEALED) /* nothing but its key makes it readable, whatever is allowed */
-    return k == NULL ? E_KEY : sealed_open(k, &(struct content_place){session_id, seq}, stored, len, out, out_len);
+  if (form == FORM_SEALED || form == FORM_SEALED_1)
+    return k == NULL ? E_KEY
+                     : sealed_open(k, &(struct bound){at, form == FORM_SEALED ? BOUND_TO_ALL : BOUND_TO_SEQ}, stored,
+                                   len, out, out_len);
+  if (k != NULL && (k->accept & (CIPHER_PLAINTEXT | CIPHER_ANY_FORM)) == 0 &&
+      !((k->accept & CIPHER_TAKEOVER) && at->foreign))
+    return form == FORM_DAMAGED ? E_CIPHER : E_PLAINTEXT;
   if (k != NULL && (form == FORM_REFERENCE || form == FORM_DAMAGED)) {
     int code = form == FORM_REFERENCE ? reference_open(k, stored, len, out, out_len) : E_CIPHER;
-    if (code != E_CIPHER || !k->allow_plaintext)
+    if (code != E_CIPHER || !(k->accept & CIPHER_PLAINTEXT))
       return code;
   }
   size_t skip = form == FORM_ESCAPED ? ESCAPED_LEN : 0;
   return plain_new("", (const char *)stored + skip, len - skip, out, out_len);
 }
 
+bool cipher_is_sealed(const void *stored, size_t len) {
+  enum form form = form_of(stored, len);
+  return form == FORM_SEALED || form == FORM_SEALED_1;
+}
+
 /* The id of the key it was sealed with; "" when it names none. */
 static void key_id_of(const void *stored, size_t len, char out[CIPHER_KEY_ID_LEN + 1]) {
-  bool named = form_of(stored, len) == FORM_SEALED;
+  bool named = cipher_is_sealed(stored, len);
   snprintf(out, CIPHER_KEY_ID_LEN + 1, "%.*s", named ? CIPHER_KEY_ID_LEN : 0, (const char *)stored + SEALED_LEN);
 }
 
 bool cipher_is_newest(const struct keyring *k, const void *stored, size_t len) {
   char id[CIPHER_KEY_ID_LEN + 1];
   key_id_of(stored, len, id);
-  return k != NULL && strcmp(id, keyring_id(k)) == 0;
+  return k != NULL && form_of(stored, len) == FORM_SEALED && strcmp(id, keyring_id(k)) == 0;
 }
 
 bool cipher_is_reference(const struct keyring *k, const void *stored, size_t len) {
   enum form form = form_of(stored, len);
   if (k == NULL || form != FORM_REFERENCE)
-    return k == NULL && form != FORM_SEALED && form != FORM_ESCAPED;
+    return k == NULL && form != FORM_SEALED && form != FORM_SEALED_1 && form != FORM_ESCAPED;
   struct keyring newest = {.aes = k->aes, .count = 1, .keys = {k->keys[0]}};
   char *content;
   size_t content_len;
@@ -396,9 +484,10 @@ bool cipher_is_reference(const struct keyring *k, const void *stored, size_t len
   return code == 0;
 }
 
-void cipher_log_failure(const char *session_id, uint64_t seq, const void *stored, size_t len, int code) {
-  char id[CIPHER_KEY_ID_LEN + 1];
+void cipher_log_failure(const struct cipher_place *at, const void *stored, size_t len, int code) {
+  char id[CIPHER_KEY_ID_LEN + 1], said[64];
   key_id_of(stored, len, id);
-  LOG(LOG_ERROR, "cipher", "a message cannot be read", LSTR("session", session_id), LINT("seq", seq),
+  snprintf(said, sizeof said, "a %s cannot be read", at->what);
+  LOG(LOG_ERROR, "cipher", said, LSTR("session", at->session_id), LINT("seq", at->seq),
       LSTR("key", *id ? id : "unknown"), LSTR("reason", err_text(code)));
 }

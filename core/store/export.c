@@ -28,19 +28,22 @@ static const char *text_of(const char *text) {
 }
 
 static int session_write(FILE *out, const struct session_record *r) {
-  json_t *responses = json_array();
+  json_t *line, *responses = json_array();
   for (uint32_t i = 0; i < r->response_count; i++)
     json_array_append_new(responses, json_integer(r->responses[i]));
-  return line_write(out,
-                    json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:I, s:I, s:I, s:o, s:I}",
-                              "line", "session", "id", r->id, "user_id", text_of(r->user_id), "name", text_of(r->name),
-                              "model_id", text_of(r->model_id), "start_ms", (json_int_t)r->start_ms, "last_activity_ms",
-                              (json_int_t)r->last_activity_ms, "end_ms", (json_int_t)r->end_ms, "help_requested",
-                              r->help_requested, "admin_assisted", r->admin_assisted, "assisting_admin_id",
-                              text_of(r->assisting_admin_id), "assisting_admin_name", text_of(r->assisting_admin_name),
-                              "total_tokens", (json_int_t)r->total_tokens, "max_response_ms",
-                              (json_int_t)r->max_response_ms, "avg_response_ms", (json_int_t)r->avg_response_ms,
-                              "responses_ms", responses, "messages", (json_int_t)r->top));
+  line = json_pack(
+    "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:I, s:I, s:I, s:o, s:I}", "line", "session", "id",
+    r->id, "user_id", text_of(r->user_id), "name", text_of(r->name), "model_id", text_of(r->model_id), "start_ms",
+    (json_int_t)r->start_ms, "last_activity_ms", (json_int_t)r->last_activity_ms, "end_ms", (json_int_t)r->end_ms,
+    "help_requested", r->help_requested, "admin_assisted", r->admin_assisted, "assisting_admin_id",
+    text_of(r->assisting_admin_id), "assisting_admin_name", text_of(r->assisting_admin_name), "total_tokens",
+    (json_int_t)r->total_tokens, "max_response_ms", (json_int_t)r->max_response_ms, "avg_response_ms",
+    (json_int_t)r->avg_response_ms, "responses_ms", responses, "messages", (json_int_t)r->top);
+  if (line != NULL && r->name_damaged && json_object_set_new(line, "name_damaged", json_true())) {
+    json_decref(line);
+    line = NULL;
+  }
+  return line_write(out, line);
 }
 
 /* Content is text as a rule; what is not is written in base64url under another name. */
@@ -62,7 +65,7 @@ static int message_write(FILE *out, const char *session_id, const struct message
   json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s, s:s, s:I, s:o?}", "line", "message", "session_id",
                            session_id, "seq", (json_int_t)m->seq, "id", m->id, "cid", m->cid, "sender",
                            text_of(m->sender), "type", text_of(m->type), "at_ms", (json_int_t)m->at_ms, "extra", extra);
-  if (line == NULL || content_add(line, m)) {
+  if (line == NULL || content_add(line, m) || (m->damaged && json_object_set_new(line, "damaged", json_true()))) {
     json_decref(line);
     return UV_ENOMEM;
   }
@@ -78,6 +81,7 @@ static int page_write(FILE *out, const struct store_op *op, uint64_t from, struc
       continue;
     code = message_write(out, op->session.id, &op->messages[i]);
     count->messages += code == 0;
+    count->damaged += code == 0 && op->messages[i].damaged;
     *next = op->messages[i].seq + 1;
   }
   return code;
@@ -111,6 +115,7 @@ static int session_export(struct store_direct *d, const struct session_record *r
                           struct store_exported *count) {
   int code = session_write(out, r);
   count->sessions += code == 0;
+  count->damaged += code == 0 && r->name_damaged;
   return code ? code : messages_export(d, r, out, count);
 }
 

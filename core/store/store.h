@@ -29,6 +29,7 @@ struct session_record {
   int64_t start_ms, last_activity_ms, end_ms;
   bool help_requested, admin_assisted;
   int64_t total_tokens, max_response_ms, avg_response_ms;
+  bool name_damaged;       /* read: there is a name and it cannot be read. Written without a name: it stays there */
   uint64_t top;            /* seq of the last message; also their number. Given by the store, ignored on write */
   uint32_t responses[100]; /* the last response times in ms, oldest first */
   uint32_t response_count;
@@ -47,6 +48,7 @@ struct message_record {
   size_t content_len;
   char *extra; /* JSON object of everything else a script stored (metadata, file_id, …), or NULL */
   int64_t at_ms;
+  bool damaged;   /* read: the content cannot be read or is not genuine; it is "", the other fields may be forged */
   bool duplicate; /* reply: the cid was there; seq and id are those of the first */
 };
 void message_record_deinit(struct message_record *r);
@@ -126,11 +128,13 @@ struct store_options {
   uint32_t readers;                            /* threads */
   uint32_t queue;                              /* operations waiting, reads and writes each */
   const struct keyring *keys; /* encrypts the content of messages (cipher.h); NULL: stored as it is; borrowed */
+  bool without_texts;         /* looks at no text: opens an encrypted database also without keys */
   uint32_t timeout_ms;        /* an operation that has not ended by then has failed; 0: no limit */
 };
 
 /* Opens, creates or upgrades the database and starts the threads. 0 or a negative code with one line in why[]: E_BUSY
- * another process has it, E_SCHEMA newer than the program knows, E_INVALID the url. */
+ * another process has it, E_SCHEMA newer than the program knows, E_INVALID the url, E_KEY it is encrypted and there is
+ * no key (see without_texts). */
 int store_open(const struct store_options *o, struct store **out, char why[256]) NODISCARD;
 /* Any thread. 0: takes op, answers through op->reply_to exactly once. E_FULL, E_STOPPING, E_INVALID (a field out of its
  * bounds): the caller keeps op. Writes are committed in the order of submission; a write that fails fails alone (its
@@ -145,7 +149,7 @@ int store_drain(struct store *s, uint64_t timeout_ms) NODISCARD;
 void store_close(struct store *s);
 /* How far a walk over the messages of a whole database has come. */
 struct store_progress {
-  uint64_t total, seen, moved, failed;
+  uint64_t total, seen, moved, failed, plain; /* plain: of those moved, in no sealed form before */
 };
 typedef void store_progress_fn(void *arg, const struct store_progress *p);
 /* Seals every message that is not with the newest of o->keys, which must not be NULL; of a database nothing else has

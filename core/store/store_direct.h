@@ -22,7 +22,7 @@ void store_direct_close(struct store_direct *d);
  * the one of that id; the other is NULL. At most about 2 × STORE_HISTORY_BYTES in memory. 0; E_NOT_FOUND: there is no
  * such conversation; E_STORE: the log has the reason; UV_EIO: out takes no more; UV_ENOMEM. */
 struct store_exported {
-  uint64_t sessions, messages;
+  uint64_t sessions, messages, damaged; /* damaged: messages, and names, that cannot be read; written without them */
 };
 int store_export(struct store_direct *d, const char *user, const char *id, FILE *out,
                  struct store_exported *count) NODISCARD;

@@ -21,6 +21,7 @@ local function summary(record, now)
     id = record.id,
     user_id = record.user_id,
     name = record.name,
+    name_damaged = record.name_damaged,
     last_activity = iso(last),
     message_count = record.top,
     admin_assisted = record.admin_assisted,
@@ -85,7 +86,7 @@ function sessions.show(request, id)
   if not session then
     return refusal
   end
-  local name, model_id = session.name, session.model_id
+  local name, model_id, name_damaged = session.name, session.model_id, session.name_damaged or nil
   local page = history.page(id, before_seq > 0 and before_seq or nil, limit, PAGE_BYTES)
   if not page then
     return response.unavailable()
@@ -93,6 +94,7 @@ function sessions.show(request, id)
   return response.json(200, {
     session_id = id,
     name = name,
+    name_damaged = name_damaged,
     model_id = model_id,
     messages = page.messages,
     before_seq = page.before_seq,

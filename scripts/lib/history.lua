@@ -17,6 +17,7 @@ local function encode(message)
     file_id = extra.file_id,
     file_url = extra.file_url,
     metadata = extra.metadata,
+    damaged = message.damaged,
   }
 end
 

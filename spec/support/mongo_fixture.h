@@ -138,7 +138,7 @@ static inline void assert_page(struct fixture *f, unsigned session, uint64_t bef
   for (size_t i = 0; i < op->message_count; i++) {
     size_t len = strlen(text);
     snprintf(text + len, sizeof text - len, "%s%d %s", i > 0 ? ", " : "", (int)op->messages[i].seq,
-             op->messages[i].content);
+             op->messages[i].damaged ? "DAMAGED" : op->messages[i].content);
   }
   assert_string_equal(text, expected);
 }

@@ -18,9 +18,10 @@ struct fixture {
   struct keyring *keys;
   struct caller *caller;
   uint32_t timeout_ms; /* of the store */
+  unsigned accept;     /* of keyrings: enum cipher_accept */
 };
 
-static inline void reopen(struct fixture *f) {
+static inline int open_code(struct fixture *f, char why[256]) {
   if (f->store != NULL)
     store_close(f->store);
   f->store = NULL;
@@ -30,18 +31,28 @@ static inline void reopen(struct fixture *f) {
                             .queue = 10000,
                             .keys = f->keys,
                             .timeout_ms = f->timeout_ms};
+  return store_open(&o, &f->store, why);
+}
+
+static inline void reopen(struct fixture *f) {
   char why[256] = "";
-  if (store_open(&o, &f->store, why) != 0)
+  if (open_code(f, why) != 0)
     fail_msg("%s", why);
+}
+
+/* Closes the store; the next one has these keys. */
+static inline void take_keys(struct fixture *f, const char *current, const char *previous) {
+  char why[256];
+  if (f->store != NULL)
+    store_close(f->store);
+  f->store = NULL;
+  keyring_free(f->keys);
+  assert_int_equal(keyring_new(current, previous, f->accept, &f->keys, why), 0);
 }
 
 /* Closes the store and opens it with these keys. */
 static inline void reopen_with(struct fixture *f, const char *current, const char *previous) {
-  char why[256];
-  store_close(f->store);
-  f->store = NULL;
-  keyring_free(f->keys);
-  assert_int_equal(keyring_new(current, previous, false, &f->keys, why), 0);
+  take_keys(f, current, previous);
   reopen(f);
 }
 
@@ -94,7 +105,8 @@ static inline void assert_history(struct fixture *f, unsigned session, const cha
   for (size_t i = 0; i < op->message_count; i++) {
     size_t len = strlen(text);
     snprintf(text + len, sizeof text - len, "%s%d %s", i > 0 ? ", " : "", (int)op->messages[i].seq,
-             op->messages[i].content);
+             op->messages[i].damaged ? "DAMAGED" : op->messages[i].content);
+    assert_true(!op->messages[i].damaged || (op->messages[i].content_len == 0 && op->messages[i].extra == NULL));
   }
   assert_string_equal(text, expected);
 }

@@ -1,11 +1,11 @@
 /* In: operations. Out: the same answers as of any backend, without a disk. Why: tests and trials need a database that
  * leaves nothing behind, and the interface is only one when two very different things keep it. Databases go by name and
- * live as long as the process, so that one can be closed and opened again. Content is sealed as everywhere (cipher.h).
+ * live as long as the process, so that one can be closed and opened again. Content is sealed as everywhere (sealed.h).
  */
 #include "memory_impl.h"
 
-#include "cipher.h"
 #include "err.h"
+#include "sealed.h"
 #include "store_memory.h"
 
 #include <stdio.h>
@@ -55,13 +55,21 @@ char *kept_copy(const char *text) {
 
 /* ---- reading, under the lock ---- */
 
+/* With the name as it is kept; see names_open. */
+static int record_copy(struct session_record *to, const struct kept *k) {
+  if (session_record_copy(to, &k->record))
+    return E_STORE;
+  to->top = k->count;
+  to->name = kept_copy(k->name);
+  return 0;
+}
+
 static int record_reply(struct store_op *op, const struct kept *k) {
   struct session_record found;
   if (k == NULL)
     return E_NOT_FOUND;
-  if (session_record_copy(&found, &k->record))
+  if (record_copy(&found, k))
     return E_STORE;
-  found.top = k->count;
   session_record_deinit(&op->session); /* what was asked with */
   op->session = found;
   return 0;
@@ -95,9 +103,8 @@ static int read_sessions(struct memory *m, struct store_op *op) {
     return E_STORE;
   while (op->session_count < op->limit && (k = list_next(m, op->session.user_id, &after, false)) != NULL) {
     struct session_record *r = &op->sessions[op->session_count];
-    if (session_record_copy(r, &k->record))
+    if (record_copy(r, k))
       return E_STORE;
-    r->top = k->count;
     op->session_count++;
     after.start_ms = r->start_ms;
     memcpy(after.id, r->id, sizeof after.id);
@@ -122,6 +129,9 @@ static int read_history(struct memory *m, struct store_op *op) {
   struct kept *k = kept_find(m, op->session.id);
   if (k == NULL)
     return E_NOT_FOUND;
+  free(op->session.user_id);
+  if ((op->session.user_id = kept_copy(k->record.user_id)) == NULL) /* for messages_open */
+    return E_STORE;
   size_t end = op->before_seq == 0 || op->before_seq > k->count ? k->count : op->before_seq - 1, first = end, bytes = 0;
   while (first > 0 && end - first < op->limit && bytes < STORE_HISTORY_BYTES)
     bytes += k->messages[--first]->said;
@@ -135,18 +145,31 @@ static int read_history(struct memory *m, struct store_op *op) {
 
 /* Without the lock: it takes its time, and may have to say something in the log. */
 static int messages_open(const struct keyring *keys, struct store_op *op) {
-  for (size_t i = 0; i < op->message_count; i++) {
+  struct unsealing u = {.keys = keys};
+  int code = 0;
+  for (size_t i = 0; i < op->message_count && code == 0; i++) {
     struct message_record *m = &op->messages[i];
     char *sealed = m->content;
     size_t len = m->content_len;
-    int code = cipher_open(keys, op->session.id, m->seq, sealed, len, &m->content, &m->content_len);
-    if (code)
-      cipher_log_failure(op->session.id, m->seq, sealed, len, code);
+    m->content = NULL;
+    code = unsealing_message(&u, op->session.id, op->session.user_id, m, false, sealed, len);
     free(sealed);
-    if (code)
-      return E_STORE;
   }
-  return 0;
+  return code ? E_STORE : unsealing_end(&u);
+}
+
+/* Likewise. A list without names is a list. */
+static int names_open(const struct keyring *keys, struct session_record *r, size_t count) {
+  struct unsealing u = {.keys = keys};
+  int code = 0;
+  for (size_t i = 0; i < count && code == 0; i++) {
+    char *sealed = r[i].name;
+    r[i].name = NULL;
+    code = unsealing_name(&u, &r[i], false, sealed, sealed != NULL ? strlen(sealed) : 0);
+    free(sealed);
+  }
+  (void)unsealing_end(&u);
+  return code ? E_STORE : 0;
 }
 
 static int read_locked(struct memory *m, struct store_op *op) {
@@ -174,8 +197,12 @@ static void memory_read(void *handle, struct store_op *op) {
   lock_acquire(&h->m->lock);
   op->code = read_locked(h->m, op);
   lock_release(&h->m->lock);
-  if (op->code == 0)
+  if (op->code == 0 && op->kind == STORE_HISTORY)
     op->code = messages_open(h->keys, op);
+  else if (op->code == 0 && op->kind == STORE_SESSIONS)
+    op->code = names_open(h->keys, op->sessions, op->session_count);
+  else if (op->code == 0 && op->kind != STORE_PING)
+    op->code = names_open(h->keys, &op->session, 1);
 }
 
 /* ---- life ---- */
@@ -187,9 +214,14 @@ static int memory_open(const struct store_options *o, const char *location, bool
     return UV_ENOMEM;
   *h = (struct memory_handle){.m = m, .keys = o->keys, .writer = writer};
   lock_acquire(&m->lock);
-  bool taken = writer && m->written;
-  m->written |= writer;
+  bool taken = writer && m->written, keyless = m->sealed && o->keys == NULL && !o->without_texts;
+  m->written |= writer && !keyless;
   lock_release(&m->lock);
+  if (keyless) {
+    snprintf(why, 256, "memory:%.100s is encrypted, and ENCRYPTION_KEY is not set", location);
+    free(h);
+    return E_KEY;
+  }
   if (taken) {
     snprintf(why, 256, "memory:%.200s is open already", location);
     free(h);

@@ -20,7 +20,8 @@ struct kept_message {
 };
 
 struct kept {
-  struct session_record record;
+  struct session_record record;   /* its name NULL: */
+  char *name;                     /* as it is stored */
   struct kept_message **messages; /* [seq - 1] */
   size_t count, room;
   UT_hash_handle hh; /* by id */
@@ -35,6 +36,7 @@ struct memory {
   struct audit_record *audits;
   size_t audit_count, bytes;
   bool away, written; /* a writer has it open */
+  bool sealed;        /* something in it was sealed with a key */
 };
 
 struct memory_handle {

@@ -2,9 +2,9 @@
  * so briefly: only the writer's thread changes anything, so it alone may look without it, and call out. */
 #include "memory_impl.h"
 
-#include "cipher.h"
 #include "err.h"
 #include "metrics.h"
+#include "sealed.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -35,6 +35,7 @@ void kept_drop(struct memory *m, struct kept *k) {
   messages_drop(m, k, 0);
   HASH_DEL(m->sessions, k);
   session_record_deinit(&k->record);
+  free(k->name);
   free(k->messages);
   free(k);
 }
@@ -64,26 +65,41 @@ static int message_add(struct memory_handle *h, struct kept *k, struct message_r
   if (new == NULL)
     return E_STORE;
   struct message_record *to = &new->record;
-  *to = (struct message_record){.seq = k->count + 1, .at_ms = r->at_ms};
   new->said = r->content_len;
-  int code = cipher_seal(h->keys, k->record.id, to->seq, r->content_len > 0 ? r->content : "", r->content_len,
-                         &to->content, &to->content_len);
+  r->seq = k->count + 1;
+  *to = (struct message_record){.seq = r->seq, .at_ms = r->at_ms};
+  int code = sealed_message(h->keys, k->record.id, k->record.user_id, r, &to->content, &to->content_len);
   if (code || h->m->bytes + to->content_len > MEMORY_BYTES) {
     message_record_deinit(to);
     free(new);
     return E_STORE;
   }
+  h->m->sealed |= h->keys != NULL;
   memcpy(to->id, r->id, sizeof to->id);
   to->cid = kept_copy(r->cid);
   to->sender = kept_copy(r->sender);
   to->type = kept_copy(r->type);
   to->extra = kept_copy(r->extra);
   message_keep(h->m, k, new);
-  r->seq = to->seq;
   return 0;
 }
 
-static struct kept *kept_put(struct memory *m, struct kept *k, const struct session_record *r) {
+/* Its name goes to the place of names, sealed. One that could not be read stays when there is no new one. */
+static int name_keep(struct memory_handle *h, struct kept *k, struct session_record *fresh) {
+  char *name;
+  size_t len;
+  if (fresh->name_damaged && (fresh->name == NULL || *fresh->name == '\0'))
+    return 0;
+  int code = sealed_name(h->keys, fresh->id, fresh->user_id, fresh->name, &name, &len);
+  if (code)
+    return code;
+  free(k->name);
+  k->name = name;
+  h->m->sealed |= h->keys != NULL && name != NULL;
+  return 0;
+}
+
+static struct kept *kept_put(struct memory_handle *h, struct kept *k, const struct session_record *r) {
   struct session_record fresh;
   bool first = k == NULL;
   if (first && (k = calloc(1, sizeof *k)) == NULL)
@@ -101,9 +117,14 @@ static struct kept *kept_put(struct memory *m, struct kept *k, const struct sess
     k->record.user_id = NULL;
     session_record_deinit(&k->record);
   }
+  if (name_keep(h, k, &fresh))
+    abort(); /* no memory, as in kept_copy, or no randomness */
+  free(fresh.name);
+  fresh.name = NULL;
+  fresh.name_damaged = false;
   k->record = fresh;
   if (first)
-    HASH_ADD_KEYPTR(hh, m->sessions, k->record.id, STORE_ID_LEN, k);
+    HASH_ADD_KEYPTR(hh, h->m->sessions, k->record.id, STORE_ID_LEN, k);
   return k;
 }
 
@@ -113,14 +134,14 @@ static int op_write(struct memory_handle *h, struct store_op *op) {
   bool first = k == NULL;
   if (first && !op->has_session)
     return E_NOT_FOUND;
-  if (first && (k = kept_put(m, NULL, &op->session)) == NULL)
+  if (first && (k = kept_put(h, NULL, &op->session)) == NULL)
     return E_STORE;
   size_t before = k->count;
   int code = 0;
   for (size_t i = 0; i < op->message_count && code == 0; i++)
     code = message_add(h, k, &op->messages[i]);
   if (code == 0 && op->has_session && !first)
-    code = kept_put(m, k, &op->session) != NULL ? 0 : E_STORE;
+    code = kept_put(h, k, &op->session) != NULL ? 0 : E_STORE;
   if (code && first)
     kept_drop(m, k);
   else if (code)

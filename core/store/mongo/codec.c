@@ -54,35 +54,61 @@ static void responses_append(bson_t *doc, const struct session_record *r) {
   bson_append_binary(doc, MONGO_RESPONSES, -1, BSON_SUBTYPE_BINARY, bytes, 4 * r->response_count);
 }
 
-/* What changes; the names of what is absent go to gone, when it is not NULL. */
+/* What changes; the names of what is absent go to gone, when it is not NULL. A name that could not be read stays. */
 static void fields_append(bson_t *doc, const struct session_record *r, bson_t *gone) {
-  for (size_t i = 0; i < FIELDS; i++)
-    if (!field_append(doc, &fields[i], r) && gone != NULL)
+  for (size_t i = 0; i < FIELDS; i++) {
+    bool kept = fields[i].at == offsetof(struct session_record, name) && r->name_damaged && r->name == NULL;
+    if (!kept && !field_append(doc, &fields[i], r) && gone != NULL)
       bson_append_utf8(gone, fields[i].name, -1, "", 0);
+  }
   bson_append_int64(doc, MONGO_DURATION, -1, r->end_ms > r->start_ms ? (r->end_ms - r->start_ms) / 1000 : 0);
   bson_append_date_time(doc, MONGO_MODIFIED, -1, r->last_activity_ms);
   responses_append(doc, r);
 }
 
-bson_t *mongo_session_new(const struct session_record *r) {
+/* Borrows all of r but its name, which is as it is stored: *name, for the caller to free. */
+static int record_sealed(const struct mongo *h, const struct session_record *r, const char *user_id,
+                         struct session_record *out, char **name) {
+  size_t len;
+  int code = sealed_name(h->keys, r->id, user_id, r->name, name, &len);
+  *out = *r;
+  out->name = *name;
+  return code;
+}
+
+bson_t *mongo_session_new(const struct mongo *h, const struct session_record *r, int *code) {
+  struct session_record sealed;
+  const char *user_id = r->user_id != NULL ? r->user_id : "";
+  char *name;
+  *code = record_sealed(h, r, user_id, &sealed, &name);
+  if (*code)
+    return NULL;
   bson_t *doc = bson_new(), none;
   bson_append_utf8(doc, "_id", -1, r->id, -1);
-  bson_append_utf8(doc, MONGO_UID, -1, r->user_id != NULL ? r->user_id : "", -1);
+  bson_append_utf8(doc, MONGO_UID, -1, user_id, -1);
   bson_append_array_begin(doc, MONGO_EMBEDDED, -1, &none);
   bson_append_array_end(doc, &none);
   bson_append_date_time(doc, MONGO_CREATED, -1, r->start_ms);
-  fields_append(doc, r, NULL);
+  sealed.name_damaged = false;
+  fields_append(doc, &sealed, NULL);
+  free(name);
   return doc;
 }
 
-bson_t *mongo_session_update(const struct session_record *r) {
+bson_t *mongo_session_update(const struct mongo *h, const struct session_record *r, const char *user_id, int *code) {
+  struct session_record sealed;
+  char *name;
+  *code = record_sealed(h, r, user_id, &sealed, &name);
+  if (*code)
+    return NULL;
   bson_t *update = bson_new(), set, unset = BSON_INITIALIZER;
   bson_append_document_begin(update, "$set", -1, &set);
-  fields_append(&set, r, &unset);
+  fields_append(&set, &sealed, &unset);
   bson_append_document_end(update, &set);
   if (bson_count_keys(&unset) > 0)
     bson_append_document(update, "$unset", -1, &unset);
   bson_destroy(&unset);
+  free(name);
   return update;
 }
 
@@ -127,7 +153,7 @@ uint64_t mongo_top(const bson_t *doc) {
 }
 
 /* The reference leaves lastActivity out until something is said. */
-int mongo_session_read(const bson_t *doc, struct session_record *out) {
+int mongo_session_read(struct unsealing *u, const bson_t *doc, struct session_record *out) {
   bson_iter_t at;
   bool whole = bson_iter_init(&at, doc);
   *out = (struct session_record){.top = mongo_top(doc)};
@@ -145,5 +171,9 @@ int mongo_session_read(const bson_t *doc, struct session_record *out) {
   }
   if (out->last_activity_ms == 0)
     out->last_activity_ms = out->start_ms;
+  char *stored = out->name;
+  out->name = NULL;
+  whole = whole && unsealing_name(u, out, true, stored, stored != NULL ? strlen(stored) : 0) == 0;
+  free(stored);
   return whole ? 0 : mongo_no_memory();
 }

@@ -7,7 +7,6 @@
 #include "mongo_names.h"
 #include "mongo_walk.h"
 
-#include "cipher.h"
 #include "err.h"
 #include "log.h"
 
@@ -18,16 +17,16 @@
 #define APPEND_MAX 128
 #define APPEND_BYTES (4u << 20)
 
-static int recode_reference(const struct keyring *k, const char *session_id, uint64_t seq, const char *stored,
-                            size_t len, char **out, size_t *out_len) {
+static int recode_reference(const struct keyring *k, const struct walk_message *m, char **out, size_t *out_len) {
   char *content;
-  size_t content_len;
-  if (cipher_is_reference(k, stored, len))
+  size_t len;
+  if (cipher_is_reference(k, m->stored, m->len))
     return 1;
-  int code = cipher_open(k, session_id, seq, stored, len, &content, &content_len);
+  int code =
+    sealed_message_open(k, m->session_id, m->user_id, m->fields, m->embedded, m->stored, m->len, &content, &len);
   if (code)
     return code;
-  code = cipher_seal_reference(k, content, content_len, out, out_len);
+  code = cipher_seal_reference(k, content, len, out, out_len);
   free(content);
   return code;
 }
@@ -35,7 +34,9 @@ static int recode_reference(const struct keyring *k, const char *session_id, uin
 /* The messages of one conversation that go to it next. */
 struct appending {
   struct walk *w;
+  struct unsealing unsealing;
   char session[STORE_ID_LEN + 1];
+  char *user_id;
   uint64_t embedded; /* there already */
   bool left;         /* nothing more of this conversation */
   bson_t each;       /* the array */
@@ -79,20 +80,26 @@ static int appending_write(struct appending *a) {
 static int appending_begin(struct appending *a, const char *session) {
   bson_t *match = BCON_NEW("_id", BCON_UTF8(session));
   mongoc_cursor_t *cursor = mongo_aggregate(
-    a->w->h->sessions, mongo_stages(match, "{'$project': {'n': {'$size': {'$ifNull': ['$" MONGO_EMBEDDED "', []]}}}}"),
+    a->w->h->sessions,
+    mongo_stages(match, "{'$project': {'" MONGO_UID "': 1, 'n': {'$size': {'$ifNull': ['$" MONGO_EMBEDDED "', []]}}}}"),
     a->w->h, false);
   const bson_t *doc;
+  bson_iter_t at;
   snprintf(a->session, sizeof a->session, "%s", session);
+  free(a->user_id);
+  a->user_id = NULL;
   a->left = !mongoc_cursor_next(cursor, &doc);
   a->embedded = a->left ? 0 : (uint64_t)mongo_number(doc, "n");
-  return mongo_cursor_end(a->w->h, "find a conversation", cursor);
+  bool whole = a->left || !bson_iter_init_find(&at, doc, MONGO_UID) || mongo_copy(&at, &a->user_id);
+  int code = mongo_cursor_end(a->w->h, "find a conversation", cursor);
+  return code ? code : whole ? 0 : mongo_no_memory();
 }
 
 static int message_append(struct appending *a, uint64_t seq, const bson_t *doc) {
   struct message_record m;
   char key[16];
-  int code = mongo_message_read(a->w->h, a->session, seq, doc, &m);
-  bson_t *one = code == 0 ? mongo_message_embedded(a->w->h, &m, &code) : NULL;
+  int code = mongo_message_read(&a->unsealing, a->session, a->user_id, seq, false, doc, &m);
+  bson_t *one = code == 0 && !m.damaged ? mongo_message_embedded(a->w->h, &m, &code) : NULL;
   if (one == NULL) {
     a->w->progress.failed++;
     message_record_deinit(&m);
@@ -132,7 +139,7 @@ static int message_take(struct appending *a, const bson_t *doc) {
 }
 
 static int messages_append(struct walk *w, uint64_t *failed_sessions) {
-  struct appending a = {.w = w, .each = BSON_INITIALIZER};
+  struct appending a = {.w = w, .unsealing = {.keys = w->h->keys}, .each = BSON_INITIALIZER};
   bson_t *options = mongo_json("{'sort': {'" MONGO_SID "': 1, '" MONGO_SEQ "': 1}, 'noCursorTimeout': true}");
   mongoc_cursor_t *cursor = mongo_find(w->h->messages, bson_new(), options, w->h, false);
   const bson_t *doc;
@@ -143,6 +150,7 @@ static int messages_append(struct walk *w, uint64_t *failed_sessions) {
   code = code ? code : ended;
   code = code ? code : appending_write(&a);
   bson_destroy(&a.each);
+  free(a.user_id);
   w->tell(w->arg, &w->progress);
   *failed_sessions = a.failed_sessions;
   return code;
@@ -152,10 +160,13 @@ int mongo_handback(void *handle, store_progress_fn *tell, void *arg, char why[25
   struct walk w = {.h = handle, .tell = tell, .arg = arg, .why = why};
   uint64_t failed_sessions = 0;
   int code = walk_begin(&w);
+  if (code == 0 && (code = mongo_keys_whole_set(w.h, false)))
+    code = walk_failed(&w, code);
+  w.keys = w.h->keys;
   code = code ? code : walk_embedded(&w, recode_reference);
   if (code)
     return code;
-  if ((code = messages_append(&w, &failed_sessions)))
+  if ((code = messages_append(&w, &failed_sessions)) || (code = mongo_names_handback(w.h, &w.progress.failed)))
     return walk_failed(&w, code);
   if (failed_sessions > 0) {
     snprintf(why, 256, "%llu conversations could not be handed back whole, the log names them",

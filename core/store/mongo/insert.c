@@ -79,7 +79,7 @@ static bool round_number(struct batch *b, struct round *r) {
       continue;
     it->seq = ++it->place->next;
     int code = 0;
-    bson_t *doc = mongo_message_new(b->h, it->place->id, it->seq, it->m, &code);
+    bson_t *doc = mongo_message_new(b->h, it->place->id, it->place->user_id, it->seq, it->m, &code);
     if (doc == NULL) {
       LOG(LOG_ERROR, "store", "a message cannot be stored", LSTR("session", it->place->id),
           LSTR("reason", err_text(code)));

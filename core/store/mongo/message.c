@@ -5,9 +5,7 @@
 #include "mongo_impl.h"
 #include "mongo_names.h"
 
-#include "cipher.h"
 #include "err.h"
-#include "log.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -39,10 +37,12 @@ static bson_t *finish(bson_t *doc, char *sealed, size_t len, int *code) {
   return NULL;
 }
 
-bson_t *mongo_message_new(const struct mongo *h, const char *session_id, uint64_t seq, const struct message_record *m,
-                          int *code) {
-  char *sealed;
-  size_t len;
+/* Bound to what will be read back, which is not always what was given: see mongo_append_text. */
+bson_t *mongo_message_new(const struct mongo *h, const char *session_id, const char *user_id, uint64_t seq,
+                          const struct message_record *m, int *code) {
+  struct message_record as_read;
+  char *sealed = NULL;
+  size_t len = 0;
   bson_t *doc = bson_new();
   bson_append_utf8(doc, "_id", -1, m->id, -1);
   bson_append_utf8(doc, MONGO_SID, -1, session_id, -1);
@@ -52,7 +52,12 @@ bson_t *mongo_message_new(const struct mongo *h, const char *session_id, uint64_
   mongo_append_text(doc, MONGO_TYPE, m->type);
   bson_append_date_time(doc, MONGO_TS, -1, m->at_ms);
   mongo_append_text(doc, MONGO_EXTRA, m->extra);
-  *code = cipher_seal(h->keys, session_id, seq, m->content_len > 0 ? m->content : "", m->content_len, &sealed, &len);
+  *code = mongo_message_fields(session_id, seq, doc, &as_read);
+  as_read.content = m->content; /* borrowed */
+  as_read.content_len = m->content_len;
+  *code = *code ? *code : sealed_message(h->keys, session_id, user_id, &as_read, &sealed, &len);
+  as_read.content = NULL;
+  message_record_deinit(&as_read);
   return finish(doc, sealed, len, code);
 }
 
@@ -144,18 +149,6 @@ void mongo_content(const bson_iter_t *at, const char **bytes, size_t *len) {
   *len = n;
 }
 
-static int content_read(const struct mongo *h, const char *session_id, const bson_t *doc, struct message_record *m) {
-  bson_iter_t at;
-  const char *stored = "";
-  size_t len = 0;
-  if (bson_iter_init_find(&at, doc, MONGO_CONTENT))
-    mongo_content(&at, &stored, &len);
-  int code = cipher_open(h->keys, session_id, m->seq, stored, len, &m->content, &m->content_len);
-  if (code)
-    cipher_log_failure(session_id, m->seq, stored, len, code);
-  return code ? E_STORE : 0;
-}
-
 static bool field_read(const bson_iter_t *at, struct message_record *m) {
   const char *name = bson_iter_key(at);
   if ((strcmp(name, "_id") == 0 || strcmp(name, MONGO_EMBEDDED_ID) == 0) && BSON_ITER_HOLDS_UTF8(at))
@@ -173,8 +166,7 @@ static bool field_read(const bson_iter_t *at, struct message_record *m) {
   return true;
 }
 
-int mongo_message_read(const struct mongo *h, const char *session_id, uint64_t seq, const bson_t *doc,
-                       struct message_record *out) {
+int mongo_message_fields(const char *session_id, uint64_t seq, const bson_t *doc, struct message_record *out) {
   bson_iter_t at;
   bool whole = bson_iter_init(&at, doc);
   *out = (struct message_record){.seq = seq};
@@ -186,5 +178,18 @@ int mongo_message_read(const struct mongo *h, const char *session_id, uint64_t s
     whole = (out->type = strdup(type_of(out, bson_has_field(doc, MONGO_FILE_ID)))) != NULL;
   if (whole && out->extra == NULL)
     whole = extra_read(doc, out);
-  return whole ? content_read(h, session_id, doc, out) : mongo_no_memory();
+  return whole ? 0 : mongo_no_memory();
+}
+
+int mongo_message_read(struct unsealing *u, const char *session_id, const char *user_id, uint64_t seq, bool embedded,
+                       const bson_t *doc, struct message_record *out) {
+  bson_iter_t at;
+  const char *stored = "";
+  size_t len = 0;
+  int code = mongo_message_fields(session_id, seq, doc, out);
+  if (bson_iter_init_find(&at, doc, MONGO_CONTENT))
+    mongo_content(&at, &stored, &len);
+  if (code == 0 && unsealing_message(u, session_id, user_id, out, embedded, stored, len) != 0)
+    code = mongo_no_memory();
+  return code;
 }

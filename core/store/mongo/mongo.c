@@ -27,6 +27,7 @@ static int open_handle(const struct store_options *o, const char *location, bool
     return UV_ENOMEM;
   }
   int code = mongo_open(o, h, why);
+  h->writer = writer;
   if (code == 0 && writer)
     code = mongo_prepare(h, why);
   if (code == E_AWAY) {

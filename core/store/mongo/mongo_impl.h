@@ -7,19 +7,22 @@
 #error "mongo_impl.h is private to core/store/mongo"
 #endif
 
+#include "key_use.h"
+#include "sealed.h"
 #include "store.h"
 
 #include <mongoc/mongoc.h>
 #include <stdatomic.h>
 #include <uthash.h>
 
-/* ---- store_mongo_pool.c: how to reach it ---- */
+/* ---- pool.c: how to reach it ---- */
 
 struct mongo_pool; /* connections to one database, shared by all handles on it */
 
 /* What one handle has found out, for all of them. */
 struct mongo_known {
   atomic_bool checked, prepared;
+  _Atomic int64_t version; /* as it was found; with checked */
 };
 
 struct mongo {
@@ -28,7 +31,10 @@ struct mongo {
   mongoc_client_t *client, *pinger; /* of the pool; of the handle's own, or NULL */
   mongoc_collection_t *sessions, *messages, *audit;
   const struct keyring *keys;
-  struct session_place *places;  /* writer: store_mongo_write.c */
+  bool writer, without_texts;
+  bool counting, fresh;          /* use has begun; the database was empty then */
+  struct key_use use;            /* of a writer with keys; begun with the first contact */
+  struct session_place *places;  /* writer: write.c */
   const struct store_op **tried; /* those the last call answered with E_AWAY; only compared */
   size_t tried_count;
   bool told; /* the log has been told that the database is away */
@@ -48,7 +54,7 @@ int mongo_code(const bson_error_t *error);
 /* The same, and the log says so; while the database is away, once. */
 int mongo_failed(struct mongo *h, const char *what, const bson_error_t *error);
 
-/* ---- store_mongo_schema.c: whether it is ours to use ---- */
+/* ---- schema.c: whether it is ours to use ---- */
 
 /* Looks, once for all handles, that it is of no newer version. 0, E_AWAY, E_STORE, E_SCHEMA. */
 int mongo_check(struct mongo *h, mongoc_client_t *client, char why[256]);
@@ -57,7 +63,22 @@ int mongo_prepare(struct mongo *h, char why[256]);
 /* Of a prepared one: by writing what is there already, as the majority has to confirm. */
 int mongo_writable(struct mongo *h);
 
-/* ---- store_mongo_command.c: what commands have in common ---- */
+/* ---- keys.c: which keys the database was sealed with, and how often ---- */
+
+/* With the first contact of a handle: E_KEY: it is encrypted, there is no key, and texts are wanted. */
+int mongo_keys_check(struct mongo *h, mongoc_client_t *client, char why[256]) NODISCARD;
+/* Of a prepared database: begins counting, and says in the log what of it cannot be read as things are. */
+int mongo_keys_open(struct mongo *h) NODISCARD;
+/* Before n texts are sealed. 0 or a code. */
+int mongo_keys_reserve(struct mongo *h, uint64_t n) NODISCARD;
+/* Whether everything in it is sealed, as one of the keys vouches for; *whole. */
+int mongo_keys_whole(struct mongo *h, bool *whole) NODISCARD;
+/* Everything is sealed with the newest key: no other one is used any more. Or, not whole: some of it is not. */
+int mongo_keys_whole_set(struct mongo *h, bool whole) NODISCARD;
+/* A database of a version that kept no account of its keys. */
+int mongo_keys_upgrade(struct mongo *h) NODISCARD;
+
+/* ---- command.c: what commands have in common ---- */
 
 /* A document from JSON of ours, with ' for ". Aborts when it is none. At most 1 KiB. */
 bson_t *mongo_json(const char *format, ...) NODISCARD PRINTF_LIKE(1, 2);
@@ -92,7 +113,7 @@ int mongo_bulk_insert(struct mongo *h, mongoc_bulk_operation_t *bulk, bson_t *do
 int mongo_bulk_update(struct mongo *h, mongoc_bulk_operation_t *bulk, bson_t *filter, bson_t *update) NODISCARD;
 void mongo_bulk_run(struct mongo *h, const char *what, mongoc_bulk_operation_t *bulk, struct bulk_outcome *o);
 
-/* ---- store_mongo_codec.c, store_mongo_message.c: how a record looks in it ---- */
+/* ---- codec.c, message.c: how a record looks in it ---- */
 
 /* What an aggregation of sessions goes on with after it has chosen some: all but the transcript, of which only the
  * length (embedded) and the last seq (last) are looked at. One seek in an index for each. */
@@ -102,27 +123,32 @@ void mongo_bulk_run(struct mongo *h, const char *what, mongoc_bulk_operation_t *
   "}}, {'$sort': {'seq': -1}}, {'$limit': 1}, {'$project': {'_id': 0, 'seq': 1}}], 'as': 'last'}}"
 uint64_t mongo_top(const bson_t *doc); /* of what those stages give */
 
-bson_t *mongo_session_new(const struct session_record *r) NODISCARD;    /* a whole document */
-bson_t *mongo_session_update(const struct session_record *r) NODISCARD; /* of all that may change */
+/* A whole document; all that may change. NULL and *code: its name cannot be sealed. */
+bson_t *mongo_session_new(const struct mongo *h, const struct session_record *r, int *code) NODISCARD;
+bson_t *mongo_session_update(const struct mongo *h, const struct session_record *r, const char *user_id,
+                             int *code) NODISCARD;
 /* Of what MONGO_PLACE_STAGES give. 0, E_STORE, E_NOT_FOUND when its id is not of our form. */
-int mongo_session_read(const bson_t *doc, struct session_record *out);
+int mongo_session_read(struct unsealing *u, const bson_t *doc, struct session_record *out);
 
 /* NULL and *code: it cannot be sealed, is larger than a document may be, or is not UTF-8 where it has to be. */
-bson_t *mongo_message_new(const struct mongo *h, const char *session_id, uint64_t seq, const struct message_record *m,
-                          int *code) NODISCARD;
+bson_t *mongo_message_new(const struct mongo *h, const char *session_id, const char *user_id, uint64_t seq,
+                          const struct message_record *m, int *code) NODISCARD;
 /* For msgs, as the reference wants it. */
 bson_t *mongo_message_embedded(const struct mongo *h, const struct message_record *m, int *code) NODISCARD;
-/* Of the collection, or embedded in the session at that seq. 0 or E_STORE. */
-int mongo_message_read(const struct mongo *h, const char *session_id, uint64_t seq, const bson_t *doc,
-                       struct message_record *out);
+/* Of the collection, or embedded in the session at that seq. 0 or E_STORE; message_record_deinit in any case. */
+int mongo_message_read(struct unsealing *u, const char *session_id, const char *user_id, uint64_t seq, bool embedded,
+                       const bson_t *doc, struct message_record *out);
+/* The same without its content. */
+int mongo_message_fields(const char *session_id, uint64_t seq, const bson_t *doc, struct message_record *out);
 /* The stored bytes of a content, borrowed. */
 void mongo_content(const bson_iter_t *at, const char **bytes, size_t *len);
 
-/* ---- store_mongo_write.c, store_mongo_insert.c: batches ---- */
+/* ---- write.c, insert.c: batches ---- */
 
 /* A conversation as far as the majority has it; forgotten whenever that is in doubt. */
 struct session_place {
   char id[STORE_ID_LEN + 1];
+  char *user_id; /* where it exists */
   bool known, exists;
   uint64_t top;
   /* of the running batch */
@@ -155,6 +181,13 @@ int batch_insert(struct batch *b); /* the messages */
 void mongo_forget(struct mongo *h);
 /* Whether the outcome of an earlier try of it is not known. */
 bool mongo_tried(const struct mongo *h, const struct store_op *op);
+
+/* ---- names.c: all names of the database, some at a time; again does no harm ---- */
+
+int mongo_names_upgrade(struct mongo *h) NODISCARD; /* plain ones are sealed, whatever they look like */
+/* Sealed with the newest key; or plain, for the reference. *failed: those that cannot be read; they stay. */
+int mongo_names_reseal(struct mongo *h, uint64_t *failed) NODISCARD;
+int mongo_names_handback(struct mongo *h, uint64_t *failed) NODISCARD;
 
 /* ---- what the backend's table points at ---- */
 

@@ -4,10 +4,15 @@
 #pragma once
 
 /* Goes up when an older program would misread what a newer one has written. Kept in MONGO_META, document "schema". */
-#define MONGO_SCHEMA_VERSION 1
+/* 2: texts and names in the form cb2, and an account of keys. */
+#define MONGO_SCHEMA_VERSION 2
 #define MONGO_META "chatbox"
 #define MONGO_META_ID "schema"
 #define MONGO_META_VERSION "version"
+#define MONGO_KEY_PREFIX "key:" /* then the id of the key: one document for each that has sealed anything */
+#define MONGO_KEY_SEALED "sealed"
+#define MONGO_KEY_WHOLE "whole" /* a text sealed with it: nothing in the database is plain */
+#define MONGO_KEY_GONE "gone"   /* nothing is sealed with it any more */
 
 #define MONGO_SESSIONS "sessions" /* the reference's, with a few fields more */
 #define MONGO_MESSAGES "messages" /* what was said since it was taken over */
@@ -32,6 +37,7 @@
   X("maxRespTime", LONG, max_response_ms, false)                                                                       \
   X("avgRespTime", LONG, avg_response_ms, false)
 #define MONGO_UID "uid"
+#define MONGO_NAME "nm"
 #define MONGO_END "endTs"
 #define MONGO_LAST_ACTIVITY "lastActivity"
 #define MONGO_DURATION "dur"        /* seconds, int64; 0 until the end */

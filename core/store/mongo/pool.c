@@ -194,6 +194,7 @@ int mongo_open(const struct store_options *o, struct mongo *h, char why[256]) {
     pool_enter(h->pool);
   h->known = &h->pool->known;
   h->keys = o->keys;
+  h->without_texts = o->without_texts;
   h->client = mongoc_client_pool_pop(h->pool->clients);
   if (h->client == NULL) {
     snprintf(why, 256, "STORE_URL: maxPoolSize is too small: every store thread needs a connection");

@@ -22,9 +22,10 @@ static mongoc_cursor_t *sessions_find(struct mongo *h, bson_t *match, uint32_t l
 static int read_session(struct mongo *h, bson_t *match, struct session_record *out) {
   mongoc_cursor_t *cursor = sessions_find(h, match, 1);
   struct session_record found = {0};
+  struct unsealing u = {.keys = h->keys};
   const bson_t *doc;
   bool any = mongoc_cursor_next(cursor, &doc);
-  int code = any ? mongo_session_read(doc, &found) : 0;
+  int code = any ? mongo_session_read(&u, doc, &found) : 0;
   int ended = mongo_cursor_end(h, "read a conversation", cursor);
   code = ended ? ended : any ? code : E_NOT_FOUND;
   if (code) {
@@ -50,16 +51,18 @@ static int read_sessions(struct mongo *h, struct store_op *op) {
   if (op->sessions == NULL)
     return mongo_no_memory();
   mongoc_cursor_t *cursor = sessions_find(h, list_match(op), op->limit);
+  struct unsealing u = {.keys = h->keys};
   const bson_t *doc;
   int code = 0;
   while (code == 0 && op->session_count < op->limit && mongoc_cursor_next(cursor, &doc)) {
-    code = mongo_session_read(doc, &op->sessions[op->session_count]);
+    code = mongo_session_read(&u, doc, &op->sessions[op->session_count]);
     if (code != E_NOT_FOUND)
       op->session_count++;
     else
       code = 0;
   }
   int ended = mongo_cursor_end(h, "read conversations", cursor);
+  (void)unsealing_end(&u); /* a list without names is a list */
   return ended ? ended : code;
 }
 
@@ -67,6 +70,8 @@ static int read_sessions(struct mongo *h, struct store_op *op) {
 
 struct history_page {
   struct store_op *op;
+  struct unsealing unsealing;
+  char *user_id;
   uint64_t before, embedded; /* seq, number of messages */
   size_t bytes;
 };
@@ -75,24 +80,28 @@ static bool page_full(const struct history_page *p) {
   return p->op->message_count == p->op->limit || p->bytes >= STORE_HISTORY_BYTES;
 }
 
-static int page_add(struct mongo *h, struct history_page *p, uint64_t seq, const bson_t *doc) {
+static int page_add(struct history_page *p, uint64_t seq, bool embedded, const bson_t *doc) {
   struct message_record *m = &p->op->messages[p->op->message_count++];
-  int code = mongo_message_read(h, p->op->session.id, seq, doc, m);
+  int code = mongo_message_read(&p->unsealing, p->op->session.id, p->user_id, seq, embedded, doc, m);
   p->bytes += m->content_len;
   p->before = seq;
   return code;
 }
 
-static int embedded_count(struct mongo *h, const char *session_id, uint64_t *count) {
-  bson_t *match = BCON_NEW("_id", BCON_UTF8(session_id));
+static int page_find(struct mongo *h, struct history_page *p) {
+  bson_t *match = BCON_NEW("_id", BCON_UTF8(p->op->session.id));
   mongoc_cursor_t *cursor = mongo_aggregate(
-    h->sessions, mongo_stages(match, "{'$project': {'n': {'$size': {'$ifNull': ['$" MONGO_EMBEDDED "', []]}}}}"), h,
-    false);
+    h->sessions,
+    mongo_stages(match, "{'$project': {'" MONGO_UID "': 1, 'n': {'$size': {'$ifNull': ['$" MONGO_EMBEDDED "', []]}}}}"),
+    h, false);
   const bson_t *doc;
-  bool any = mongoc_cursor_next(cursor, &doc);
-  *count = any ? (uint64_t)mongo_number(doc, "n") : 0;
+  bson_iter_t at;
+  bool any = mongoc_cursor_next(cursor, &doc), whole = true;
+  p->embedded = any ? (uint64_t)mongo_number(doc, "n") : 0;
+  if (any && bson_iter_init_find(&at, doc, MONGO_UID))
+    whole = mongo_copy(&at, &p->user_id);
   int code = mongo_cursor_end(h, "find a conversation", cursor);
-  return code ? code : any ? 0 : E_NOT_FOUND;
+  return code ? code : !whole ? mongo_no_memory() : any ? 0 : E_NOT_FOUND;
 }
 
 /* Those behind what is embedded, from the end. */
@@ -106,13 +115,13 @@ static int page_of_collection(struct mongo *h, struct history_page *p) {
   const bson_t *doc;
   int code = 0;
   while (code == 0 && !page_full(p) && mongoc_cursor_next(cursor, &doc))
-    code = page_add(h, p, (uint64_t)mongo_number(doc, MONGO_SEQ), doc);
+    code = page_add(p, (uint64_t)mongo_number(doc, MONGO_SEQ), false, doc);
   int ended = mongo_cursor_end(h, "read messages", cursor);
   return ended ? ended : code;
 }
 
 /* The messages of one slice, which the server cuts; they come oldest first. */
-static int slice_add(struct mongo *h, struct history_page *p, uint64_t first, const bson_t *doc) {
+static int slice_add(struct history_page *p, uint64_t first, const bson_t *doc) {
   bson_iter_t at, each;
   const bson_t *slice[STORE_LIMIT_MAX];
   bson_t messages[STORE_LIMIT_MAX];
@@ -132,7 +141,7 @@ static int slice_add(struct mongo *h, struct history_page *p, uint64_t first, co
   int code = 0;
   while (n > 0 && code == 0 && !page_full(p)) {
     n--;
-    code = page_add(h, p, first + n, slice[n]);
+    code = page_add(p, first + n, true, slice[n]);
   }
   return code;
 }
@@ -146,7 +155,7 @@ static int page_of_embedded(struct mongo *h, struct history_page *p) {
                                (unsigned long long)first - 1, (unsigned long long)(last - first + 1));
   mongoc_cursor_t *cursor = mongo_find(h->sessions, BCON_NEW("_id", BCON_UTF8(p->op->session.id)), options, h, false);
   const bson_t *doc;
-  int code = mongoc_cursor_next(cursor, &doc) ? slice_add(h, p, first, doc) : 0;
+  int code = mongoc_cursor_next(cursor, &doc) ? slice_add(p, first, doc) : 0;
   int ended = mongo_cursor_end(h, "read embedded messages", cursor);
   return ended ? ended : code;
 }
@@ -159,18 +168,24 @@ static void messages_reverse(struct message_record *m, size_t count) {
   }
 }
 
-static int read_history(struct mongo *h, struct store_op *op) {
-  bool to_the_end = op->before_seq == 0 || op->before_seq > INT64_MAX;
-  struct history_page p = {.op = op, .before = to_the_end ? INT64_MAX : op->before_seq};
-  int code = embedded_count(h, op->session.id, &p.embedded);
+static int page_fill(struct mongo *h, struct history_page *p) {
+  int code = page_find(h, p);
   if (code)
     return code;
-  op->messages = calloc(op->limit, sizeof *op->messages);
-  if (op->messages == NULL)
+  p->op->messages = calloc(p->op->limit, sizeof *p->op->messages);
+  if (p->op->messages == NULL)
     return mongo_no_memory();
-  code = page_of_collection(h, &p);
-  code = code ? code : page_of_embedded(h, &p);
-  messages_reverse(op->messages, op->message_count);
+  code = page_of_collection(h, p);
+  code = code ? code : page_of_embedded(h, p);
+  messages_reverse(p->op->messages, p->op->message_count);
+  return code ? code : unsealing_end(&p->unsealing);
+}
+
+static int read_history(struct mongo *h, struct store_op *op) {
+  bool to_the_end = op->before_seq == 0 || op->before_seq > INT64_MAX;
+  struct history_page p = {.op = op, .unsealing = {.keys = h->keys}, .before = to_the_end ? INT64_MAX : op->before_seq};
+  int code = page_fill(h, &p);
+  free(p.user_id);
   return code;
 }
 

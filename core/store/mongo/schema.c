@@ -45,8 +45,11 @@ int mongo_check(struct mongo *h, mongoc_client_t *client, char why[256]) {
              MONGO_SCHEMA_VERSION);
     return E_SCHEMA;
   }
-  atomic_store(&h->known->checked, true);
-  return 0;
+  h->known->version = version;
+  code = mongo_keys_check(h, client, why);
+  if (code == 0)
+    atomic_store(&h->known->checked, true);
+  return code;
 }
 
 /* $max: a newer program that was faster keeps its number. */
@@ -103,17 +106,31 @@ int mongo_writable(struct mongo *h) {
   return version_write(h);
 }
 
+/* What an older version has left to do. */
+static int version_upgrade(struct mongo *h, char why[256]) {
+  if (h->known->version != 1)
+    return 0;
+  int code = mongo_keys_upgrade(h);
+  code = code ? code : mongo_keys_check(h, h->client, why);
+  return code || h->keys == NULL ? code : mongo_names_upgrade(h);
+}
+
 int mongo_prepare(struct mongo *h, char why[256]) {
-  if (atomic_load(&h->known->prepared))
+  why[0] = '\0';
+  if (atomic_load(&h->known->prepared) && (h->counting || h->keys == NULL || !h->writer))
     return 0;
   int code = mongo_check(h, h->client, why);
   if (code)
     return code;
-  code = indexes_make(h);
-  code = code ? code : version_write(h);
-  if (code)
+  if (!atomic_load(&h->known->prepared)) {
+    code = version_upgrade(h, why);
+    code = code ? code : indexes_make(h);
+    code = code ? code : version_write(h);
+  }
+  code = code ? code : mongo_keys_open(h);
+  if (code && why[0] == '\0')
     snprintf(why, 256, "the database: %s, see the log", err_text(code));
-  else
+  if (code == 0)
     atomic_store(&h->known->prepared, true);
   return code;
 }

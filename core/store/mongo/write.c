@@ -22,6 +22,7 @@ void mongo_forget(struct mongo *h) {
   struct session_place *p, *next;
   HASH_ITER(hh, h->places, p, next) {
     HASH_DEL(h->places, p);
+    free(p->user_id);
     free(p);
   }
 }
@@ -47,6 +48,11 @@ static void place_read(struct mongo *h, const bson_t *doc) {
   struct session_place *p = mongo_id(doc, "_id", id) ? place_find(h, id) : NULL;
   if (p == NULL)
     return;
+  bson_iter_t at;
+  free(p->user_id);
+  p->user_id = NULL;
+  if (bson_iter_init_find(&at, doc, MONGO_UID))
+    (void)mongo_copy(&at, &p->user_id);
   p->exists = true;
   p->top = mongo_top(doc);
 }
@@ -90,8 +96,15 @@ int batch_places(struct batch *b) {
 
 static void session_insert(struct batch *b, mongoc_bulk_operation_t *bulk, struct store_op *op,
                            struct session_place *p) {
-  bson_t *doc = mongo_session_new(&op->session);
-  op->code = mongo_bulk_insert(b->h, bulk, doc);
+  int code;
+  bson_t *doc = mongo_session_new(b->h, &op->session, &code);
+  free(p->user_id);
+  p->user_id = strdup(op->session.user_id != NULL ? op->session.user_id : "");
+  op->code = doc == NULL || p->user_id == NULL ? mongo_no_memory() : 0;
+  if (op->code != 0)
+    bson_destroy(doc);
+  else
+    op->code = mongo_bulk_insert(b->h, bulk, doc);
   if (op->code != 0)
     return;
   p->maker = op;
@@ -161,14 +174,15 @@ static void changes_gather(struct batch *b) {
   }
 }
 
-static bson_t *change_new(const struct session_place *p) {
+static bson_t *change_new(const struct mongo *h, const struct session_place *p, int *code) {
+  *code = 0;
   if (p->record == NULL)
     return BCON_NEW("$max", "{", MONGO_LAST_ACTIVITY, BCON_DATE_TIME(p->at_ms), MONGO_MODIFIED,
                     BCON_DATE_TIME(p->at_ms), "}");
   struct session_record r = p->record->session; /* borrowed */
   if (p->at_ms > r.last_activity_ms)
     r.last_activity_ms = p->at_ms;
-  return mongo_session_update(&r);
+  return mongo_session_update(h, &r, p->user_id, code);
 }
 
 /* Somebody else has erased one of them: its messages must not outlive it. */
@@ -195,8 +209,9 @@ static int sessions_change(struct batch *b) {
     struct session_place *p = b->places[i];
     if (p == NULL || (p->record == NULL && !p->moved))
       continue;
-    bson_t *filter = BCON_NEW("_id", BCON_UTF8(p->id)), *change = change_new(p);
-    int code = mongo_bulk_update(b->h, bulk, filter, change);
+    int code;
+    bson_t *change = change_new(b->h, p, &code);
+    code = change == NULL ? E_STORE : mongo_bulk_update(b->h, bulk, BCON_NEW("_id", BCON_UTF8(p->id)), change);
     for (size_t k = i; k < b->count && code != 0; k++)
       if (b->places[k] == p && b->ops[k]->code == 0)
         b->ops[k]->code = code;
@@ -259,6 +274,7 @@ static int batch_write(struct mongo *h, struct store_op **ops, size_t count) {
   if (HASH_COUNT(h->places) > PLACES_MAX)
     mongo_forget(h);
   int code = batch_fill(&b);
+  code = code ? code : mongo_keys_reserve(h, b.item_count + count);
   code = code ? code : sessions_open(&b);
   code = code ? code : batch_insert(&b);
   code = code ? code : sessions_change(&b);
@@ -309,9 +325,9 @@ void mongo_write(void *handle, struct store_op **ops, size_t count) {
   for (size_t i = 0; i < count; i++)
     ops[i]->code = 0;
   int code = mongo_prepare(h, why);
-  if (code == E_SCHEMA)
+  if (code == E_SCHEMA || code == E_KEY)
     LOG(LOG_ERROR, "store", why);
-  for (; done < count && code != E_AWAY && code != E_SCHEMA; done += length)
+  for (; done < count && code != E_AWAY && code != E_SCHEMA && code != E_KEY; done += length)
     code = run_write(h, ops + done, count - done, &length);
   if (code == 0)
     h->told = false;

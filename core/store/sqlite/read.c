@@ -1,15 +1,15 @@
 /* In: one question. Out: the rows that answer it, or a code. The content of messages is opened here, on the readers'
- * threads (cipher.h). Why apart: lists and ownership look at session rows only and never at a message. */
+ * threads (sealed.h). Why apart: lists and ownership look at session rows only and never at a message. */
 #include "sqlite_impl.h"
 
-#include "cipher.h"
 #include "err.h"
+#include "sealed.h"
 
 #include <stdlib.h>
 
 #define BEHIND_ALL_IDS "~"
 
-static bool session_columns(sqlite3_stmt *s, struct session_record *r) {
+static bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session_record *r) {
   *r = (struct session_record){
     .start_ms = sqlite3_column_int64(s, 6),
     .end_ms = sqlite3_column_int64(s, 7),
@@ -27,12 +27,15 @@ static bool session_columns(sqlite3_stmt *s, struct session_record *r) {
   for (size_t at = 0; at + 4 <= len && r->response_count < sizeof r->responses / 4; at += 4)
     r->responses[r->response_count++] =
       bytes[at] | (uint32_t)bytes[at + 1] << 8 | (uint32_t)bytes[at + 2] << 16 | (uint32_t)bytes[at + 3] << 24;
-  return column_copy(s, 1, &r->user_id, NULL) && column_copy(s, 2, &r->name, NULL) &&
+  const void *name = sqlite3_column_blob(s, 2);
+  size_t name_len = (size_t)sqlite3_column_bytes(s, 2);
+  return column_copy(s, 1, &r->user_id, NULL) && unsealing_name(u, r, false, name, name_len) == 0 &&
          column_copy(s, 3, &r->model_id, NULL) && column_copy(s, 4, &r->assisting_admin_id, NULL) &&
          column_copy(s, 5, &r->assisting_admin_name, NULL);
 }
 
-static int message_columns(struct sqlite_handle *h, sqlite3_stmt *s, const char *session_id, struct message_record *m) {
+static int message_columns(struct unsealing *u, sqlite3_stmt *s, const struct session_row *p,
+                           struct message_record *m) {
   *m = (struct message_record){.seq = (uint64_t)sqlite3_column_int64(s, 0), .at_ms = sqlite3_column_int64(s, 7)};
   column_id(s, 1, m->id);
   if (!column_copy(s, 2, &m->cid, NULL) || !column_copy(s, 3, &m->sender, NULL) || !column_copy(s, 4, &m->type, NULL) ||
@@ -40,11 +43,8 @@ static int message_columns(struct sqlite_handle *h, sqlite3_stmt *s, const char 
     return statement_no_memory();
   const void *stored = sqlite3_column_blob(s, 6); /* NULL when there are no bytes */
   size_t len = (size_t)sqlite3_column_bytes(s, 6);
-  stored = stored != NULL ? stored : "";
-  int code = cipher_open(h->keys, session_id, m->seq, stored, len, &m->content, &m->content_len);
-  if (code)
-    cipher_log_failure(session_id, m->seq, stored, len, code);
-  return code ? E_STORE : 0;
+  int code = unsealing_message(u, p->id, p->user_id, m, false, stored != NULL ? stored : "", len);
+  return code ? statement_no_memory() : 0;
 }
 
 static int read_session(struct sqlite_handle *h, enum statement which, const char *argument,
@@ -55,7 +55,8 @@ static int read_session(struct sqlite_handle *h, enum statement which, const cha
   if (r != 1)
     return r < 0 ? r : E_NOT_FOUND;
   struct session_record found;
-  bool whole = session_columns(s, &found);
+  struct unsealing u = {.keys = h->keys};
+  bool whole = session_columns(&u, s, &found);
   sqlite3_reset(s);
   session_record_deinit(out); /* what was asked with */
   *out = found;
@@ -64,6 +65,7 @@ static int read_session(struct sqlite_handle *h, enum statement which, const cha
 
 static int read_sessions(struct sqlite_handle *h, struct store_op *op) {
   sqlite3_stmt *s = h->statements[S_OF_USER];
+  struct unsealing u = {.keys = h->keys};
   op->sessions = calloc(op->limit, sizeof *op->sessions);
   if (op->sessions == NULL)
     return statement_no_memory();
@@ -74,12 +76,13 @@ static int read_sessions(struct sqlite_handle *h, struct store_op *op) {
   statement_bind(s, 4, from_the_newest ? BEHIND_ALL_IDS : op->after.id);
   int r;
   while ((r = statement_next(h, s)) == 1) {
-    if (!session_columns(s, &op->sessions[op->session_count++])) {
+    if (!session_columns(&u, s, &op->sessions[op->session_count++])) {
       r = statement_no_memory();
       break;
     }
   }
   sqlite3_reset(s);
+  (void)unsealing_end(&u); /* a list without names is a list */
   return r;
 }
 
@@ -91,30 +94,38 @@ static void messages_reverse(struct message_record *m, size_t count) {
   }
 }
 
-static int read_history(struct sqlite_handle *h, struct store_op *op) {
-  struct session_row p;
-  int r = place_find(h, op->session.id, &p);
-  if (r != 1)
-    return r < 0 ? r : E_NOT_FOUND;
+static int history_rows(struct sqlite_handle *h, struct store_op *op, const struct session_row *p) {
   sqlite3_stmt *s = h->statements[S_HISTORY];
+  struct unsealing u = {.keys = h->keys};
   op->messages = calloc(op->limit, sizeof *op->messages);
   if (op->messages == NULL)
     return statement_no_memory();
   bool to_the_end = op->before_seq == 0 || op->before_seq > INT64_MAX;
-  sqlite3_bind_int64(s, 1, p.key);
+  sqlite3_bind_int64(s, 1, p->key);
   sqlite3_bind_int64(s, 2, to_the_end ? INT64_MAX : (sqlite3_int64)op->before_seq);
   sqlite3_bind_int64(s, 3, op->limit);
   size_t bytes = 0;
+  int r = 1;
   while (bytes < STORE_HISTORY_BYTES && (r = statement_next(h, s)) == 1) {
     struct message_record *m = &op->messages[op->message_count++];
-    r = message_columns(h, s, op->session.id, m);
+    r = message_columns(&u, s, p, m);
     if (r < 0)
       break;
     bytes += m->content_len;
   }
   sqlite3_reset(s);
   messages_reverse(op->messages, op->message_count);
-  return r < 0 ? r : 0;
+  return r < 0 ? r : unsealing_end(&u);
+}
+
+static int read_history(struct sqlite_handle *h, struct store_op *op) {
+  struct session_row p;
+  int r = place_find(h, op->session.id, &p);
+  if (r != 1)
+    return r < 0 ? r : E_NOT_FOUND;
+  r = history_rows(h, op, &p);
+  place_deinit(&p);
+  return r;
 }
 
 static int ping(struct sqlite_handle *h) {

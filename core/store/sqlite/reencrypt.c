@@ -4,8 +4,8 @@
  * before in pages and gaps it does not use any more. */
 #include "sqlite_impl.h"
 
-#include "cipher.h"
 #include "err.h"
+#include "sealed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +19,12 @@ struct row_change {
   sqlite3_int64 session, seq;
   char *content;
   size_t len;
+  bool was_plain;
 };
 
 struct sqlite_walk {
   sqlite3 *db;
-  const struct keyring *keys;
+  const struct keyring *keys; /* what it accepts depends on what the database is known to be */
   sqlite3_stmt *next, *update;
   sqlite3_int64 session, seq; /* of the last message that was looked at */
   struct store_progress progress;
@@ -42,7 +43,8 @@ static int walk_run(struct sqlite_walk *w, const char *sql, char why[256]) {
 }
 
 static int walk_open(struct sqlite_walk *w, char why[256]) {
-  static const char next[] = "SELECT m.session, m.seq, s.id, m.content FROM messages m CROSS JOIN sessions s"
+  static const char next[] = "SELECT m.session, m.seq, s.id, m.content, s.uid, m.id, m.cid, m.sender,"
+                             " m.type, m.extra, m.ts FROM messages m CROSS JOIN sessions s"
                              " ON s.key = m.session WHERE (m.session, m.seq) > (?1, ?2)"
                              " ORDER BY m.session, m.seq LIMIT ?3";
   static const char update[] = "UPDATE messages SET content = ?3 WHERE session = ?1 AND seq = ?2";
@@ -56,25 +58,35 @@ static int walk_open(struct sqlite_walk *w, char why[256]) {
   return ready ? 0 : walk_failed(w, "cannot begin", why);
 }
 
+static char *column_text(sqlite3_stmt *s, int at) {
+  return (char *)sqlite3_column_text(s, at); /* borrowed, not changed */
+}
+
 /* 0, or UV_ENOMEM. One that cannot be opened is counted and left as it is. */
-static int message_seal(struct sqlite_walk *w, const char *id, const void *stored, size_t len) {
+static int message_seal(struct sqlite_walk *w) {
+  sqlite3_stmt *s = w->next;
+  struct message_record m = {.seq = (uint64_t)w->seq,
+                             .cid = column_text(s, 6),
+                             .sender = column_text(s, 7),
+                             .type = column_text(s, 8),
+                             .extra = column_text(s, 9),
+                             .at_ms = sqlite3_column_int64(s, 10)};
   struct row_change *c = &w->changes[w->count];
-  uint64_t seq = (uint64_t)w->seq;
-  char *content;
-  size_t content_len;
-  if (cipher_is_newest(w->keys, stored, len))
-    return 0;
+  const void *stored = sqlite3_column_blob(s, 3);
+  size_t len = (size_t)sqlite3_column_bytes(s, 3);
+  column_id(s, 5, m.id);
   *c = (struct row_change){.session = w->session, .seq = w->seq};
-  int code = cipher_open(w->keys, id, seq, stored, len, &content, &content_len);
-  if (code == 0) {
-    code = cipher_seal(w->keys, id, seq, content, content_len, &c->content, &c->len);
-    free(content);
-  }
+  stored = stored != NULL ? stored : "";
+  c->was_plain = !cipher_is_sealed(stored, len);
+  int code =
+    sealed_message_again(w->keys, column_text(s, 2), column_text(s, 4), &m, false, stored, len, &c->content, &c->len);
   if (code == 0) {
     w->bytes += c->len;
     w->count++;
-  } else if (code != UV_ENOMEM && w->progress.failed++ < FAILURES_LOGGED) {
-    cipher_log_failure(id, seq, stored, len, code);
+  } else if (code < 0 && code != UV_ENOMEM && w->progress.failed++ < FAILURES_LOGGED) {
+    cipher_log_failure(
+      &(struct cipher_place){.what = "message", .session_id = column_text(s, 2), .seq = (uint64_t)w->seq}, stored, len,
+      code);
   }
   return code == UV_ENOMEM ? code : 0;
 }
@@ -88,11 +100,9 @@ static int batch_read(struct sqlite_walk *w, char why[256]) {
   sqlite3_bind_int64(s, 2, w->seq);
   sqlite3_bind_int(s, 3, BATCH_ROWS);
   while (code == 0 && w->bytes < BATCH_BYTES && sqlite3_step(s) == SQLITE_ROW) {
-    const void *stored = sqlite3_column_blob(s, 3); /* NULL when there are no bytes */
     w->session = sqlite3_column_int64(s, 0);
     w->seq = sqlite3_column_int64(s, 1);
-    code = message_seal(w, (const char *)sqlite3_column_text(s, 2), stored != NULL ? stored : "",
-                        (size_t)sqlite3_column_bytes(s, 3));
+    code = message_seal(w);
     rows++;
   }
   w->progress.seen += (uint64_t)rows;
@@ -101,6 +111,20 @@ static int batch_read(struct sqlite_walk *w, char why[256]) {
   if (code)
     snprintf(why, 256, "%s", err_text(code));
   return code ? code : rows;
+}
+
+static int sealed_count(struct sqlite_walk *w, uint64_t n, char why[256]) {
+  static const char sql[] = "INSERT INTO keys(id, sealed) VALUES(?1, ?2)"
+                            " ON CONFLICT(id) DO UPDATE SET sealed = sealed + ?2, gone = 0";
+  sqlite3_stmt *s = NULL;
+  bool done = sqlite3_prepare_v2(w->db, sql, -1, &s, NULL) == SQLITE_OK;
+  if (done) {
+    sqlite3_bind_text(s, 1, keyring_id(w->keys), -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)n);
+    done = sqlite3_step(s) == SQLITE_DONE;
+  }
+  sqlite3_finalize(s);
+  return done ? 0 : walk_failed(w, "cannot count", why);
 }
 
 static int batch_write(struct sqlite_walk *w, char why[256]) {
@@ -114,10 +138,15 @@ static int batch_write(struct sqlite_walk *w, char why[256]) {
     code = sqlite3_reset(w->update) == SQLITE_OK ? 0 : walk_failed(w, "cannot write", why);
   }
   if (w->count > 0 && code == 0)
+    code = sealed_count(w, w->count, why);
+  if (w->count > 0 && code == 0)
     code = walk_run(w, "COMMIT", why);
   if (!sqlite3_get_autocommit(w->db))
     sqlite3_exec(w->db, "ROLLBACK", NULL, NULL, NULL);
-  w->progress.moved += code == 0 ? w->count : 0;
+  for (size_t i = 0; i < w->count && code == 0; i++) {
+    w->progress.moved++;
+    w->progress.plain += w->changes[i].was_plain;
+  }
   return code;
 }
 
@@ -133,6 +162,21 @@ static int walk_all(struct sqlite_walk *w, store_progress_fn *tell, void *arg, c
   return code;
 }
 
+static int walk_names(struct sqlite_walk *w, char why[256]) {
+  sqlite3_int64 after = INT64_MIN;
+  int rows = 1, code = 0;
+  while (rows > 0 && code == 0) {
+    code = walk_run(w, "BEGIN IMMEDIATE", why);
+    rows = code ? code : names_reseal(w->db, w->keys, &after, BATCH_ROWS, &w->progress.failed, why);
+    code = rows < 0 ? rows : code;
+    code = code || rows == 0 ? code : sealed_count(w, (uint64_t)rows, why);
+    code = code ? code : walk_run(w, "COMMIT", why);
+  }
+  if (!sqlite3_get_autocommit(w->db))
+    sqlite3_exec(w->db, "ROLLBACK", NULL, NULL, NULL);
+  return code;
+}
+
 /* Into a file beside, then back: in memory, as the writer has it, would need room for all of it. The log of it goes
  * when the database is closed. */
 static int file_renew(struct sqlite_walk *w, char why[256]) {
@@ -140,17 +184,30 @@ static int file_renew(struct sqlite_walk *w, char why[256]) {
   return code ? code : walk_run(w, "VACUUM", why);
 }
 
+static int walk_end(struct sqlite_walk *w, char why[256]) {
+  if (w->progress.failed == 0 && keys_whole_set(w->db, w->keys) != 0)
+    return walk_failed(w, "cannot finish", why);
+  int code = file_renew(w, why);
+  if (code || w->progress.failed == 0)
+    return code;
+  snprintf(why, 256, "%llu of %llu messages cannot be decrypted and are as they were; is one of their keys missing?",
+           (unsigned long long)w->progress.failed, (unsigned long long)w->progress.total);
+  return E_CIPHER;
+}
+
+/* Where everything was sealed once, plain text was put there by somebody else: then it is not made genuine here. */
 int sqlite_reencrypt(sqlite3 *db, const struct keyring *keys, store_progress_fn *tell, void *arg, char why[256]) {
-  struct sqlite_walk w = {.db = db, .keys = keys, .session = INT64_MIN};
+  unsigned accept = keyring_accept(keys) & (keys_whole(db, keys) ? ~(unsigned)CIPHER_ANY_FORM : ~0u);
+  struct keyring *strict = keyring_accepting(keys, accept);
+  struct sqlite_walk w = {.db = db, .keys = strict, .session = INT64_MIN};
+  if (strict == NULL)
+    return UV_ENOMEM;
   int code = walk_open(&w, why);
   code = code ? code : walk_all(&w, tell, arg, why);
+  code = code ? code : walk_names(&w, why);
   sqlite3_finalize(w.next);
   sqlite3_finalize(w.update);
-  code = code ? code : file_renew(&w, why);
-  if (code == 0 && w.progress.failed > 0) {
-    snprintf(why, 256, "%llu of %llu messages cannot be decrypted and are as they were; is one of their keys missing?",
-             (unsigned long long)w.progress.failed, (unsigned long long)w.progress.total);
-    code = E_CIPHER;
-  }
+  code = code ? code : walk_end(&w, why);
+  keyring_free(strict);
   return code;
 }

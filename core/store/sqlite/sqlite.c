@@ -34,7 +34,20 @@ static const char *const upgrades[] = {
   "DROP INDEX sessions_active; CREATE INDEX sessions_active ON sessions(uid, ts, id) WHERE endTs IS NULL;"
   "CREATE INDEX sessions_idle ON sessions(lastActivity, key);"
   "CREATE TABLE audit(key INTEGER PRIMARY KEY, ts INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,"
-  " subject TEXT, detail TEXT) STRICT;"};
+  " subject TEXT, detail TEXT) STRICT;",
+  /* 3: names are sealed as messages are (upgrade_texts), keys are counted, and erasures go in steps. What is plain and
+   * looks like the form that is new here is marked as plain. */
+  "CREATE TABLE keys(id TEXT PRIMARY KEY, sealed INTEGER NOT NULL, whole TEXT, gone INTEGER NOT NULL DEFAULT 0)"
+  " STRICT, WITHOUT ROWID;"
+  "INSERT INTO keys(id, sealed) SELECT CAST(substr(content, 5, 8) AS TEXT), count(*) FROM messages"
+  " WHERE substr(content, 1, 4) = CAST('cb1:' AS BLOB) GROUP BY 1;"
+  "UPDATE messages SET content = CAST('plain:' || CAST(content AS TEXT) AS BLOB)"
+  " WHERE substr(content, 1, 4) = CAST('cb2:' AS BLOB) OR (substr(content, 1, 6) = CAST('plain:' AS BLOB)"
+  " AND replace(CAST(content AS TEXT), 'plain:', '') LIKE 'cb2:%');"
+  "CREATE TABLE erasures(key INTEGER PRIMARY KEY, ts INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,"
+  " subject TEXT, sessions INTEGER NOT NULL DEFAULT 0, messages INTEGER NOT NULL DEFAULT 0) STRICT;"
+  "CREATE TABLE erasing(uid TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, erasure INTEGER NOT NULL,"
+  " PRIMARY KEY(uid, first)) STRICT, WITHOUT ROWID;"};
 #define VERSION ((int)(sizeof upgrades / sizeof *upgrades))
 
 static int open_failed(struct sqlite_handle *h, const char *path, char why[256]) {
@@ -71,21 +84,34 @@ static int schema_check(struct sqlite_handle *h, const char *path, int *version,
   return 0;
 }
 
-static int schema_upgrade(struct sqlite_handle *h, const char *path, int version, char why[256]) {
+/* What SQL cannot do, in the transaction of the step to that version. */
+static int upgrade_texts(struct sqlite_handle *h, const struct store_options *o, int version, char why[256]) {
+  if (version != 3)
+    return 0;
+  int code = keys_check(h->db, o, why);
+  return code ? code : names_upgrade(h->db, o->keys, why);
+}
+
+static int schema_upgrade(struct sqlite_handle *h, const struct store_options *o, const char *path, int version,
+                          char why[256]) {
   for (; version < VERSION; version++) {
     char bump[64];
     snprintf(bump, sizeof bump, "PRAGMA user_version = %d; COMMIT", version + 1);
     if (sqlite3_exec(h->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(h->db, upgrades[version], NULL, NULL, NULL) != SQLITE_OK ||
-        sqlite3_exec(h->db, bump, NULL, NULL, NULL) != SQLITE_OK)
+        sqlite3_exec(h->db, upgrades[version], NULL, NULL, NULL) != SQLITE_OK)
+      return open_failed(h, path, why);
+    int code = upgrade_texts(h, o, version + 1, why);
+    if (code)
+      return code; /* nothing of this step is kept */
+    if (sqlite3_exec(h->db, bump, NULL, NULL, NULL) != SQLITE_OK)
       return open_failed(h, path, why);
   }
-  return 0;
+  return keys_check(h->db, o, why);
 }
 
 /* temp_store: a savepoint's copies of pages stay out of the disk. journal_size_limit: what a burst made of the WAL is
  * given back. */
-static int writer_prepare(struct sqlite_handle *h, const char *path, char why[256]) {
+static int writer_prepare(struct sqlite_handle *h, const struct store_options *o, const char *path, char why[256]) {
   int version = 0;
   int r = schema_check(h, path, &version, why);
   if (r < 0)
@@ -102,36 +128,41 @@ static int writer_prepare(struct sqlite_handle *h, const char *path, char why[25
     snprintf(why, 256, "%.160s: its file system cannot do write-ahead logging", path);
     return E_STORE;
   }
-  return schema_upgrade(h, path, version, why);
+  return schema_upgrade(h, o, path, version, why);
 }
 
 /* The writer upgrades; a reader that comes alone changes nothing. */
-static int reader_prepare(struct sqlite_handle *h, const char *path, char why[256]) {
+static int reader_prepare(struct sqlite_handle *h, const struct store_options *o, const char *path, char why[256]) {
   int version = 0;
   int r = schema_check(h, path, &version, why);
   if (r < 0 || version == VERSION)
-    return r;
+    return r < 0 ? r : keys_check(h->db, o, why);
   snprintf(why, 256, "%.140s has schema version %d; a server brings it to %d when it starts", path, version, VERSION);
   return E_SCHEMA;
 }
 
-static int handle_open(struct sqlite_handle *h, const char *path, bool writer, char why[256]) {
+static int handle_open(struct sqlite_handle *h, const struct store_options *o, const char *path, bool writer,
+                       char why[256]) {
   int flags = SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
   if (sqlite3_open_v2(path, &h->db, flags, NULL) != SQLITE_OK)
     return open_failed(h, path, why);
   sqlite3_extended_result_codes(h->db, 1);
   sqlite3_busy_timeout(h->db, BUSY_TIMEOUT_MS);
-  int r = writer ? writer_prepare(h, path, why) : reader_prepare(h, path, why);
+  int r = writer ? writer_prepare(h, o, path, why) : reader_prepare(h, o, path, why);
   for (int i = 0; i < S_COUNT && r == 0; i++) {
     if (sqlite3_prepare_v3(h->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &h->statements[i], NULL) !=
         SQLITE_OK)
       r = open_failed(h, path, why);
   }
+  h->writer = writer && r == 0;
+  if (h->writer && keys_open(h) < 0)
+    r = open_failed(h, path, why);
   return r;
 }
 
 static void sqlite_close(void *handle) {
   struct sqlite_handle *h = handle;
+  keys_close(h);
   for (int i = 0; i < S_COUNT; i++)
     sqlite3_finalize(h->statements[i]);
   sqlite3_close(h->db);
@@ -152,7 +183,7 @@ static int sqlite_open(const struct store_options *o, const char *location, bool
   h->lock_fd = -1;
   int r = writer ? store_file_claim(path, &h->lock_fd, why) : 0;
   if (r == 0)
-    r = handle_open(h, path, writer, why);
+    r = handle_open(h, o, path, writer, why);
   if (r < 0) {
     sqlite_close(h);
     return r;

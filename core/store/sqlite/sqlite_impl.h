@@ -7,6 +7,7 @@
 #endif
 
 #include "attr.h"
+#include "key_use.h"
 #include "store.h"
 
 #include <sqlite3.h>
@@ -16,6 +17,10 @@
   " totalTokens, maxRespTime, avgRespTime, respTimes"
 #define SESSIONS "SELECT " SESSION_COLUMNS ", top FROM sessions "
 
+/* A conversation that is being erased is gone already, to whoever asks. */
+#define NOT_ERASING                                                                                                    \
+  " NOT EXISTS(SELECT 1 FROM erasing e WHERE e.uid = sessions.uid AND sessions.key BETWEEN e.first AND e.last)"
+
 #define STATEMENTS(X)                                                                                                  \
   X(BEGIN, "BEGIN IMMEDIATE")                                                                                          \
   X(COMMIT, "COMMIT")                                                                                                  \
@@ -23,21 +28,22 @@
   X(FENCE, "SAVEPOINT op")                                                                                             \
   X(FENCE_UNDO, "ROLLBACK TO op")                                                                                      \
   X(FENCE_END, "RELEASE op")                                                                                           \
-  X(FIND, "SELECT key, top FROM sessions WHERE id = ?1")                                                               \
+  X(FIND, "SELECT key, top, uid FROM sessions WHERE id = ?1 AND" NOT_ERASING)                                          \
   X(INSERT_SESSION,                                                                                                    \
     "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?1, ifnull(?2, ''), ?3, ?4, ?5, ?6, ?7, nullif(?8, 0), ?9,"      \
     " ?10, ?11, ?12, ?13, ?14, ?15)")                                                                                  \
   X(UPDATE_SESSION,                                                                                                    \
-    "UPDATE sessions SET nm = ?3, modelId = ?4, assistingAdminId = ?5, assistingAdminName = ?6, ts = ?7,"              \
+    "UPDATE sessions SET nm = iif(?18, nm, ?3), modelId = ?4, assistingAdminId = ?5, assistingAdminName = ?6, ts = "   \
+    "?7,"                                                                                                              \
     " endTs = nullif(?8, 0), lastActivity = ?9, helpRequested = ?10, adminAssisted = ?11,"                             \
     " totalTokens = ?12, maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, top = ?16 WHERE key = ?17")            \
   X(UPDATE_TOP, "UPDATE sessions SET top = ?1, lastActivity = max(lastActivity, ?2) WHERE key = ?3")                   \
   X(INSERT_MESSAGE, "INSERT INTO messages(session, seq, id, cid, sender, type, ts, extra, content)"                    \
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
   X(FIND_CID, "SELECT seq, id FROM messages WHERE session = ?1 AND cid = ?2")                                          \
-  X(SESSION, SESSIONS "WHERE id = ?1")                                                                                 \
-  X(ACTIVE, SESSIONS "WHERE uid = ?1 AND endTs IS NULL ORDER BY ts DESC, id DESC LIMIT 1")                             \
-  X(OF_USER, SESSIONS "WHERE uid = ?1 AND (ts, id) < (?3, ?4) ORDER BY ts DESC, id DESC LIMIT ?2")                     \
+  X(SESSION, SESSIONS "WHERE id = ?1 AND" NOT_ERASING)                                                                 \
+  X(ACTIVE, SESSIONS "WHERE uid = ?1 AND endTs IS NULL AND" NOT_ERASING " ORDER BY ts DESC, id DESC LIMIT 1")          \
+  X(OF_USER, SESSIONS "WHERE uid = ?1 AND (ts, id) < (?3, ?4) AND" NOT_ERASING " ORDER BY ts DESC, id DESC LIMIT ?2")  \
   X(HISTORY, "SELECT seq, id, cid, sender, type, extra, content, ts FROM messages"                                     \
              " WHERE session = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")                                            \
   X(PING, "SELECT key FROM sessions LIMIT 1")                                                                          \
@@ -46,6 +52,9 @@
           " AND lastActivity < ?3 ORDER BY lastActivity, key LIMIT 1")                                                 \
   X(DELETE_MESSAGES, "DELETE FROM messages WHERE session = ?1")                                                        \
   X(DELETE_SESSION, "DELETE FROM sessions WHERE key = ?1")                                                             \
+  X(KEY, "SELECT sealed FROM keys WHERE id = ?1")                                                                      \
+  X(KEY_RESERVE, "INSERT INTO keys(id, sealed, whole) VALUES(?1, ?2, ?3)"                                              \
+                 " ON CONFLICT(id) DO UPDATE SET sealed = ?2, gone = 0")                                               \
   X(INSERT_AUDIT, "INSERT INTO audit(ts, actor, action, subject, detail) VALUES(?1, ?2, ?3, ?4, ?5)")
 
 enum statement {
@@ -60,7 +69,10 @@ struct sqlite_handle {
   const struct keyring *keys;
   sqlite3_stmt *statements[S_COUNT];
   int lock_fd; /* writer, else -1 */
-  bool broken; /* the running transaction cannot be kept */
+  bool writer;
+  bool broken;        /* the running transaction cannot be kept */
+  struct key_use use; /* of a writer with keys */
+  uint64_t reserving; /* by the running transaction; 0: nothing */
 };
 
 /* ---- store_sqlite_statement.c ---- */
@@ -87,16 +99,44 @@ void column_id(sqlite3_stmt *s, int at, char out[STORE_ID_LEN + 1]);
 /* A conversation as the running transaction sees it. */
 struct session_row {
   const char *id; /* of the operation */
+  char *user_id;
   sqlite3_int64 key, top;
 };
-/* 1 found, 0 not, or negative. */
+/* 1 found, 0 not, or negative; then there is nothing to free in it. */
 int place_find(struct sqlite_handle *h, const char *id, struct session_row *p) NODISCARD;
+void place_deinit(struct session_row *p);
+
+/* ---- keys.c: which keys the database was sealed with, and how often ---- */
+
+/* E_KEY: it is encrypted, and o has no key though it wants texts. */
+int keys_check(sqlite3 *db, const struct store_options *o, char why[256]) NODISCARD;
+/* Of a writer with keys: begins counting, and says in the log what of the database cannot be read as things are. */
+int keys_open(struct sqlite_handle *h) NODISCARD;
+/* In the transaction that seals n texts more. 0 or negative. */
+int keys_reserve(struct sqlite_handle *h, uint64_t n) NODISCARD;
+/* That transaction is committed. */
+void keys_sealed(struct sqlite_handle *h, uint64_t n);
+/* Stores how many it really were. */
+void keys_close(struct sqlite_handle *h);
+/* Whether everything in it is sealed, as one of the keys vouches for; nothing plain belongs into it then. */
+bool keys_whole(sqlite3 *db, const struct keyring *keys);
+/* Everything is sealed with the newest key: no other one is used any more. In a transaction of the caller. */
+int keys_whole_set(sqlite3 *db, const struct keyring *keys) NODISCARD;
+
+/* ---- names.c: in a transaction of the caller ---- */
+
+/* All names of a database in which they were stored as they are. 0; or a negative code and why[]. */
+int names_upgrade(sqlite3 *db, const struct keyring *keys, char why[256]) NODISCARD;
+/* The next names behind *after, at most limit: how many there were, or a negative code and why[]. *failed counts those
+ * that cannot be read. */
+int names_reseal(sqlite3 *db, const struct keyring *keys, sqlite3_int64 *after, int limit, uint64_t *failed,
+                 char why[256]) NODISCARD;
 
 /* ---- the operations ---- */
 
-void sqlite_write(void *handle, struct store_op **ops, size_t count); /* store_sqlite_write.c */
-void sqlite_read(void *handle, struct store_op *op);                  /* store_sqlite_read.c */
-/* store_sqlite_erase.c; within a transaction of the caller. 0 or negative. */
+void sqlite_write(void *handle, struct store_op **ops, size_t count); /* write.c */
+void sqlite_read(void *handle, struct store_op *op);                  /* read.c */
+/* erase.c; within a transaction of the caller. 0 or negative. */
 int sqlite_erase(struct sqlite_handle *h, struct store_op *op) NODISCARD;
 int sqlite_expire(struct sqlite_handle *h, struct store_op *op) NODISCARD;
 int sqlite_audit(struct sqlite_handle *h, const struct audit_record *a) NODISCARD;

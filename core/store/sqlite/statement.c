@@ -79,7 +79,13 @@ int place_find(struct sqlite_handle *h, const char *id, struct session_row *p) {
   int r = statement_next(h, s);
   if (r != 1)
     return r;
-  *p = (struct session_row){id, sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1)};
+  *p = (struct session_row){.id = id, .key = sqlite3_column_int64(s, 0), .top = sqlite3_column_int64(s, 1)};
+  bool whole = column_copy(s, 2, &p->user_id, NULL);
   sqlite3_reset(s);
-  return 1;
+  return whole ? 1 : statement_no_memory();
+}
+
+void place_deinit(struct session_row *p) {
+  free(p->user_id);
+  p->user_id = NULL;
 }

@@ -1,15 +1,16 @@
 /* In: a batch of writes. Out: one transaction with all of them, and a code for each. The content of messages is sealed
- * here, on the writer's thread (cipher.h). Why this shape: one transaction per batch shares the cost of a commit; a
+ * here, on the writer's thread (sealed.h). Why this shape: one transaction per batch shares the cost of a commit; a
  * savepoint lets an operation fail alone; a session row carries `top`, so that a message gets its seq in the same
  * transaction. */
 #include "sqlite_impl.h"
 
-#include "cipher.h"
 #include "err.h"
 #include "log.h"
 #include "metrics.h"
+#include "sealed.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Numbered as SESSION_COLUMNS, for the insert and the update. */
 static void session_bind(sqlite3_stmt *s, const struct session_record *r, uint8_t *responses) {
@@ -19,7 +20,6 @@ static void session_bind(sqlite3_stmt *s, const struct session_record *r, uint8_
   }
   statement_bind(s, 1, r->id);
   statement_bind(s, 2, r->user_id);
-  statement_bind(s, 3, r->name);
   statement_bind(s, 4, r->model_id);
   statement_bind(s, 5, r->assisting_admin_id);
   statement_bind(s, 6, r->assisting_admin_name);
@@ -34,10 +34,28 @@ static void session_bind(sqlite3_stmt *s, const struct session_record *r, uint8_
   sqlite3_bind_blob(s, 15, responses, 4 * (int)r->response_count, SQLITE_STATIC);
 }
 
+/* The name as it is stored; nothing is kept of it when there is none. */
+static int name_bind(struct sqlite_handle *h, sqlite3_stmt *s, const struct session_record *r, const char *user_id) {
+  char *stored;
+  size_t len;
+  int code = sealed_name(h->keys, r->id, user_id, r->name, &stored, &len);
+  if (code)
+    LOG(LOG_ERROR, "store", "a name cannot be sealed", LSTR("session", r->id), LSTR("reason", err_text(code)));
+  else if (stored == NULL)
+    statement_bind(s, 3, r->name);
+  else
+    sqlite3_bind_text64(s, 3, stored, len, free, SQLITE_UTF8);
+  return code ? E_STORE : 0;
+}
+
 static int session_insert(struct sqlite_handle *h, const struct session_record *r, struct session_row *p) {
   uint8_t responses[sizeof r->responses];
+  p->user_id = strdup(r->user_id != NULL ? r->user_id : "");
+  if (p->user_id == NULL)
+    return statement_no_memory();
   session_bind(h->statements[S_INSERT_SESSION], r, responses);
-  int code = statement_do(h, S_INSERT_SESSION);
+  int code = name_bind(h, h->statements[S_INSERT_SESSION], r, p->user_id);
+  code = code ? code : statement_do(h, S_INSERT_SESSION);
   p->key = sqlite3_last_insert_rowid(h->db);
   return code;
 }
@@ -48,7 +66,9 @@ static int session_update(struct sqlite_handle *h, const struct session_record *
   session_bind(s, r, responses);
   sqlite3_bind_int64(s, 16, p->top);
   sqlite3_bind_int64(s, 17, p->key);
-  return statement_do(h, S_UPDATE_SESSION);
+  sqlite3_bind_int(s, 18, r->name_damaged && (r->name == NULL || *r->name == '\0'));
+  int code = name_bind(h, s, r, p->user_id);
+  return code ? code : statement_do(h, S_UPDATE_SESSION);
 }
 
 /* 1: the cid is there, m has seq and id of the first. */
@@ -66,11 +86,11 @@ static int message_find(struct sqlite_handle *h, sqlite3_int64 session, struct m
   return 1;
 }
 
+/* m has its seq. */
 static int content_bind(struct sqlite_handle *h, const struct session_row *p, const struct message_record *m) {
   char *stored;
   size_t len;
-  int code = cipher_seal(h->keys, p->id, (uint64_t)p->top + 1, m->content_len > 0 ? m->content : "", m->content_len,
-                         &stored, &len);
+  int code = sealed_message(h->keys, p->id, p->user_id, m, &stored, &len);
   if (code == 0)
     sqlite3_bind_blob64(h->statements[S_INSERT_MESSAGE], 9, stored, len, free);
   else
@@ -81,6 +101,7 @@ static int content_bind(struct sqlite_handle *h, const struct session_row *p, co
 /* Inserts first and asks after: nearly every cid is new, and the unique index is what counts anyway. */
 static int message_insert(struct sqlite_handle *h, struct session_row *p, struct message_record *m) {
   sqlite3_stmt *s = h->statements[S_INSERT_MESSAGE];
+  m->seq = (uint64_t)p->top + 1;
   if (content_bind(h, p, m) != 0)
     return E_STORE;
   sqlite3_bind_int64(s, 1, p->key);
@@ -93,7 +114,7 @@ static int message_insert(struct sqlite_handle *h, struct session_row *p, struct
   statement_bind(s, 8, m->extra);
   int code = statement_run(h, S_INSERT_MESSAGE);
   if (code == SQLITE_OK) {
-    m->seq = (uint64_t)++p->top;
+    p->top++;
     return 0;
   }
   if (code == SQLITE_CONSTRAINT_UNIQUE && m->cid != NULL) {
@@ -156,9 +177,11 @@ static int op_fenced(struct sqlite_handle *h, struct store_op *op) {
     return found;
   bool fenced = op_needs_fence(op, found);
   int r = fenced ? statement_do(h, S_FENCE) : 0;
-  if (r < 0)
-    return r;
-  r = op_run(h, op, &p, found);
+  if (r == 0)
+    r = op_run(h, op, &p, found);
+  else
+    fenced = false;
+  place_deinit(&p);
   if (!fenced || h->broken)
     return r;
   if (r < 0)
@@ -201,9 +224,19 @@ static void batch_failed(struct store_op **ops, size_t count, int code) {
   }
 }
 
+/* How many texts a batch seals at most. */
+static uint64_t batch_texts(struct store_op *const *ops, size_t count) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < count; i++)
+    n +=
+      ops[i]->kind != STORE_WRITE ? 0 : ops[i]->message_count + (ops[i]->has_session && ops[i]->session.name != NULL);
+  return n;
+}
+
 void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   struct sqlite_handle *h = handle;
   bool begun = false;
+  uint64_t texts = h->keys != NULL ? batch_texts(ops, count) : 0;
   h->broken = false;
   for (size_t i = 0; i < count; i++)
     ops[i]->code = 0;
@@ -214,12 +247,16 @@ void sqlite_write(void *handle, struct store_op **ops, size_t count) {
       batch_failed(ops, count, E_AWAY);
       return;
     }
-    int r = begun ? op_fenced(h, ops[i]) : E_STORE;
+    int r = begun ? keys_reserve(h, texts) : E_STORE;
+    r = r ? r : op_fenced(h, ops[i]);
     if (r < 0)
       op_failed(ops[i], r);
   }
-  if (begun && !h->broken && statement_do(h, S_COMMIT) == 0)
+  if (begun && !h->broken && statement_do(h, S_COMMIT) == 0) {
     metrics_add(METRIC_STORE_COMMITS, 1);
+    keys_sealed(h, texts);
+  }
+  h->reserving = 0;
   if (!h->broken)
     return;
   if (!sqlite3_get_autocommit(h->db))

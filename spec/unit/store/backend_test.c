@@ -389,23 +389,69 @@ static void a_key_may_change_and_old_text_is_read_with_the_one_before(void **sta
   say(f, 1, 2, NULL, "new");
   assert_history(f, 1, "1 old, 2 new");
   reopen_with(f, KEY_B, "");
-  assert_int_equal(history_code(f, 1), E_STORE);
+  assert_history(f, 1, "1 DAMAGED, 2 new"); /* one that cannot be read takes no others with it */
   assert_int_equal(say(f, 1, 3, NULL, "writing goes on")->seq, 3);
 }
 
+/* A page of which nothing can be read for want of the key is a mistake of the operator, and nothing to be shown. */
 static void without_the_key_reading_is_an_error_for_that_conversation_only(void **state) {
   struct fixture *f = *state;
+  reopen_with(f, KEY_B, "");
   make_session(f, 1);
   make_session(f, 2);
-  say(f, 2, 2, NULL, "plain");
+  say(f, 2, 2, NULL, "readable");
   reopen_with(f, KEY_A, "");
   say(f, 1, 1, NULL, "secret");
-  reopen_with(f, "", "");
-  assert_int_equal(history_code(f, 1), E_STORE);
-  assert_history(f, 2, "1 plain");
   reopen_with(f, KEY_B, "");
   assert_int_equal(history_code(f, 1), E_STORE);
-  assert_history(f, 2, "1 plain");
+  assert_history(f, 2, "1 readable");
+}
+
+static void an_encrypted_database_is_not_opened_without_a_key(void **state) {
+  struct fixture *f = *state;
+  char why[256] = "";
+  reopen_with(f, KEY_A, "");
+  make_session(f, 1);
+  say(f, 1, 1, NULL, "secret");
+  take_keys(f, "", "");
+  assert_int_equal(open_code(f, why), E_KEY);
+  assert_non_null(strstr(why, "ENCRYPTION_KEY is not set"));
+  reopen_with(f, KEY_A, "");
+  assert_history(f, 1, "1 secret");
+}
+
+static void with_a_key_plain_text_is_damaged_unless_it_is_allowed(void **state) {
+  struct fixture *f = *state;
+  struct store_op *op = write_session(1, 1);
+  op->session.name = strdup("a plain name");
+  caller_add(op, 1, NULL, "plain", 5);
+  assert_int_equal(call(f, op)->code, 0);
+  reopen_with(f, KEY_A, "");
+  assert_history(f, 1, "1 DAMAGED");
+  struct session_record *r = &call(f, read_of(STORE_SESSION, 1, NULL, 0))->session;
+  assert_true(r->name_damaged && r->name == NULL);
+  assert_true(call(f, read_of(STORE_SESSIONS, 0, "u1", 5))->sessions[0].name_damaged);
+  op = write_session(1, 1); /* written back as it was read: the name stays where it is */
+  op->session.name_damaged = true;
+  caller_add(op, 2, NULL, "sealed", 6);
+  assert_int_equal(call(f, op)->code, 0);
+  f->accept = CIPHER_PLAINTEXT;
+  reopen_with(f, KEY_A, "");
+  assert_history(f, 1, "1 plain, 2 sealed");
+  assert_string_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.name, "a plain name");
+}
+
+static void a_name_is_read_again_under_its_key(void **state) {
+  struct fixture *f = *state;
+  reopen_with(f, KEY_A, "");
+  struct store_op *op = write_session(1, 1);
+  op->session.name = strdup("cb1:0123abcd:looks");
+  assert_int_equal(call(f, op)->code, 0);
+  reopen_with(f, KEY_B, "");
+  assert_true(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.name_damaged);
+  reopen_with(f, KEY_B, KEY_A);
+  assert_string_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.name, "cb1:0123abcd:looks");
+  assert_string_equal(call(f, read_of(STORE_SESSIONS, 0, "u1", 5))->sessions[0].name, "cb1:0123abcd:looks");
 }
 
 static void a_cid_is_stored_once_whatever_the_key(void **state) {
@@ -425,6 +471,7 @@ static void a_text_that_looks_encrypted_is_a_text(void **state) {
   say(f, 1, 2, NULL, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
   const char *const said = "1 cb1:0123abcd:AAAA, 2 da39a3ee5e6b4b0d3255bfef95601890afd80709";
   assert_history(f, 1, said);
+  f->accept = CIPHER_ANY_FORM;
   reopen_with(f, KEY_A, "");
   assert_history(f, 1, said);
 }
@@ -853,6 +900,9 @@ int main(void) {
     CASE(ping_answers),
     CASE(a_key_may_change_and_old_text_is_read_with_the_one_before),
     CASE(without_the_key_reading_is_an_error_for_that_conversation_only),
+    CASE(an_encrypted_database_is_not_opened_without_a_key),
+    CASE(with_a_key_plain_text_is_damaged_unless_it_is_allowed),
+    CASE(a_name_is_read_again_under_its_key),
     CASE(a_cid_is_stored_once_whatever_the_key),
     CASE(a_text_that_looks_encrypted_is_a_text),
     CASE(an_operation_that_fails_undoes_only_itself),

@@ -25,12 +25,23 @@
 #define TEXT "Grüße, world"
 #define REFERENCE "AAECAwQFBgcICQoLj+HhgGjZRsXtxsqM39skOUfQsKNuD7mSQjlEo+JR"
 #define REFERENCE_EMPTY "AAECAwQFBgcICQoLF3FzRW7f9Gbo2D76fWCeig=="
+/* In the form before today's, bound to session and seq only. */
 #define SEALED "cb1:" KEY_ID ":AAECAwQFBgcICQoLj-HhgGjZRsXtxsqM39u12_VJHN-IqswY0N3mELWs"
+/* The same in today's, at the place of place_of(SESSION, SEQ). */
+#define SEALED_2 "cb2:" KEY_ID ":AAECAwQFBgcICQoLj-HhgGjZRsXtxsqM39sleWQgLEQFY60FOn8SeR5G"
 
-static struct keyring *ring(const char *current, const char *previous, bool allow_plaintext) {
+static struct cipher_place place_of(const char *session, uint64_t seq) {
+  return (struct cipher_place){.what = "message",
+                               .session_id = session,
+                               .seq = seq,
+                               .at_ms = 1700000000123,
+                               .texts = {"u1", "3e55", "user", "user_message", NULL, "{}"}};
+}
+
+static struct keyring *ring(const char *current, const char *previous, unsigned accept) {
   struct keyring *k;
   char why[256] = "";
-  if (keyring_new(current, previous, allow_plaintext, &k, why) != 0)
+  if (keyring_new(current, previous, accept, &k, why) != 0)
     fail_msg("%s", why);
   return k;
 }
@@ -44,7 +55,8 @@ struct text {
 static struct text seal_at(const struct keyring *k, const char *session, uint64_t seq, const void *content,
                            size_t len) {
   struct text t = {0};
-  t.code = cipher_seal(k, session, seq, content, len, &t.bytes, &t.len);
+  struct cipher_place at = place_of(session, seq);
+  t.code = cipher_seal(k, &at, content, len, &t.bytes, &t.len);
   assert_int_equal(t.code, 0);
   assert_int_equal(t.bytes[t.len], '\0');
   return t;
@@ -56,7 +68,8 @@ static struct text seal(const struct keyring *k, const char *content) {
 
 static int open_code(const struct keyring *k, const char *session, uint64_t seq, const char *stored, size_t len) {
   char *content = (char *)"left as it was";
-  int code = cipher_open(k, session, seq, stored, len, &content, &len);
+  struct cipher_place at = place_of(session, seq);
+  int code = cipher_open(k, &at, stored, len, &content, &len);
   if (code != 0)
     assert_null(content);
   free(content);
@@ -65,7 +78,8 @@ static int open_code(const struct keyring *k, const char *session, uint64_t seq,
 
 static void opens(const struct keyring *k, const char *stored, size_t len, const void *content, size_t content_len) {
   struct text t = {0};
-  assert_int_equal(cipher_open(k, SESSION, SEQ, stored, len, &t.bytes, &t.len), 0);
+  struct cipher_place at = place_of(SESSION, SEQ);
+  assert_int_equal(cipher_open(k, &at, stored, len, &t.bytes, &t.len), 0);
   assert_int_equal(t.len, content_len);
   assert_memory_equal(t.bytes, content, content_len);
   assert_int_equal(t.bytes[t.len], '\0');
@@ -161,10 +175,11 @@ static void previous_keys_are_a_list_with_an_end(void **state) {
 
 static void what_another_program_sealed_is_read(void **state) {
   (void)state;
-  struct keyring *k = ring(KEY, "", false);
+  struct keyring *k = ring(KEY, "", CIPHER_ANY_FORM);
   opens_as(k, REFERENCE, TEXT);
   opens_as(k, REFERENCE_EMPTY, "");
   opens_as(k, SEALED, TEXT);
+  opens_as(k, SEALED_2, TEXT);
   keyring_free(k);
 }
 
@@ -175,7 +190,7 @@ static void content_of_every_size_comes_back(void **state) {
   assert_non_null(content);
   for (size_t i = 0; i < 1u << 20; i++)
     content[i] = (char)(i * 31);
-  struct keyring *keys[] = {NULL, ring(KEY, "", false)};
+  struct keyring *keys[] = {NULL, ring(KEY, "", CIPHER_ANY_FORM)};
   for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
     struct keyring *k = keys[i % 2];
     size_t len = sizes[i / 2];
@@ -197,7 +212,7 @@ static void what_is_stored_is_ascii_names_its_key_and_never_repeats(void **state
   struct keyring *k = ring(KEY, "", false);
   struct text a = seal(k, TEXT), b = seal(k, TEXT);
   assert_int_equal(a.len, strlen(SEALED));
-  assert_int_equal(strncmp(a.bytes, "cb1:" KEY_ID ":", 13), 0);
+  assert_int_equal(strncmp(a.bytes, "cb2:" KEY_ID ":", 13), 0);
   assert_int_equal(strspn(a.bytes + 13, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"),
                    a.len - 13);
   assert_string_not_equal(a.bytes, b.bytes);
@@ -209,12 +224,13 @@ static void what_is_stored_is_ascii_names_its_key_and_never_repeats(void **state
 static void what_is_too_big_is_refused_before_it_is_looked_at(void **state) {
   (void)state;
   struct keyring *k = ring(KEY, "", false);
+  struct cipher_place at = place_of(SESSION, SEQ);
   struct text t;
-  assert_int_equal(cipher_seal(k, SESSION, SEQ, "", CIPHER_CONTENT_MAX + 1ull, &t.bytes, &t.len), E_TOO_BIG);
+  assert_int_equal(cipher_seal(k, &at, "", CIPHER_CONTENT_MAX + 1ull, &t.bytes, &t.len), E_TOO_BIG);
   assert_null(t.bytes);
   assert_int_equal(cipher_seal_reference(k, "", CIPHER_CONTENT_MAX + 1ull, &t.bytes, &t.len), E_TOO_BIG);
   assert_null(t.bytes);
-  assert_int_equal(cipher_open(k, SESSION, SEQ, "", CIPHER_STORED_MAX + 1, &t.bytes, &t.len), E_TOO_BIG);
+  assert_int_equal(cipher_open(k, &at, "", CIPHER_STORED_MAX + 1, &t.bytes, &t.len), E_TOO_BIG);
   assert_null(t.bytes);
   keyring_free(k);
 }
@@ -244,7 +260,7 @@ static void one_changed_bit_anywhere_is_an_error(void **state) {
 /* Without a marker, a text that is no base64 any more has to be taken for plain; no change makes a third text of it. */
 static void one_changed_bit_in_what_the_reference_wrote_is_an_error_while_it_is_base64(void **state) {
   (void)state;
-  struct keyring *k = ring(KEY, OTHER_BASE64, false);
+  struct keyring *k = ring(KEY, OTHER_BASE64, CIPHER_ANY_FORM);
   char stored[] = REFERENCE_EMPTY;
   size_t errors = 0;
   for (size_t at = 0; at < strlen(REFERENCE_EMPTY); at++)
@@ -281,12 +297,59 @@ static void what_was_moved_to_another_seq_or_conversation_is_an_error(void **sta
   keyring_free(k);
 }
 
+/* Each field of the place, one at a time, and swaps that keep the bytes the same but for their borders. */
+static void what_stands_beside_a_text_is_bound_to_it(void **state) {
+  (void)state;
+  struct keyring *k = ring(KEY, "", CIPHER_PLAINTEXT | CIPHER_ANY_FORM);
+  struct cipher_place at = place_of(SESSION, SEQ);
+  struct text t = seal(k, TEXT);
+  for (size_t i = 0; i < CIPHER_TEXTS; i++) {
+    const char *const others[] = {NULL, "", "x", "u1user"};
+    for (size_t o = 0; o < sizeof others / sizeof *others; o++) {
+      struct cipher_place other = at;
+      other.texts[i] = others[o];
+      bool same = (other.texts[i] == NULL) == (at.texts[i] == NULL) &&
+                  (at.texts[i] == NULL || strcmp(at.texts[i], other.texts[i]) == 0);
+      assert_int_equal(cipher_open(k, &other, t.bytes, t.len, &(char *){NULL}, &(size_t){0}) == 0, same);
+    }
+  }
+  for (size_t i = 0; i + 1 < CIPHER_TEXTS; i++) {
+    struct cipher_place other = at;
+    other.texts[i] = at.texts[i + 1];
+    other.texts[i + 1] = at.texts[i];
+    assert_int_equal(cipher_open(k, &other, t.bytes, t.len, &(char *){NULL}, &(size_t){0}), E_CIPHER);
+  }
+  struct cipher_place others[] = {at, at, at};
+  others[0].what = "name";
+  others[1].at_ms++;
+  others[2].texts[0] = "u";
+  others[2].texts[1] = "13e55";
+  for (size_t i = 0; i < 3; i++)
+    assert_int_equal(cipher_open(k, &others[i], t.bytes, t.len, &(char *){NULL}, &(size_t){0}), E_CIPHER);
+  memcpy(t.bytes, "cb1:", 4); /* nor does it open as the form that is bound to less */
+  assert_int_equal(open_code(k, SESSION, SEQ, t.bytes, t.len), E_CIPHER);
+  free(t.bytes);
+  keyring_free(k);
+}
+
+static void the_form_before_is_read_whatever_stands_beside_it(void **state) {
+  (void)state;
+  struct keyring *k = ring(KEY, "", false);
+  struct cipher_place at = {.what = "message", .session_id = SESSION, .seq = SEQ};
+  struct text t = {0};
+  assert_int_equal(cipher_open(k, &at, SEALED, strlen(SEALED), &t.bytes, &t.len), 0);
+  assert_string_equal(t.bytes, TEXT);
+  free(t.bytes);
+  keyring_free(k);
+}
+
 /* ---- other keys ---- */
 
 static void a_previous_key_still_opens_and_the_newest_one_seals(void **state) {
   (void)state;
-  struct keyring *k = ring(OTHER_KEY, KEY, false);
+  struct keyring *k = ring(OTHER_KEY, KEY, CIPHER_ANY_FORM);
   opens_as(k, SEALED, TEXT);
+  opens_as(k, SEALED_2, TEXT);
   opens_as(k, REFERENCE, TEXT);
   assert_false(cipher_is_newest(k, SEALED, strlen(SEALED)));
   assert_false(cipher_is_newest(k, REFERENCE, strlen(REFERENCE)));
@@ -296,6 +359,16 @@ static void a_previous_key_still_opens_and_the_newest_one_seals(void **state) {
   k = ring(OTHER_BASE64, "", false);
   opens_as(k, t.bytes, TEXT);
   free(t.bytes);
+  keyring_free(k);
+}
+
+static void only_the_newest_form_is_newest(void **state) {
+  (void)state;
+  struct keyring *k = ring(KEY, "", false);
+  assert_true(cipher_is_newest(k, SEALED_2, strlen(SEALED_2)));
+  assert_false(cipher_is_newest(k, SEALED, strlen(SEALED)));
+  assert_true(cipher_is_sealed(SEALED, strlen(SEALED)));
+  assert_false(cipher_is_sealed(REFERENCE, strlen(REFERENCE)));
   keyring_free(k);
 }
 
@@ -320,7 +393,7 @@ static void what_the_reference_reads_is_told_from_what_it_does_not(void **state)
 
 static void without_its_key_nothing_is_shown(void **state) {
   (void)state;
-  struct keyring *k = ring(OTHER_KEY, "", false);
+  struct keyring *k = ring(OTHER_KEY, "", CIPHER_ANY_FORM);
   fails_with(k, SEALED, E_KEY);
   fails_with(k, REFERENCE, E_CIPHER);
   fails_with(k, REFERENCE_EMPTY, E_CIPHER);
@@ -350,9 +423,9 @@ static void plain_text_from_a_time_without_a_key_is_read(void **state) {
                                "https://example.org/a:b",
                                "plain:",
                                "plain:hello",
-                               "cb2:hello",
+                               "cb3:hello", /* cb2: was free once, and is a mark now */
                                "cb"};
-  struct keyring *k = ring(KEY, "", false);
+  struct keyring *k = ring(KEY, "", CIPHER_ANY_FORM);
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     opens_as(k, texts[i], texts[i]);
     opens_as(NULL, texts[i], texts[i]);
@@ -367,7 +440,7 @@ static void plain_text_that_looks_encrypted_is_an_error_unless_allowed(void **st
   (void)state;
   const char *const texts[] = {"da39a3ee5e6b4b0d3255bfef95601890afd80709", REFERENCE, "cb1:hello",
                                "cb1:", "fingerprint_:AAECAwQFBgcICQoLj-HhgGjZRsXtxsqM39u12_VJHN"};
-  struct keyring *strict = ring(OTHER_KEY, "", false), *lenient = ring(OTHER_KEY, "", true);
+  struct keyring *strict = ring(OTHER_KEY, "", CIPHER_ANY_FORM), *lenient = ring(OTHER_KEY, "", CIPHER_PLAINTEXT);
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     fails_with(strict, texts[i], E_CIPHER);
     opens_as(lenient, texts[i], texts[i]);
@@ -389,11 +462,14 @@ static void a_text_reads_as_it_was_said_whatever_it_looks_like(void **state) {
                                "plain:cb1:aa:AAECAwQFBgcICQoLj-HhgGjZRsXtxsqM39u12_VJHN",
                                "cb1:",
                                "cb1:hello",
+                               "cb2:hello",
+                               SEALED_2,
                                "plain:",
                                "plain:hello",
                                "da39a3ee5e6b4b0d3255bfef95601890afd80709",
                                "fingerprint_:AAECAwQFBgcICQoLj-HhgGjZRsXtxsqM39u12_VJHN"};
-  struct keyring *right = ring(KEY, "", false), *other = ring(OTHER_KEY, "", false), *lenient = ring(KEY, "", true);
+  struct keyring *right = ring(KEY, "", CIPHER_ANY_FORM), *other = ring(OTHER_KEY, "", CIPHER_ANY_FORM),
+                 *lenient = ring(KEY, "", CIPHER_PLAINTEXT);
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     struct text said = seal(NULL, texts[i]); /* there was no key when it was said; later there is one */
     opens_as(NULL, said.bytes, texts[i]);
@@ -423,6 +499,26 @@ static void many_markers_in_a_row_cost_no_stack(void **state) {
   free(text);
 }
 
+static void with_a_key_plain_text_is_not_genuine(void **state) {
+  (void)state;
+  static const char *const texts[] = {"", "hello", "plain:cb1:hello", REFERENCE, "plain:" REFERENCE};
+  struct keyring *strict = ring(KEY, "", 0), *takeover = ring(KEY, "", CIPHER_TAKEOVER);
+  struct cipher_place foreign = place_of(SESSION, SEQ);
+  foreign.foreign = true;
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    fails_with(strict, texts[i], E_PLAINTEXT);
+    fails_with(takeover, texts[i], E_PLAINTEXT);
+    char *text;
+    size_t len;
+    assert_int_equal(cipher_open(strict, &foreign, texts[i], strlen(texts[i]), &text, &len), E_PLAINTEXT);
+    assert_int_equal(cipher_open(takeover, &foreign, texts[i], strlen(texts[i]), &text, &len), 0);
+    assert_string_equal(text, i == 3 ? TEXT : i == 4 ? REFERENCE : i == 2 ? "cb1:hello" : texts[i]);
+    free(text);
+  }
+  keyring_free(strict);
+  keyring_free(takeover);
+}
+
 /* ---- threads ---- */
 
 static void *seal_and_open(void *arg) {
@@ -430,8 +526,9 @@ static void *seal_and_open(void *arg) {
   for (int i = 0; i < 500; i++) {
     char *stored, *content;
     size_t len;
-    if (cipher_seal(k, SESSION, SEQ, TEXT, strlen(TEXT), &stored, &len) != 0 ||
-        cipher_open(k, SESSION, SEQ, stored, len, &content, &len) != 0 || strcmp(content, TEXT) != 0)
+    struct cipher_place at = place_of(SESSION, SEQ);
+    if (cipher_seal(k, &at, TEXT, strlen(TEXT), &stored, &len) != 0 ||
+        cipher_open(k, &at, stored, len, &content, &len) != 0 || strcmp(content, TEXT) != 0)
       return arg;
     free(stored);
     free(content);
@@ -467,6 +564,10 @@ int main(void) {
     cmocka_unit_test(one_changed_bit_anywhere_is_an_error),
     cmocka_unit_test(one_changed_bit_in_what_the_reference_wrote_is_an_error_while_it_is_base64),
     cmocka_unit_test(what_was_moved_to_another_seq_or_conversation_is_an_error),
+    cmocka_unit_test(what_stands_beside_a_text_is_bound_to_it),
+    cmocka_unit_test(the_form_before_is_read_whatever_stands_beside_it),
+    cmocka_unit_test(only_the_newest_form_is_newest),
+    cmocka_unit_test(with_a_key_plain_text_is_not_genuine),
     cmocka_unit_test(a_previous_key_still_opens_and_the_newest_one_seals),
     cmocka_unit_test(without_its_key_nothing_is_shown),
     cmocka_unit_test(a_key_that_claims_the_id_of_another_does_not_open),

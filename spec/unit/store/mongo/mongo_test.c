@@ -266,17 +266,105 @@ static void what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its
   struct fixture *f = *state;
   put_reference(KEY_A);
   reopen(f);
+  f->accept = CIPHER_TAKEOVER;
   reopen_with(f, KEY_A, "");
   say(f, OLD, 1, NULL, "a secret");
   assert_page(f, OLD, 0, 10, "1 Hello world., 2 , 3 look, 4 I see, 5 bye, 6 a secret");
+  assert_string_equal(call(f, read_of(STORE_SESSION, OLD, NULL, 0))->session.name, "Hello world.");
   char *doc = look("messages", "{'seq': 6}");
-  assert_has(doc, "\"content\" : \"cb1:");
+  assert_has(doc, "\"content\" : \"cb2:");
   bson_free(doc);
   change("messages", "{'seq': 6}", "{'$set': {'seq': {'$numberLong': '7'}}}");
-  assert_int_equal(history_code(f, OLD), E_STORE);
+  assert_page(f, OLD, 0, 10, "1 Hello world., 2 , 3 look, 4 I see, 5 bye, 7 DAMAGED");
   reopen_with(f, KEY_B, "");
-  assert_int_equal(history_code(f, OLD), E_STORE);
+  assert_page(f, OLD, 0, 10, "1 DAMAGED, 2 DAMAGED, 3 DAMAGED, 4 DAMAGED, 5 DAMAGED, 7 DAMAGED");
   assert_int_equal(call(f, read_of(STORE_SESSION, OLD, NULL, 0))->code, 0);
+}
+
+/* Its texts are bound to nothing, so anybody could have put them there. */
+static void without_takeover_what_the_reference_wrote_is_kept_and_not_shown(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  put_reference(KEY_A);
+  reopen_with(f, KEY_A, "");
+  say(f, OLD, 1, NULL, "a secret");
+  assert_page(f, OLD, 0, 10, "1 DAMAGED, 2 DAMAGED, 3 DAMAGED, 4 DAMAGED, 5 DAMAGED, 6 a secret");
+  assert_true(call(f, read_of(STORE_SESSION, OLD, NULL, 0))->session.name_damaged);
+  f->accept = CIPHER_TAKEOVER;
+  reopen_with(f, KEY_A, "");
+  assert_page(f, OLD, 0, 10, "1 Hello world., 2 , 3 look, 4 I see, 5 bye, 6 a secret");
+}
+
+static void what_somebody_changed_in_the_database_is_damaged(void **state) {
+  NEEDS_SERVER();
+  static const char *const changes[] = {
+    "{'$set': {'sender': 'ai'}}",
+    "{'$unset': {'sender': ''}}",
+    "{'$set': {'type': 'ai_response'}}",
+    "{'$set': {'cid': 'c9'}}",
+    "{'$set': {'ts': {'$date': {'$numberLong': '7'}}}}",
+    "{'$set': {'extra': '{}'}}",
+    "{'$set': {'fileUrl': 'https://elsewhere'}}",
+    "{'$set': {'content': 'forged'}}",
+    "{'$unset': {'content': ''}}",
+  };
+  struct fixture *f = *state;
+  reopen_with(f, KEY_A, "");
+  for (unsigned i = 0; i < sizeof changes / sizeof *changes; i++) {
+    make_session(f, i);
+    say(f, i, 10 * i + 1, NULL, "one");
+    say(f, i, 10 * i + 2, NULL, "two");
+    assert_page(f, i, 0, 10, "1 one, 2 two");
+    char filter[128], id[STORE_ID_LEN + 1];
+    caller_id(id, 0x5e55, i);
+    snprintf(filter, sizeof filter, "{'sid': '%s', 'seq': 2}", id);
+    change("messages", filter, changes[i]);
+    assert_page(f, i, 0, 10, "1 one, 2 DAMAGED");
+    snprintf(filter, sizeof filter, "{'_id': '%s'}", id);
+    change("sessions", filter, "{'$set': {'uid': 'u9'}}");
+    assert_page(f, i, 0, 10, "1 DAMAGED, 2 DAMAGED");
+  }
+}
+
+static void keys_have_an_account_and_without_one_an_encrypted_database_is_refused(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  char why[256] = "";
+  reopen_with(f, KEY_A, "");
+  struct store_op *op = write_session(1, 1);
+  op->session.name = strdup("first words");
+  caller_add(op, 1, NULL, "x", 1);
+  assert_int_equal(call(f, op)->code, 0);
+  char *doc = look("sessions", "{}");
+  assert_has_not(doc, "first words");
+  bson_free(doc);
+  doc = look("chatbox", "{'_id': {'$regex': '^key:'}, 'sealed': {'$gt': 1}}");
+  assert_has(doc, "\"whole\" : \"cb2:");
+  bson_free(doc);
+  take_keys(f, "", "");
+  assert_int_equal(open_code(f, why), E_KEY);
+  assert_has(why, "ENCRYPTION_KEY is not set");
+}
+
+/* As version 1 left it: names in plain, messages in the form of that time, no account of keys. */
+static void an_encrypted_database_of_version_1_can_be_used_and_its_names_are_sealed(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  char why[256] = "";
+  put("chatbox", json("{'_id': 'schema', 'version': 1}"));
+  put("sessions", json("{'_id': '0000000000005e550000000000000001', 'uid': 'u1', 'nm': 'What is in the box?', 'ts': "
+                       "{'$date': {'$numberLong': '1700000000001'}}, 'msgs': []}"));
+  put("messages", json("{'_id': '0000000000003e55000000000000000b', 'sid': '0000000000005e550000000000000001', 'seq': "
+                       "{'$numberLong': '1'}, 'cid': 'c1', 'sender': 'user', 'type': 'user_message', 'ts': {'$date': "
+                       "{'$numberLong': '1700000001000'}}, 'content': "
+                       "'cb1:60a2748e:R_aTfzB11H2M5W1cV_0qGVw09N-wuY08-ViCJF60Jh_sLb083ZCiEwTaeUmicxk'}"));
+  assert_int_equal(open_code(f, why), E_KEY);
+  reopen_with(f, KEY_A, "");
+  assert_page(f, 1, 0, 10, "1 What is in the box?");
+  assert_string_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.name, "What is in the box?");
+  char *doc = look("sessions", "{}");
+  assert_has_not(doc, "box");
+  bson_free(doc);
 }
 
 /* ---- the same once ---- */
@@ -364,7 +452,7 @@ static void a_newer_schema_is_refused_with_one_line(void **state) {
   close_store(f);
   change("chatbox", "{'_id': 'schema'}", "{'$set': {'version': 99}}");
   assert_int_equal(try_open(f, why), E_SCHEMA);
-  assert_string_equal(why, "the database has schema version 99, this program knows versions up to 1");
+  assert_string_equal(why, "the database has schema version 99, this program knows versions up to 2");
 }
 
 static const struct store_backend *backend_of(const char *url) {
@@ -398,6 +486,10 @@ int main(void) {
     WITH(a_conversation_of_the_reference_in_which_nothing_was_said_expires_by_its_start),
     WITH(a_message_no_document_can_hold_fails_alone),
     WITH(what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place),
+    WITH(without_takeover_what_the_reference_wrote_is_kept_and_not_shown),
+    WITH(what_somebody_changed_in_the_database_is_damaged),
+    WITH(keys_have_an_account_and_without_one_an_encrypted_database_is_refused),
+    WITH(an_encrypted_database_of_version_1_can_be_used_and_its_names_are_sealed),
     WITH(a_cid_is_a_duplicate_also_after_a_restart_and_in_the_middle_of_a_batch),
     WITH(another_owner_of_the_same_conversation_leaves_no_gap_and_takes_no_number_twice),
     WITH(what_another_owner_has_erased_keeps_no_messages),

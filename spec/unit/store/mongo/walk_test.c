@@ -17,7 +17,7 @@ static int walk_with(struct fixture *f, walk_fn *fn, const char *current, const 
   keyring_free(f->keys);
   f->keys = NULL;
   if (current != NULL)
-    assert_int_equal(keyring_new(current, previous, false, &f->keys, why), 0);
+    assert_int_equal(keyring_new(current, previous, CIPHER_ANY_FORM, &f->keys, why), 0);
   struct store_options o = {.backends = store_backends, .url = f->url, .keys = f->keys};
   progress = (struct store_progress){0};
   return fn(&o, told, NULL, why);
@@ -34,7 +34,7 @@ static void open_with(struct fixture *f, const char *current) {
   keyring_free(f->keys);
   f->keys = NULL;
   if (current != NULL)
-    assert_int_equal(keyring_new(current, "", false, &f->keys, why), 0);
+    assert_int_equal(keyring_new(current, "", CIPHER_TAKEOVER, &f->keys, why), 0);
   reopen(f);
 }
 
@@ -69,9 +69,9 @@ static char *reference_reads(const char *key, int index) {
   assert_true(bson_iter_init(&at, doc) && bson_iter_find_descendant(&at, name, &content));
   const char *stored = bson_iter_utf8(&content, &stored_len);
   if (key != NULL)
-    assert_int_equal(keyring_new(key, "", false, &keys, why), 0);
+    assert_int_equal(keyring_new(key, "", CIPHER_ANY_FORM, &keys, why), 0);
   assert_true(key == NULL || cipher_is_reference(keys, stored, stored_len));
-  assert_int_equal(key == NULL ? 0 : cipher_open(keys, "", 0, stored, stored_len, &text, &len), 0);
+  assert_int_equal(key == NULL ? 0 : cipher_open(keys, &(struct cipher_place){0}, stored, stored_len, &text, &len), 0);
   text = key == NULL ? strdup(stored) : text;
   keyring_free(keys);
   mongoc_cursor_destroy(cursor);
@@ -99,8 +99,13 @@ static void everything_moves_to_the_newest_key(void **state) {
   assert_int_equal(progress.total, 7);
   assert_int_equal(progress.seen, 7);
   assert_int_equal(progress.moved, 7);
-  open_with(f, KEY_B);
+  char *doc = look("sessions", "{}");
+  assert_has_not(doc, "Hello world."); /* nor is its name */
+  bson_free(doc);
+  f->accept = 0; /* it is like any other database now */
+  reopen_with(f, KEY_B, "");
   assert_page(f, OLD, 0, 10, ALL);
+  assert_string_equal(call(f, read_of(STORE_SESSION, OLD, NULL, 0))->session.name, "Hello world.");
   walk_must(f, store_reencrypt, KEY_B, "");
   assert_int_equal(progress.moved, 0);
 }
@@ -130,6 +135,7 @@ static void the_reference_finds_all_of_it_and_hands_it_over_again(void **state) 
   assert_has(doc, "\"fileId\" : \"f2\"");
   assert_has(doc, "\"fileUrl\" : \"https://files.example.org/f2\"");
   assert_has(doc, "\"meta\" : { \"filename\" : \"dog.png\", \"size\" : \"7\" }");
+  assert_has(doc, "\"nm\" : \"Hello world.\"");
   bson_free(doc);
 
   /* Its server says something, ours takes over once more. */
@@ -170,7 +176,7 @@ static void what_was_broken_off_is_done_once_when_it_is_started_again(void **sta
     assert_int_equal(caller_submit(f->caller, f->store, op), 0);
   }
   caller_wait(f->caller, f->caller->count + 300);
-  mongod_must(&server, "{\"configureFailPoint\": \"failCommand\", \"mode\": {\"skip\": 2}, \"data\": {\"failCommands\":"
+  mongod_must(&server, "{\"configureFailPoint\": \"failCommand\", \"mode\": {\"skip\": 3}, \"data\": {\"failCommands\":"
                        " [\"update\"], \"errorCode\": 91, \"appName\": \"chatbox\"}}");
   assert_int_equal(walk_with(f, store_handback, KEY_A, "", why), E_AWAY);
   mongod_must(&server, "{\"configureFailPoint\": \"failCommand\", \"mode\": \"off\"}");

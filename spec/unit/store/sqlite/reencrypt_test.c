@@ -43,7 +43,7 @@ static int teardown(void **state) {
 static struct keyring *ring(const char *current, const char *previous) {
   struct keyring *k;
   char why[256];
-  assert_int_equal(keyring_new(current, previous, false, &k, why), 0);
+  assert_int_equal(keyring_new(current, previous, CIPHER_ANY_FORM, &k, why), 0);
   return k;
 }
 
@@ -85,8 +85,8 @@ static void say(struct fixture *f, const char *key, unsigned from, unsigned to) 
 
 /* How many messages of the conversation read as they were said; all that are read have to. */
 static int reads(struct fixture *f, const char *key, unsigned session, size_t *count) {
-  struct keyring *k = ring(key, "");
-  struct store *s = open_with(f, k);
+  struct keyring *k = ring(key, ""), *strict = keyring_accepting(k, 0);
+  struct store *s = open_with(f, strict);
   struct store_op *op = store_op_new(STORE_HISTORY);
   caller_id(op->session.id, 0x5e55, session);
   op->limit = STORE_LIMIT_MAX;
@@ -94,12 +94,16 @@ static int reads(struct fixture *f, const char *key, unsigned session, size_t *c
   for (size_t i = 0; op->code == 0 && i < op->message_count; i++) {
     char content[CONTENT_MAX];
     content_of(content, session, (unsigned)i + 1);
-    assert_string_equal(op->messages[i].content, content);
+    if (op->messages[i].damaged)
+      op->code = E_CIPHER;
+    else
+      assert_string_equal(op->messages[i].content, content);
   }
   *count = op->message_count;
   store_close(s);
+  keyring_free(strict);
   keyring_free(k);
-  return op->code;
+  return op->code; /* E_CIPHER: one of them is damaged */
 }
 
 static void all_read_with(struct fixture *f, const char *key, size_t expected) {
@@ -188,6 +192,40 @@ static void nothing_of_the_plain_text_is_left_in_the_files(void **state) {
   assert_false(file_has(f, "chat.db-wal", "secret number"));
 }
 
+/* What is plain in a database that was wholly sealed, somebody else has put there. */
+static void plain_text_that_came_later_is_not_made_genuine(void **state) {
+  struct fixture *f = *state;
+  struct told t = {0};
+  char why[256];
+  size_t count;
+  say(f, KEY_A, 1, 3); /* the database never was without a key */
+  change_database(f, "UPDATE messages SET content = CAST('forged' AS BLOB) WHERE seq = 2");
+  assert_int_equal(reencrypt(f, KEY_B, KEY_A, &t, why), E_CIPHER);
+  assert_int_equal(t.last.failed, 2);
+  assert_int_equal(t.last.moved, 4);
+  assert_int_equal(t.last.plain, 0);
+  say(f, KEY_B, 4, 4);
+  assert_int_equal(reads(f, KEY_B, 1, &count), E_CIPHER);
+}
+
+static void names_are_sealed_too(void **state) {
+  struct fixture *f = *state;
+  struct told t = {0};
+  char why[256];
+  say(f, "", 1, 2);
+  change_database(f, "UPDATE sessions SET nm = 'the first words'");
+  assert_int_equal(reencrypt(f, KEY_A, "", &t, why), 0);
+  assert_false(file_has(f, "chat.db", "the first words"));
+  struct keyring *k = ring(KEY_B, KEY_A), *strict = keyring_accepting(k, 0);
+  struct store *s = open_with(f, strict);
+  struct store_op *op = store_op_new(STORE_SESSION);
+  caller_id(op->session.id, 0x5e55, 1);
+  assert_string_equal(caller_call(f->caller, s, op)->session.name, "the first words");
+  store_close(s);
+  keyring_free(strict);
+  keyring_free(k);
+}
+
 static void broken_off_it_has_lost_nothing_and_goes_on_where_it_was(void **state) {
   struct fixture *f = *state;
   struct told t = {.exit_after = 2};
@@ -214,13 +252,14 @@ static void what_cannot_be_opened_is_counted_and_stays_while_the_rest_moves(void
   struct told t = {0};
   char why[256];
   size_t count;
-  say(f, KEY_A, 1, 1);
-  say(f, "", 2, 3);
+  say(f, "", 1, 2);
+  say(f, KEY_A, 3, 3);
   assert_int_equal(reencrypt(f, KEY_B, "", &t, why), E_CIPHER);
   assert_non_null(strstr(why, "2 of 6"));
   assert_int_equal(t.last.failed, 2);
   assert_int_equal(t.last.moved, 4);
-  assert_int_equal(reads(f, KEY_B, 1, &count), E_STORE);
+  assert_int_equal(t.last.plain, 4);
+  assert_int_equal(reads(f, KEY_B, 1, &count), E_CIPHER);
   assert_int_equal(reencrypt(f, KEY_B, KEY_A, &t, why), 0);
   assert_int_equal(t.last.moved, 2);
   all_read_with(f, KEY_B, 3);
@@ -231,10 +270,12 @@ static void a_database_somebody_has_open_is_left_alone(void **state) {
   struct told t = {0};
   char why[256];
   say(f, KEY_A, 1, 3);
-  struct store *s = open_with(f, NULL);
+  struct keyring *k = ring(KEY_A, "");
+  struct store *s = open_with(f, k);
   assert_int_equal(reencrypt(f, KEY_B, KEY_A, &t, why), E_BUSY);
   assert_non_null(strstr(why, "another process"));
   store_close(s);
+  keyring_free(k);
   all_read_with(f, KEY_A, 3);
 }
 
@@ -271,6 +312,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(everything_is_under_the_newest_key_and_the_old_one_can_go),
     TEST(nothing_of_the_plain_text_is_left_in_the_files),
+    TEST(plain_text_that_came_later_is_not_made_genuine),
+    TEST(names_are_sealed_too),
     TEST(broken_off_it_has_lost_nothing_and_goes_on_where_it_was),
     TEST(what_cannot_be_opened_is_counted_and_stays_while_the_rest_moves),
     TEST(a_database_somebody_has_open_is_left_alone),
