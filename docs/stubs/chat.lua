@@ -148,7 +148,7 @@ function chat.store.session(id) end
 ---@return table records
 function chat.store.sessions(query) end
 
---- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. Waits.
+--- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. One that cannot be read, or is not genuine, has damaged = true and no content, whatever else it says. Waits.
 ---@param query table
 ---@return table messages
 function chat.store.history(query) end

@@ -90,27 +90,34 @@ static int key_update(struct mongo *h, const char *id, bson_t *update) {
   return done ? 0 : mongo_failed(h, "write the account of keys", &error);
 }
 
-int mongo_keys_whole_set(struct mongo *h, bool whole) {
+static int keys_forget(struct mongo *h, bool others) {
   bson_error_t error;
-  char *mark;
-  size_t len;
+  char own[sizeof MONGO_KEY_PREFIX + CIPHER_KEY_ID_LEN] = "";
+  if (h->keys != NULL)
+    snprintf(own, sizeof own, MONGO_KEY_PREFIX "%s", keyring_id(h->keys));
   mongoc_collection_t *meta = mongo_collection(h, h->client, MONGO_META);
-  bson_t *all = mongo_json("{'_id': {'$regex': '^" MONGO_KEY_PREFIX "'}}");
-  bson_t *update = mongo_json(whole ? "{'$set': {'" MONGO_KEY_GONE "': true}, '$unset': {'" MONGO_KEY_WHOLE "': ''}}"
-                                    : "{'$unset': {'" MONGO_KEY_WHOLE "': ''}}");
-  bool done = mongoc_collection_update_many(meta, all, update, NULL, NULL, &error);
+  bson_t *all = mongo_json(others ? "{'_id': {'$regex': '^" MONGO_KEY_PREFIX "', '$ne': '%s'}}"
+                                  : "{'_id': {'$regex': '^" MONGO_KEY_PREFIX "'}}",
+                           own);
+  bson_t *update = mongo_json("{'$unset': {'" MONGO_KEY_WHOLE "': ''}}");
+  bool done = others ? mongoc_collection_delete_many(meta, all, NULL, NULL, &error)
+                     : mongoc_collection_update_many(meta, all, update, NULL, NULL, &error);
   bson_destroy(all);
   bson_destroy(update);
   mongoc_collection_destroy(meta);
-  if (!done)
-    return mongo_failed(h, "write the account of keys", &error);
-  if (!whole)
-    return 0;
-  int code = cipher_seal(h->keys, &whole_place, "", 0, &mark, &len);
+  return done ? 0 : mongo_failed(h, "write the account of keys", &error);
+}
+
+int mongo_keys_whole_set(struct mongo *h, bool whole) {
+  char *mark;
+  size_t len;
+  int code = keys_forget(h, whole);
+  if (code || !whole)
+    return code;
+  code = cipher_seal(h->keys, &whole_place, "", 0, &mark, &len);
   if (code)
     return code;
-  code = key_update(h, keyring_id(h->keys),
-                    BCON_NEW("$set", "{", MONGO_KEY_WHOLE, BCON_UTF8(mark), MONGO_KEY_GONE, BCON_BOOL(false), "}"));
+  code = key_update(h, keyring_id(h->keys), BCON_NEW("$set", "{", MONGO_KEY_WHOLE, BCON_UTF8(mark), "}"));
   free(mark);
   return code;
 }
@@ -123,14 +130,12 @@ struct account {
 };
 
 static void key_look(struct mongo *h, const bson_t *doc, struct account *a) {
-  bson_iter_t at;
   const char *id = key_id(doc);
-  bool gone = bson_iter_init_find(&at, doc, MONGO_KEY_GONE) && bson_iter_as_bool(&at);
   a->any = true;
   a->whole = a->whole || vouched(h->keys, doc);
   if (strcmp(id, keyring_id(h->keys)) == 0)
     a->sealed = (uint64_t)mongo_number(doc, MONGO_KEY_SEALED);
-  else if (!gone && !keyring_has(h->keys, id) && !(keyring_accept(h->keys) & CIPHER_ANY_FORM))
+  else if (!keyring_has(h->keys, id) && !(keyring_accept(h->keys) & CIPHER_ANY_FORM))
     LOG(LOG_ERROR, "store", "what this key has sealed cannot be read: it is not among ENCRYPTION_PREVIOUS_KEYS",
         LSTR("key", id), LINT("sealed", mongo_number(doc, MONGO_KEY_SEALED)));
 }
@@ -181,8 +186,7 @@ int mongo_keys_reserve(struct mongo *h, uint64_t n) {
     return 0;
   uint64_t wanted = key_use_wanted(&h->use, n);
   if (wanted > 0) {
-    bson_t *update = BCON_NEW("$inc", "{", MONGO_KEY_SEALED, BCON_INT64((int64_t)(wanted - h->use.reserved)), "}",
-                              "$set", "{", MONGO_KEY_GONE, BCON_BOOL(false), "}");
+    bson_t *update = BCON_NEW("$inc", "{", MONGO_KEY_SEALED, BCON_INT64((int64_t)(wanted - h->use.reserved)), "}");
     int code = key_update(h, keyring_id(h->keys), update);
     code = code || !h->fresh ? code : mongo_keys_whole_set(h, true);
     if (code)

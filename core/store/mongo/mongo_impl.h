@@ -73,7 +73,7 @@ int mongo_keys_open(struct mongo *h) NODISCARD;
 int mongo_keys_reserve(struct mongo *h, uint64_t n) NODISCARD;
 /* Whether everything in it is sealed, as one of the keys vouches for; *whole. */
 int mongo_keys_whole(struct mongo *h, bool *whole) NODISCARD;
-/* Everything is sealed with the newest key: no other one is used any more. Or, not whole: some of it is not. */
+/* Everything is sealed with the newest key: the others are forgotten. Or, not whole: some of it is not. */
 int mongo_keys_whole_set(struct mongo *h, bool whole) NODISCARD;
 /* A database of a version that kept no account of its keys. */
 int mongo_keys_upgrade(struct mongo *h) NODISCARD;

@@ -12,7 +12,6 @@
 #define MONGO_KEY_PREFIX "key:" /* then the id of the key: one document for each that has sealed anything */
 #define MONGO_KEY_SEALED "sealed"
 #define MONGO_KEY_WHOLE "whole" /* a text sealed with it: nothing in the database is plain */
-#define MONGO_KEY_GONE "gone"   /* nothing is sealed with it any more */
 
 #define MONGO_SESSIONS "sessions" /* the reference's, with a few fields more */
 #define MONGO_MESSAGES "messages" /* what was said since it was taken over */

@@ -16,6 +16,7 @@ struct walk {
   const struct keyring *keys; /* to read with */
   bool plain_last;            /* what walk_recode has changed last was in no sealed form */
   struct store_progress progress;
+  uint64_t names_failed;
 };
 
 /* A message that is looked at; all borrowed. */

@@ -94,8 +94,8 @@ static int all_reseal(struct walk *w) {
     if (code == 0)
       w->tell(w->arg, &w->progress);
   }
-  code = code ? code : mongo_names_reseal(w->h, &w->progress.failed);
-  code = code || w->progress.failed > 0 ? code : mongo_keys_whole_set(w->h, true);
+  code = code ? code : mongo_names_reseal(w->h, &w->names_failed);
+  code = code || w->progress.failed + w->names_failed > 0 ? code : mongo_keys_whole_set(w->h, true);
   return code ? walk_failed(w, code) : walk_end(w);
 }
 

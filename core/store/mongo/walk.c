@@ -162,9 +162,12 @@ int walk_embedded(struct walk *w, walk_recode_fn *recode) {
 }
 
 int walk_end(struct walk *w) {
-  if (w->progress.failed == 0)
+  if (w->progress.failed + w->names_failed == 0)
     return 0;
-  snprintf(w->why, 256, "%llu of %llu messages could not be read and are as they were; is one of their keys missing?",
-           (unsigned long long)w->progress.failed, (unsigned long long)w->progress.total);
+  snprintf(w->why, 256,
+           "%llu of %llu messages could not be read and are as they were, and so are %llu names; is one of their keys "
+           "missing?",
+           (unsigned long long)w->progress.failed, (unsigned long long)w->progress.total,
+           (unsigned long long)w->names_failed);
   return E_CIPHER;
 }

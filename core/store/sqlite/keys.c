@@ -54,24 +54,26 @@ int keys_whole_set(sqlite3 *db, const struct keyring *keys) {
   int code = cipher_seal(keys, &whole_place, "", 0, &mark, &len);
   if (code)
     return code;
-  bool done = sqlite3_exec(db, "UPDATE keys SET gone = 1, whole = NULL", NULL, NULL, NULL) == SQLITE_OK &&
-              sqlite3_prepare_v2(db,
-                                 "INSERT INTO keys(id, sealed, whole) VALUES(?1, 0, ?2)"
-                                 " ON CONFLICT(id) DO UPDATE SET gone = 0, whole = ?2",
-                                 -1, &s, NULL) == SQLITE_OK;
-  if (done) {
-    sqlite3_bind_text(s, 1, keyring_id(keys), -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, mark, (int)len, SQLITE_STATIC);
-    done = sqlite3_step(s) == SQLITE_DONE;
+  static const char *const sqls[] = {"DELETE FROM keys WHERE id != ?1 AND ?2 IS NOT NULL",
+                                     "INSERT INTO keys(id, sealed, whole) VALUES(?1, 0, ?2)"
+                                     " ON CONFLICT(id) DO UPDATE SET whole = ?2"};
+  bool done = true;
+  for (size_t i = 0; i < 2 && done; i++) {
+    done = sqlite3_prepare_v2(db, sqls[i], -1, &s, NULL) == SQLITE_OK;
+    if (done) {
+      sqlite3_bind_text(s, 1, keyring_id(keys), -1, SQLITE_STATIC);
+      sqlite3_bind_text(s, 2, mark, (int)len, SQLITE_STATIC);
+      done = sqlite3_step(s) == SQLITE_DONE;
+    }
+    sqlite3_finalize(s);
   }
-  sqlite3_finalize(s);
   free(mark);
   return done ? 0 : E_STORE;
 }
 
 static void unknown_keys_say(struct sqlite_handle *h) {
   sqlite3_stmt *s = NULL;
-  if (sqlite3_prepare_v2(h->db, "SELECT id, sealed FROM keys WHERE NOT gone", -1, &s, NULL) == SQLITE_OK)
+  if (sqlite3_prepare_v2(h->db, "SELECT id, sealed FROM keys", -1, &s, NULL) == SQLITE_OK)
     while (sqlite3_step(s) == SQLITE_ROW)
       if (!keyring_has(h->keys, (const char *)sqlite3_column_text(s, 0)))
         LOG(LOG_ERROR, "store", "what this key has sealed cannot be read: it is not among ENCRYPTION_PREVIOUS_KEYS",

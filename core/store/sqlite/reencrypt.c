@@ -28,6 +28,7 @@ struct sqlite_walk {
   sqlite3_stmt *next, *update;
   sqlite3_int64 session, seq; /* of the last message that was looked at */
   struct store_progress progress;
+  uint64_t names_failed;
   struct row_change changes[BATCH_ROWS];
   size_t count, bytes; /* of changes */
 };
@@ -115,7 +116,7 @@ static int batch_read(struct sqlite_walk *w, char why[256]) {
 
 static int sealed_count(struct sqlite_walk *w, uint64_t n, char why[256]) {
   static const char sql[] = "INSERT INTO keys(id, sealed) VALUES(?1, ?2)"
-                            " ON CONFLICT(id) DO UPDATE SET sealed = sealed + ?2, gone = 0";
+                            " ON CONFLICT(id) DO UPDATE SET sealed = sealed + ?2";
   sqlite3_stmt *s = NULL;
   bool done = sqlite3_prepare_v2(w->db, sql, -1, &s, NULL) == SQLITE_OK;
   if (done) {
@@ -167,7 +168,7 @@ static int walk_names(struct sqlite_walk *w, char why[256]) {
   int rows = 1, code = 0;
   while (rows > 0 && code == 0) {
     code = walk_run(w, "BEGIN IMMEDIATE", why);
-    rows = code ? code : names_reseal(w->db, w->keys, &after, BATCH_ROWS, &w->progress.failed, why);
+    rows = code ? code : names_reseal(w->db, w->keys, &after, BATCH_ROWS, &w->names_failed, why);
     code = rows < 0 ? rows : code;
     code = code || rows == 0 ? code : sealed_count(w, (uint64_t)rows, why);
     code = code ? code : walk_run(w, "COMMIT", why);
@@ -185,13 +186,17 @@ static int file_renew(struct sqlite_walk *w, char why[256]) {
 }
 
 static int walk_end(struct sqlite_walk *w, char why[256]) {
-  if (w->progress.failed == 0 && keys_whole_set(w->db, w->keys) != 0)
+  bool all = w->progress.failed + w->names_failed == 0;
+  if (all && keys_whole_set(w->db, w->keys) != 0)
     return walk_failed(w, "cannot finish", why);
   int code = file_renew(w, why);
-  if (code || w->progress.failed == 0)
+  if (code || all)
     return code;
-  snprintf(why, 256, "%llu of %llu messages cannot be decrypted and are as they were; is one of their keys missing?",
-           (unsigned long long)w->progress.failed, (unsigned long long)w->progress.total);
+  snprintf(
+    why, 256,
+    "%llu of %llu messages cannot be decrypted and are as they were, and so are %llu names; is one of their keys "
+    "missing?",
+    (unsigned long long)w->progress.failed, (unsigned long long)w->progress.total, (unsigned long long)w->names_failed);
   return E_CIPHER;
 }
 

@@ -37,7 +37,7 @@ static const char *const upgrades[] = {
   " subject TEXT, detail TEXT) STRICT;",
   /* 3: names are sealed as messages are (upgrade_texts), keys are counted, and erasures go in steps. What is plain and
    * looks like the form that is new here is marked as plain. */
-  "CREATE TABLE keys(id TEXT PRIMARY KEY, sealed INTEGER NOT NULL, whole TEXT, gone INTEGER NOT NULL DEFAULT 0)"
+  "CREATE TABLE keys(id TEXT PRIMARY KEY, sealed INTEGER NOT NULL, whole TEXT)"
   " STRICT, WITHOUT ROWID;"
   "INSERT INTO keys(id, sealed) SELECT CAST(substr(content, 5, 8) AS TEXT), count(*) FROM messages"
   " WHERE substr(content, 1, 4) = CAST('cb1:' AS BLOB) GROUP BY 1;"

@@ -54,7 +54,7 @@
   X(DELETE_SESSION, "DELETE FROM sessions WHERE key = ?1")                                                             \
   X(KEY, "SELECT sealed FROM keys WHERE id = ?1")                                                                      \
   X(KEY_RESERVE, "INSERT INTO keys(id, sealed, whole) VALUES(?1, ?2, ?3)"                                              \
-                 " ON CONFLICT(id) DO UPDATE SET sealed = ?2, gone = 0")                                               \
+                 " ON CONFLICT(id) DO UPDATE SET sealed = ?2")                                                         \
   X(INSERT_AUDIT, "INSERT INTO audit(ts, actor, action, subject, detail) VALUES(?1, ?2, ?3, ?4, ?5)")
 
 enum statement {
@@ -120,7 +120,7 @@ void keys_sealed(struct sqlite_handle *h, uint64_t n);
 void keys_close(struct sqlite_handle *h);
 /* Whether everything in it is sealed, as one of the keys vouches for; nothing plain belongs into it then. */
 bool keys_whole(sqlite3 *db, const struct keyring *keys);
-/* Everything is sealed with the newest key: no other one is used any more. In a transaction of the caller. */
+/* Everything is sealed with the newest key: the others are forgotten. */
 int keys_whole_set(sqlite3 *db, const struct keyring *keys) NODISCARD;
 
 /* ---- names.c: in a transaction of the caller ---- */
