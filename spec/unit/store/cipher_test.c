@@ -501,7 +501,7 @@ static void many_markers_in_a_row_cost_no_stack(void **state) {
 
 static void with_a_key_plain_text_is_not_genuine(void **state) {
   (void)state;
-  static const char *const texts[] = {"", "hello", "plain:cb1:hello", REFERENCE, "plain:" REFERENCE};
+  static const char *const texts[] = {"", "hello", "plain:cb1:hello", REFERENCE, ("plain:" REFERENCE)};
   struct keyring *strict = ring(KEY, "", 0), *takeover = ring(KEY, "", CIPHER_TAKEOVER);
   struct cipher_place foreign = place_of(SESSION, SEQ);
   foreign.foreign = true;
