@@ -99,8 +99,8 @@ static struct session_record *session_of(struct fixture *f, unsigned session) {
 
 static void a_name_is_of_its_conversation_and_user_only(void **state) {
   static const char *const changes[] = {
-    "CREATE TEMP TABLE was AS SELECT key, nm FROM sessions;"
-    "UPDATE sessions SET nm = (SELECT nm FROM was WHERE was.key = 3 - sessions.key)",
+    ("CREATE TEMP TABLE was AS SELECT key, nm FROM sessions;"
+     "UPDATE sessions SET nm = (SELECT nm FROM was WHERE was.key = 3 - sessions.key)"),
     "UPDATE sessions SET uid = 'u' || (key + 5)",
     "UPDATE sessions SET nm = 'forged'",
   };
