@@ -60,6 +60,12 @@ describe("the router", function()
       assert.same({ metadata = { size = "5", ok = "true" } }, require "cjson.safe".decode(stored.extra))
     end)
 
+    it("and does not name a conversation anew whose name cannot be read", function()
+      anna.session.name, anna.session.name_damaged = "", true
+      anna:send { type = "user_message", content = "Where is my order?" }
+      assert.equal("", world.records[anna.session.id].name)
+    end)
+
     it("and names the conversation after the first one", function()
       say "Where is my order? It is late"
       say "Second. One"

@@ -224,7 +224,7 @@ function World:new_session(user_id, fields)
     id = ("%032x"):format(self.ids), user_id = user_id, name = "", model_id = "", assisting_admin_id = "",
     assisting_admin_name = "", start_ms = self.now_ms, last_activity_ms = 0, end_ms = 0, total_tokens = 0,
     top = 0, help_requested = false, admin_assisted = false, stored = false, max_response_ms = 0, avg_response_ms = 0,
-    queue = {},
+    name_damaged = false, queue = {},
   }
   for k, v in pairs(fields or {}) do s[k] = v end
   self.sessions[s.id] = s

@@ -83,6 +83,16 @@ describe("a user's conversations", function()
       assert.matches('"messages":%[%]', get("/sessions/" .. anna.session.id).body)
     end)
 
+    it("say which message, and whether the name, cannot be read", function()
+      anna:send { type = "user_message", content = "Hello." }
+      local stored = world.messages[anna.session.id][1]
+      stored.content, stored.damaged, stored.extra = "", true, nil
+      anna.session.name, anna.session.name_damaged = "", true
+      local body = get("/sessions/" .. anna.session.id).json
+      assert.same({ "", true }, { body.name, body.name_damaged })
+      assert.same({ "", true, nil }, { body.messages[1].content, body.messages[1].damaged, body.messages[2].damaged })
+    end)
+
     it("page back with before_seq and limit", function()
       for i = 1, 5 do
         anna:send { type = "user_message", content = "m" .. i }
