@@ -28,8 +28,8 @@ local REFUSALS = {
 -- The server could not take a message, or could not store what its handler wanted.
 local function refused(session, connection, code, retry_after_ms)
   local refusal = REFUSALS[code] or { "SERVICE_ERROR" }
-  local retry_after = retry_after_ms and retry_after_ms > 0 and retry_after_ms or nil
-  errors.send(session, connection, refusal[1], refusal[2], { retry_after = retry_after })
+  local retry_after = tonumber(retry_after_ms) or 0
+  errors.send(session, connection, refusal[1], refusal[2], { retry_after = retry_after > 0 and retry_after or nil })
 end
 
 return {

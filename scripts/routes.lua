@@ -1,7 +1,7 @@
 -- THE PROTOCOL ON ONE SCREEN: what a client may send. One line per kind of message: who handles it, which fields it has
 -- (lib/check says what a spec means), and
 --     immediate  does not wait for a handler of the same conversation that is still busy
---     rate       counts against this limiter of the user
+--     rate       counts against this limiter of the user (chat.limit); every kind has one
 --     stored     becomes part of the conversation: recorded, acknowledged (cid), shown to the other members
 --     active     refused when the conversation has ended (stored implies it)
 --     admin      for administrators only
@@ -28,10 +28,19 @@ return {
     active = true,
     immediate = true,
   },
-  history = { history.history, fields = { before_seq = "integer? 1..9007199254740992", limit = "integer? 1..1000" } },
-  typing_indicator = { live.typing_indicator, fields = { content = "string? 0..100" }, immediate = true },
-  ping = { live.ping, immediate = true },
-  refresh = { live.refresh, fields = { token = "string 1..8192" }, immediate = true },
+  history = {
+    history.history,
+    fields = { before_seq = "integer? 1..9007199254740992", limit = "integer? 1..1000" },
+    rate = "reads",
+  },
+  typing_indicator = {
+    live.typing_indicator,
+    fields = { content = "string? 0..100" },
+    rate = "live",
+    immediate = true,
+  },
+  ping = { live.ping, rate = "live", immediate = true },
+  refresh = { live.refresh, fields = { token = "string 1..8192" }, rate = "live", immediate = true },
 
   -- Fields every kind of message may have. sender and timestamp are checked and then not used: who speaks is known from
   -- the token, when it was said from the server's clock.

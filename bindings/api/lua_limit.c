@@ -2,22 +2,18 @@
 #include "api.h"
 
 #include "err.h"
-#include "metrics.h"
-
-#include <string.h>
 
 static int l_limit_take(lua_State *L) {
   struct vm *vm = bind_vm(L);
   size_t len;
   const char *which = luaL_checkstring(L, 1), *key = luaL_checklstring(L, 2, &len);
-  bool messages = strcmp(which, "messages") == 0;
-  luaL_argcheck(L, messages || strcmp(which, "public") == 0, 1, "the limiters are messages and public");
-  struct ratelimit *r = messages ? vm->world->messages : vm->world->public_requests;
   uint64_t retry_after_ms = 0;
-  int code = ratelimit_take(r, key, len, worker_turn_ms(vm->worker), &retry_after_ms);
+  int code = limiters_take(vm->world->limiters, which, key, len, worker_turn_ms(vm->worker), &retry_after_ms);
+  if (code == E_NOT_FOUND) {
+    return luaL_argerror(L, 1, lua_pushfstring(L, "the limiters are %s", limiters_names));
+  }
   int results = bind_result(L, code);
   if (code) {
-    metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, messages ? "limiter=\"message\"" : "limiter=\"public\"", 1);
     lua_pushnumber(L, (double)retry_after_ms);
     results++;
   }
@@ -26,7 +22,8 @@ static int l_limit_take(lua_State *L) {
 
 static const struct bind_function functions[] = {
   {"take", l_limit_take, "limiter string, key string", "true", false,
-   "Counts one event of key for the limiter messages or public; refused: nil, message, LIMITED, ms to wait."},
+   "Counts one event of key, a user or for public an address, for the limiter messages, reads, ends, live, admin or "
+   "public; refused: nil, message, LIMITED, ms to wait."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_limit = {"limit", "Rate limits.", functions, NULL};

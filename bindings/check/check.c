@@ -8,6 +8,7 @@
 #include "check_syntax_lua.h"
 #include "check_words_lua.h"
 #include "err.h"
+#include "limiters.h"
 #include "raised.h"
 #include "sandbox.h"
 #include "sandbox_lua.h"
@@ -93,13 +94,14 @@ static int read_all(lua_State *L) {
   luaL_openlibs(L);
   luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* compiling takes twice as long as this runs in all */
   load_chunk(L, check_lua, check_lua_len, "@check");
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 6);
   push_files(L, b);
   lua_setfield(L, -2, "files");
   push_functions(L, modules);
   lua_setfield(L, -2, "functions");
   push_settings(L);
   lua_setfield(L, -2, "settings");
+  set_text(L, "limiters", limiters_names, strlen(limiters_names));
   load_chunk(L, check_syntax_lua, check_syntax_lua_len, "@check_syntax");
   load_chunk(L, check_words_lua, check_words_lua_len, "@check_words");
   lua_call(L, 0, 1);

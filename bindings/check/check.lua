@@ -111,8 +111,8 @@ local function check_setting(name, line)
 end
 
 local function check_limiter(name, line)
-  if name ~= "messages" and name ~= "public" then -- lua_limit.c
-    report(line, "the limiters are messages and public, not %s", name)
+  if not (", " .. input.limiters .. ","):find(", " .. name .. ",", 1, true) then
+    report(line, "the limiters are %s, not %s", input.limiters, name)
   end
 end
 

@@ -85,7 +85,9 @@ struct task {
   struct conn *conn;       /* a reference, or NULL */
   struct item *item;
   struct http_request *http;
-  struct session *opened; /* by chat.session.open: stays in memory while the task lives */
+  struct account *account; /* of its user, which holds one of ACCOUNT_TASKS for it, or NULL. TASK_HTTP: a reference;
+                              else conn has it */
+  struct session *opened;  /* by chat.session.open: stays in memory while the task lives */
   /* how it runs */
   uint64_t spent_ns; /* processor time of its slices so far; not 0 once it has waited: run.c */
   unsigned inside;   /* while it waits: protected calls on its stack: run.c */

@@ -71,6 +71,16 @@ struct task *task_new(struct vm *vm, enum task_kind kind, struct session *s, str
   return t;
 }
 
+int task_charge(struct task *t, struct account *a) {
+  int code = account_hold(a, ACCOUNT_TASKS, 1);
+  if (!code) {
+    t->account = a;
+  } else if (t->kind == TASK_HTTP) {
+    account_unref(a);
+  }
+  return code;
+}
+
 /* A coroutine that ended by itself is used again; one that failed or was cut short is left to the collector. */
 static void release_coroutine(struct task *t, bool reusable) {
   if (reusable) {
@@ -110,6 +120,10 @@ void task_end(struct task *t, bool reusable) {
   }
   if (t->opened) {
     session_unref(t->opened);
+  }
+  account_let_go(t->account, ACCOUNT_TASKS, 1);
+  if (t->kind == TASK_HTTP) {
+    account_unref(t->account);
   }
   conn_unref(t->conn);
   free(t->wait.text);

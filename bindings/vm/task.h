@@ -12,6 +12,9 @@ void task_end(struct task *t, bool reusable);
 /* Of a VM whose tasks have all ended. */
 void tasks_free(struct vm *vm);
 
+/* Counts it for the user it runs for: of a TASK_HTTP takes the reference a, else borrows it from its conn; NULL:
+ * nobody. 0; E_LIMITED: the user has SCRIPT_COROUTINES_PER_USER already, it must not run. */
+int task_charge(struct task *t, struct account *a) NODISCARD;
 /* While a task is parked its session stays in memory and on this worker. */
 void task_park(struct task *t);
 /* What it waits for will not come any more. */

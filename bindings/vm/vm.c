@@ -239,6 +239,8 @@ void vm_cancel(struct vm *vm) {
 
 /* ---- calls ---- */
 
+#define RETRY_MS "1000" /* when a handler of that user may have ended */
+
 void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code) {
   task_notice(vm, vm->refused_ref, s, c, code, NULL);
 }
@@ -246,6 +248,14 @@ void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *co
 static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s) {
   lua_rawgeti(t->co, LUA_REGISTRYINDEX, ref);
   bind_push_session(vm, t->co, session_id_handle(s));
+}
+
+/* Too many handlers of its user wait: the message is refused, as if its rate had been too high. */
+static void refuse_item(struct vm *vm, struct session *s, struct task *t) {
+  struct conn *c = conn_ref(t->conn);
+  task_end(t, true);
+  task_notice(vm, vm->refused_ref, s, c, "LIMITED", RETRY_MS);
+  conn_unref(c);
 }
 
 static void run_text(struct vm *vm, struct session *s, struct item *item) {
@@ -258,6 +268,10 @@ static void run_text(struct vm *vm, struct session *s, struct item *item) {
   t->item = item;
   t->turn.was_busy = busy;
   t->turn.has = !busy;
+  if (t->conn && task_charge(t, conn_meter(t->conn)->user)) {
+    refuse_item(vm, s, t);
+    return;
+  }
   begin_call(vm, t, vm->message_ref, s);
   lua_pushlstring(t->co, item->text, item->len);
   bind_push_connection(t->co, t->conn);
@@ -281,6 +295,19 @@ void vm_item(struct vm *vm, struct session *s, struct item *item) {
   } else {
     run_connect(vm, s, item);
   }
+}
+
+static struct account *account_of(struct vm *vm, const struct http_request *req) {
+  struct accounts *users = vm->world->users;
+  return users && req->identity ? accounts_open(users, req->identity->user_id, strlen(req->identity->user_id)) : NULL;
+}
+
+static void refuse_request(struct http_request *req) {
+  static const char body[] =
+    "{\"error\":\"rate_limit_exceeded\",\"message\":\"Too many requests. Please try again later.\"}";
+  struct http_response res = {
+    .status = 429, .body = body, .body_len = sizeof body - 1, .header_count = 1, .headers = {{"Retry-After", "1"}}};
+  http_respond(req, &res);
 }
 
 static void set_string(lua_State *L, const char *name, const char *value) {
@@ -311,6 +338,11 @@ void vm_http(struct vm *vm, struct http_request *req) {
   if (!t) {
     struct http_response res = {.status = 503, .body = "{}", .body_len = 2};
     http_respond(req, &res);
+    return;
+  }
+  if (task_charge(t, account_of(vm, req))) {
+    task_end(t, true);
+    refuse_request(req);
     return;
   }
   t->http = req;

@@ -4,8 +4,8 @@
 #pragma once
 #include "bundle.h"
 #include "config.h"
+#include "limiters.h"
 #include "quarantine.h"
-#include "ratelimit.h"
 #include "session.h"
 #include "shared.h"
 #include "worker.h"
@@ -21,7 +21,8 @@ struct bind_module;
 struct vm_world {
   const struct config *config;
   const struct bind_module *const *modules; /* what scripts call: chat.NAME; ends with NULL */
-  struct ratelimit *messages, *public_requests;
+  struct limiters *limiters;
+  struct accounts *users; /* for HTTP requests; NULL: no bounds of users */
   struct shared *shared;
   struct quarantine *quarantine; /* NULL: nothing is ever quarantined */
   struct networks *metrics_networks;

@@ -210,3 +210,13 @@ bool address_client(const struct networks *trusted, const char *peer, const char
   address_print(&a, out);
   return said || (forwarded == NULL && real_ip == NULL);
 }
+
+bool address_group(const char *address, char out[ADDRESS_MAX]) {
+  struct address a;
+  if (!address_parse(address, strlen(address), &a))
+    return false;
+  if (!address_is_ipv4(&a))
+    memset(a.bytes + 8, 0, 8);
+  address_print(&a, out);
+  return true;
+}

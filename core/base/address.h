@@ -16,6 +16,10 @@ void networks_free(struct networks *n);
 bool networks_empty(const struct networks *n);
 bool networks_contain(const struct networks *n, const char *address);
 
+/* Who counts as one: an IPv4 address, or an IPv6 network of 64 bits, which is what one subscriber is given. false: not
+ * an address. */
+bool address_group(const char *address, char out[ADDRESS_MAX]);
+
 /* The client of a request from `peer`: the right-most untrusted entry of X-Forwarded-For (the left-most when all are
  * trusted), else X-Real-IP, when peer is in `trusted`; otherwise peer. An entry may have a port, and an IPv6 address
  * brackets. forwarded and real_ip may be NULL. The search ends at what is not an address. False when somebody stands

@@ -22,6 +22,7 @@
   X(ACTIVE_SESSIONS, "chatbox_active_sessions_total", GAUGE, "Conversations in memory that have not ended")            \
   X(SESSIONS_CREATED, "chatbox_sessions_created_total", COUNTER, "Conversations stored for the first time")            \
   X(SESSIONS_ENDED, "chatbox_sessions_ended_total", COUNTER, "Conversations ended")                                    \
+  X(SESSIONS_EVICTED, "chatbox_sessions_evicted_total", COUNTER, "Idle conversations that left memory for others")     \
   X(RATELIMIT_BLOCKED, "chatbox_ratelimit_blocked_total", COUNTER, "Refusals by limiter")                              \
   X(HTTP_SECONDS, "chatbox_http_request_duration_seconds", HISTOGRAM, "HTTP requests by endpoint and method")          \
   X(STORE_SECONDS, "chatbox_store_operation_seconds", HISTOGRAM, "Store operations, waiting included")                 \

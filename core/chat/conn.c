@@ -17,12 +17,15 @@ static _Atomic uint64_t last_id;
 struct conn *conn_new(const struct conn_options *o) {
   struct conn *c = calloc(1, sizeof *c);
   const char *wanted = o->wanted && strlen(o->wanted) <= CONN_WANTED_MAX ? o->wanted : "";
-  char *copy = *wanted ? strdup(wanted) : NULL;
-  if (!c || (*wanted && !copy)) {
+  char *copy = *wanted ? strdup(wanted) : NULL, *address = o->address ? strdup(o->address) : NULL;
+  if (!c || (*wanted && !copy) || (o->address && !address)) {
     free(c);
     free(copy);
+    free(address);
     return NULL;
   }
+  c->address = address;
+  atomic_init(&c->active_ms, o->opened_ms);
   atomic_init(&c->refs, 1);
   c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
   c->home = o->home;
@@ -57,8 +60,10 @@ void conn_unref(struct conn *c) {
   assert(c->session == NULL); /* conn_dead unbinds, on the home thread */
   conn_drop(c);
   identity_unref(c->first);
+  meter_deinit(&c->meter);
   identity_unref(c->identity);
   lock_deinit(&c->lock);
+  free(c->address);
   free(c->wanted);
   free(c->reason);
   free(c->early);
@@ -84,6 +89,22 @@ const char *conn_wanted(const struct conn *c) {
 
 uint64_t conn_opened_ms(const struct conn *c) {
   return c->opened_ms;
+}
+
+const char *conn_address(const struct conn *c) {
+  return c->address;
+}
+
+uint64_t conn_active_ms(const struct conn *c) {
+  return atomic_load_explicit(&c->active_ms, memory_order_relaxed);
+}
+
+void conn_set_active_ms(struct conn *c, uint64_t ms) {
+  atomic_store_explicit(&c->active_ms, ms, memory_order_relaxed);
+}
+
+struct meter *conn_meter(struct conn *c) {
+  return &c->meter;
 }
 
 void *conn_site(const struct conn *c) {
@@ -202,14 +223,16 @@ void conn_close(struct conn *c, int code, const char *reason, const struct mailb
 }
 
 int conn_early_put(struct conn *c, const char *text, size_t len) {
-  if (c->early_count == c->early_limit) {
+  size_t cost = len + MESSAGE_COST;
+  if (c->early_count == c->early_limit || account_hold(c->meter.user, ACCOUNT_INBOX, cost)) {
     return E_FULL;
   }
-  if (!c->early && !(c->early = calloc(c->early_limit, sizeof(struct message *)))) {
-    return E_FULL;
+  if (!c->early) {
+    c->early = calloc(c->early_limit, sizeof(struct message *));
   }
-  struct message *m = message_new(text, len);
+  struct message *m = c->early ? message_new(text, len) : NULL;
   if (!m) {
+    account_let_go(c->meter.user, ACCOUNT_INBOX, cost);
     return E_FULL;
   }
   c->early[c->early_count++] = m;
@@ -223,7 +246,9 @@ struct message *conn_early_take(struct conn *c) {
     c->early_head = c->early_count = 0;
     return NULL;
   }
-  return c->early[c->early_head++];
+  struct message *m = c->early[c->early_head++];
+  account_let_go(c->meter.user, ACCOUNT_INBOX, m->len + MESSAGE_COST);
+  return m;
 }
 
 struct message *conn_outbox_take(struct conn *c) {

@@ -4,6 +4,7 @@
  * Thread: the worker that accepted it (its home), but for ref, unref, conn_post_* and what is immutable.
  * Bound: OUTBOX_LIMIT bytes; a reader too slow for that is closed with 1013 and can come back, never thinned out. */
 #pragma once
+#include "account.h"
 #include "attr.h"
 #include "mailbox.h"
 #include "message.h"
@@ -35,6 +36,7 @@ enum {
 struct conn_options {
   struct mailbox *home;
   struct identity *identity; /* referenced */
+  const char *address;       /* the client's, proxies considered; copied; NULL: not known */
   const char *wanted;        /* session id of the URL; copied, cut to nothing when too long */
   size_t outbox_limit;       /* bytes */
   size_t early_limit;        /* texts that may arrive before the conversation is found */
@@ -54,6 +56,13 @@ struct mailbox *conn_home(const struct conn *c);
 const char *conn_user(const struct conn *c); /* user_id, also of a token that comes later */
 const char *conn_wanted(const struct conn *c);
 uint64_t conn_opened_ms(const struct conn *c);
+const char *conn_address(const struct conn *c); /* or NULL */
+/* When it last said something, on any monotonic clock: at first opened_ms. Any thread. */
+uint64_t conn_active_ms(const struct conn *c);
+void conn_set_active_ms(struct conn *c, uint64_t ms);
+/* What its texts have to pass; without accounts and bounds at first. The home thread fills it before the first text;
+ * the accounts live as long as the conn. Any thread. */
+struct meter *conn_meter(struct conn *c);
 /* Whatever its home thread keeps with it; NULL at first. */
 void *conn_site(const struct conn *c);
 void conn_set_site(struct conn *c, void *site);

@@ -30,6 +30,9 @@ struct conn {
   size_t bytes, outbox_limit;
   struct message **early;
   uint32_t early_count, early_head, early_limit;
+  struct meter meter;
+  atomic_ullong active_ms;
+  char *address;
   char *wanted;
   char *reason;
 };

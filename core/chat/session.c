@@ -21,6 +21,8 @@ struct session *session_new(const struct session_record *record, bool stored, st
   s->stored = stored;
   s->owner = owner;
   s->inbox_limit = inbox_limit;
+  s->inbox_bytes_max = SIZE_MAX;
+  atomic_init(&s->passing, !stored || record->end_ms != 0);
   s->post.run = run;
   s->inbox_tail = &s->inbox;
   s->later_tail = &s->later;
@@ -41,7 +43,13 @@ static void items_free(struct item *item) {
 }
 
 void session_unref(struct session *s) {
-  if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1) {
+  struct sessions *table = s->table;
+  session_handle handle = s->handle;
+  int before = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel);
+  if (before == 2 && table) {
+    sessions_rest(table, handle); /* s may be gone by now */
+  }
+  if (before != 1) {
     return;
   }
   assert(!s->out.head);
@@ -83,6 +91,7 @@ void session_lock_write(struct session *s) NO_THREAD_SAFETY_ANALYSIS {
 }
 
 void session_unlock_write(struct session *s) NO_THREAD_SAFETY_ANALYSIS {
+  atomic_store_explicit(&s->passing, !s->stored || s->record.end_ms != 0, memory_order_relaxed);
   rwlock_write_release(&s->lock);
 }
 
@@ -222,6 +231,9 @@ struct item *item_new(enum item_kind kind, struct conn *c, const char *text, siz
 }
 
 void item_free(struct item *i) {
+  if (i->held) {
+    account_let_go(conn_meter(i->conn)->user, ACCOUNT_INBOX, i->held);
+  }
   conn_unref(i->conn);
   free(i);
 }
@@ -235,17 +247,41 @@ static void schedule(struct session *s, struct mailbox **wake) {
   }
 }
 
+static size_t item_cost(const struct item *item) {
+  return sizeof *item + item->len;
+}
+
+/* A single text is always taken: it is bounded by MAX_MESSAGE_SIZE. */
+static bool inbox_full(const struct session *s, const struct item *item) REQUIRES_SHARED(*s) {
+  return item->kind == ITEM_TEXT &&
+         (s->waiting >= s->inbox_limit || (s->waiting && s->waiting_bytes + item_cost(item) > s->inbox_bytes_max));
+}
+
+/* The user's share, in all conversations together; let go by item_free. */
+static int item_hold(struct item *item) {
+  if (item->kind != ITEM_TEXT || !item->conn || item->held) {
+    return 0;
+  }
+  int code = account_hold(conn_meter(item->conn)->user, ACCOUNT_INBOX, item_cost(item));
+  item->held = code ? 0 : item_cost(item);
+  return code ? E_FULL : 0;
+}
+
 int session_put(struct session *s, struct item *item, struct mailbox **wake) {
-  int code = 0;
   *wake = NULL;
+  int code = item_hold(item);
+  if (code) {
+    return code;
+  }
   session_lock_write(s);
-  if (item->kind == ITEM_TEXT && s->waiting >= s->inbox_limit) {
+  if (inbox_full(s, item)) {
     code = E_FULL;
   } else {
     item->next = NULL;
     *s->inbox_tail = item;
     s->inbox_tail = &item->next;
     s->waiting++;
+    s->waiting_bytes += item_cost(item);
     schedule(s, wake);
   }
   session_unlock_write(s);
@@ -276,6 +312,7 @@ struct item *session_take(struct session *s) {
   }
   if (item) {
     s->waiting--;
+    s->waiting_bytes -= item_cost(item);
   } else {
     s->scheduled = false;
   }
@@ -289,6 +326,7 @@ void session_later(struct session *s, struct item *item) {
   *s->later_tail = item;
   s->later_tail = &item->next;
   s->waiting++;
+  s->waiting_bytes += item_cost(item);
   session_unlock_write(s);
 }
 

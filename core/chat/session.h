@@ -3,7 +3,9 @@
  * lock; its members; its inbox, which keeps one order whatever thread a message came from.
  * Threads: a session is owned by one worker, which alone runs its handlers and fans out; all others go through the lock
  * (taken inside, or shown by REQUIRES) or through the inbox. No function here calls out, does I/O or sees Lua.
- * Bounds: MAX_SESSIONS in memory (E_FULL), INBOX_LIMIT items each (E_FULL), members by MAX_CONNECTIONS_PER_USER. */
+ * Bounds: MAX_SESSIONS and MAX_SESSIONS_PER_USER in memory: the idlest leaves; INBOX_LIMIT items and INBOX_BYTES each,
+ * INBOX_BYTES_PER_USER in all of a user's (E_FULL); members by MAX_CONNECTIONS_PER_USER. What has ended, or never
+ * began, leaves memory with the last who refers to it. */
 #pragma once
 #include "attr.h"
 #include "conn.h"
@@ -24,14 +26,22 @@ typedef uint64_t session_handle; /* never used twice; 0: none */
 
 /* run: of the post by which a session asks its owner to be drained; see session_of_post. */
 struct sessions *sessions_new(size_t max, size_t inbox_limit, void (*run)(struct post *)) NODISCARD;
+struct sessions_limits {
+  size_t per_user;    /* in memory; at the bound the user's own idlest one leaves */
+  size_t inbox_bytes; /* waiting in one conversation; a single text is always taken */
+};
+/* Before the first session; without it there are no such limits. */
+void sessions_limit(struct sessions *t, const struct sessions_limits *limits);
 /* All workers have stopped. */
 void sessions_free(struct sessions *t);
 /* A new reference, or NULL. */
 struct session *sessions_get(struct sessions *t, session_handle handle) NODISCARD;
 struct session *sessions_find(struct sessions *t, const char *id) NODISCARD;
 /* Check and act under one lock: *out is, with a new reference, the session of that id if it is in memory; else, for a
- * draft (not stored), the user's active session if there is one; else a new session of this record (copied).
- * read_at: sessions_epoch() of before the store was asked for the record; 0: a draft. 0, E_FULL, UV_ENOMEM; E_CONFLICT:
+ * draft (not stored), the user's active session if there is one; else a new session of this record (copied). At
+ * MAX_SESSIONS the one that nobody has used for longest leaves memory for it; E_FULL: all are in use. E_LIMITED: all
+ * that one user may have are.
+ * read_at: sessions_epoch() of before the store was asked for the record; 0: a draft. 0, UV_ENOMEM; E_CONFLICT:
  * something was erased since, the store has to be asked again; E_BUSY: this user is being erased. */
 int sessions_enter(struct sessions *t, const struct session_record *record, uint64_t read_at, struct mailbox *owner,
                    uint64_t now_ms, struct session **out) NODISCARD;
@@ -149,6 +159,7 @@ struct item {
   enum item_kind kind;
   struct conn *conn;       /* a reference, or NULL */
   struct effects *effects; /* ITEM_EFFECTS */
+  size_t held;             /* bytes of the user's share of all inboxes */
   size_t len;
   char text[]; /* len bytes and a NUL */
 };

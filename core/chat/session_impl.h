@@ -24,12 +24,15 @@ struct session {
   atomic_int refs;
   /* immutable */
   session_handle handle;
-  size_t inbox_limit;
+  size_t inbox_limit, inbox_bytes_max;
+  struct sessions *table; /* NULL: it never was in one */
   /* guarded by the table's lock */
   struct user *user;
   struct session *user_next;
   UT_hash_handle by_id, by_handle;
-  bool in_table;
+  bool in_table, resting;
+  uint64_t rested;                         /* in which order */
+  struct session *rest_before, *rest_next; /* of those nobody refers to but the table */
   /* guarded by lock */
   struct session_record record; /* record.id and record.user_id are immutable */
   bool stored, scheduled, erased;
@@ -41,10 +44,12 @@ struct session {
   size_t member_count, member_room;
   struct item *inbox, **inbox_tail;
   struct item *later, **later_tail;
-  size_t waiting; /* items in inbox and later */
+  size_t waiting;       /* items in inbox and later */
+  size_t waiting_bytes; /* of them */
   unsigned holds;
   uint64_t touched_ms;
-  bool busy; /* written under the lock by the owner, so the owner may read it without */
+  atomic_bool passing; /* ended, or nothing was ever said: as of the last unlock; any thread may look */
+  bool busy;           /* written under the lock by the owner, so the owner may read it without */
   /* owner only */
   struct post post;
   struct out_queue out;
@@ -53,6 +58,8 @@ struct session {
   void *asker;
 };
 
+/* Without a lock: somebody has let go the last reference but the table's. */
+void sessions_rest(struct sessions *t, session_handle handle);
 /* Nothing of it waits, runs, is held or is on its way: it may change its owner, or be forgotten. */
 bool session_quiet(const struct session *s) REQUIRES_SHARED(*s);
 struct session *session_new(const struct session_record *record, bool stored, struct mailbox *owner, size_t inbox_limit,

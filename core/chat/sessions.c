@@ -13,12 +13,16 @@
 struct sessions {
   struct lock lock;
   size_t max, inbox_limit;
+  struct sessions_limits limits;
   void (*run)(struct post *);
   session_handle last;
   uint64_t epoch; /* goes up when something has been erased */
   char *barred;   /* user who is being erased, or NULL */
   struct session *by_id, *by_handle;
   struct user *users;
+  uint64_t rests;                  /* counts */
+  struct session *idlest, *latest; /* those nobody refers to but the table, in the order they were let go; others among
+                                      them have been found again since */
 };
 
 struct sessions *sessions_new(size_t max, size_t inbox_limit, void (*run)(struct post *)) {
@@ -29,8 +33,30 @@ struct sessions *sessions_new(size_t max, size_t inbox_limit, void (*run)(struct
     t->inbox_limit = inbox_limit;
     t->run = run;
     t->epoch = 1;
+    t->limits = (struct sessions_limits){SIZE_MAX, SIZE_MAX};
   }
   return t;
+}
+
+void sessions_limit(struct sessions *t, const struct sessions_limits *limits) {
+  t->limits = *limits;
+}
+
+static void rest_leave(struct sessions *t, struct session *s) {
+  if (s->resting) {
+    s->resting = false;
+    *(s->rest_before ? &s->rest_before->rest_next : &t->idlest) = s->rest_next;
+    *(s->rest_next ? &s->rest_next->rest_before : &t->latest) = s->rest_before;
+  }
+}
+
+static void rest_join(struct sessions *t, struct session *s) {
+  s->resting = true;
+  s->rested = ++t->rests;
+  s->rest_before = t->latest;
+  s->rest_next = NULL;
+  *(t->latest ? &t->latest->rest_next : &t->idlest) = s;
+  t->latest = s;
 }
 
 static void unlink_user(struct sessions *t, struct session *s) {
@@ -55,6 +81,7 @@ static void unlink_user(struct sessions *t, struct session *s) {
 static void take_out(struct sessions *t, struct session *s) {
   HASH_DELETE(by_id, t->by_id, s);
   HASH_DELETE(by_handle, t->by_handle, s);
+  rest_leave(t, s);
   unlink_user(t, s);
   s->in_table = false;
 }
@@ -63,6 +90,7 @@ void sessions_free(struct sessions *t) {
   struct session *s, *next;
   HASH_ITER(by_handle, t->by_handle, s, next) {
     take_out(t, s);
+    s->table = NULL;
     session_unref(s);
   }
   lock_deinit(&t->lock);
@@ -70,12 +98,18 @@ void sessions_free(struct sessions *t) {
   free(t);
 }
 
+/* A new reference to what is in the table, which is in use from now on. */
+static struct session *found(struct sessions *t, struct session *s) {
+  rest_leave(t, s);
+  return session_ref(s);
+}
+
 struct session *sessions_get(struct sessions *t, session_handle handle) {
   struct session *s;
   lock_acquire(&t->lock);
   HASH_FIND(by_handle, t->by_handle, &handle, sizeof handle, s);
   if (s) {
-    session_ref(s);
+    found(t, s);
   }
   lock_release(&t->lock);
   return s;
@@ -97,7 +131,7 @@ struct session *sessions_find(struct sessions *t, const char *id) {
   lock_acquire(&t->lock);
   struct session *s = find_id(t, id);
   if (s) {
-    session_ref(s);
+    found(t, s);
   }
   lock_release(&t->lock);
   return s;
@@ -106,7 +140,7 @@ struct session *sessions_find(struct sessions *t, const char *id) {
 struct session *sessions_active(struct sessions *t, const char *user_id) {
   lock_acquire(&t->lock);
   struct user *u = find_user(t, user_id);
-  struct session *s = u && u->active ? session_ref(u->active) : NULL;
+  struct session *s = u && u->active ? found(t, u->active) : NULL;
   lock_release(&t->lock);
   return s;
 }
@@ -128,6 +162,7 @@ static struct user *user_of(struct sessions *t, const char *user_id) {
 /* Under the table's lock; s is new and nobody else's, so its fields may be read without its own lock. */
 static void put_in(struct sessions *t, struct session *s, struct user *u) {
   s->handle = ++t->last;
+  s->table = t;
   s->user = u;
   s->user_next = u->sessions;
   u->sessions = s;
@@ -141,7 +176,78 @@ static void put_in(struct sessions *t, struct session *s, struct user *u) {
   }
 }
 
-static int enter_locked(struct sessions *t, struct session *fresh, uint64_t read_at, struct session **out) {
+/* ---- leaving memory ---- */
+
+/* Under the table's lock. With one reference left, the table's, nobody else can look at it: its fields may be read. */
+static bool forsaken(const struct session *s) NO_THREAD_SAFETY_ANALYSIS {
+  return atomic_load(&s->refs) == 1 && s->member_count == 0 && session_quiet(s);
+}
+
+void sessions_rest(struct sessions *t, session_handle handle) {
+  struct session *s;
+  lock_acquire(&t->lock);
+  HASH_FIND(by_handle, t->by_handle, &handle, sizeof handle, s);
+  if (s && !forsaken(s)) {
+    s = NULL;
+  }
+  if (s && !atomic_load(&s->passing)) {
+    if (!s->resting) { /* a sweep that looked at it is no use of it */
+      rest_join(t, s);
+    }
+    s = NULL;
+  }
+  if (s) {
+    take_out(t, s);
+  }
+  lock_release(&t->lock);
+  if (s) {
+    session_unref(s);
+  }
+}
+
+/* Takes the idlest one out; NULL: all are in use. Who has been found again is looked at once and leaves the line. */
+static struct session *evict(struct sessions *t) {
+  while (t->idlest) {
+    struct session *s = t->idlest;
+    if (forsaken(s)) {
+      take_out(t, s);
+      return s;
+    }
+    rest_leave(t, s); /* comes back when it is let go */
+  }
+  return NULL;
+}
+
+/* The same among those of one user, of which there are few. */
+static struct session *evict_of(struct sessions *t, struct user *u) {
+  struct session *idlest = NULL;
+  for (struct session *s = u->sessions; s; s = s->user_next) {
+    if (s->resting && forsaken(s) && (!idlest || s->rested < idlest->rested)) {
+      idlest = s;
+    }
+  }
+  if (idlest) {
+    take_out(t, idlest);
+  }
+  return idlest;
+}
+
+/* Room for one more of this user: 0, E_LIMITED, E_FULL. *gone: taken out for it, or NULL. */
+static int make_room(struct sessions *t, const char *user_id, struct session **gone) {
+  struct user *u = find_user(t, user_id);
+  if (u && u->session_count >= t->limits.per_user) {
+    *gone = evict_of(t, u);
+    return *gone ? 0 : E_LIMITED;
+  }
+  if (HASH_CNT(by_handle, t->by_handle) >= t->max) {
+    *gone = evict(t);
+    return *gone ? 0 : E_FULL;
+  }
+  return 0;
+}
+
+static int enter_locked(struct sessions *t, struct session *fresh, uint64_t read_at, struct session **out,
+                        struct session **gone) {
   const struct session_record *r = &fresh->record;
   if (t->barred && strcmp(t->barred, r->user_id) == 0) {
     return E_BUSY;
@@ -155,11 +261,12 @@ static int enter_locked(struct sessions *t, struct session *fresh, uint64_t read
     s = u ? u->active : NULL;
   }
   if (s) {
-    *out = session_ref(s);
+    *out = found(t, s);
     return E_DUPLICATE;
   }
-  if (HASH_CNT(by_handle, t->by_handle) >= t->max) {
-    return E_FULL;
+  int code = make_room(t, r->user_id, gone);
+  if (code) {
+    return code;
   }
   struct user *u = user_of(t, r->user_id);
   if (!u) {
@@ -177,9 +284,15 @@ int sessions_enter(struct sessions *t, const struct session_record *record, uint
     return UV_ENOMEM;
   }
   fresh->touched_ms = now_ms;
+  fresh->inbox_bytes_max = t->limits.inbox_bytes;
+  struct session *gone = NULL;
   lock_acquire(&t->lock);
-  int code = enter_locked(t, fresh, read_at, out);
+  int code = enter_locked(t, fresh, read_at, out, &gone);
   lock_release(&t->lock);
+  if (gone) {
+    metrics_add(METRIC_SESSIONS_EVICTED, 1);
+    session_unref(gone);
+  }
   if (code) {
     session_unref(fresh);
   }
@@ -242,13 +355,13 @@ static size_t chunk(struct sessions *t, session_handle *after, struct session **
 }
 
 size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms) {
-  struct session *found[SWEEP_CHUNK];
+  struct session *looked_at[SWEEP_CHUNK];
   session_handle after = 0;
   size_t gone = 0, count;
-  while ((count = chunk(t, &after, found)) > 0) {
+  while ((count = chunk(t, &after, looked_at)) > 0) {
     session_handle last = after;
     for (size_t i = 0; i < count; i++) {
-      struct session *s = found[i];
+      struct session *s = looked_at[i];
       bool remove = idle(s, now_ms, ttl_ms);
       ask_for_repair(s);
       if (remove) {
@@ -287,24 +400,24 @@ void sessions_notify_user(struct sessions *t, const char *user_id, struct messag
   lock_acquire(&t->lock);
   struct user *u = find_user(t, user_id);
   size_t count = u ? u->session_count : 0;
-  struct session **found = count ? calloc(count, sizeof(struct session *)) : NULL;
+  struct session **all = count ? calloc(count, sizeof(struct session *)) : NULL;
   size_t used = 0;
-  for (struct session *s = found ? u->sessions : NULL; s; s = s->user_next) {
-    found[used++] = session_ref(s);
+  for (struct session *s = all ? u->sessions : NULL; s; s = s->user_next) {
+    all[used++] = session_ref(s);
   }
   lock_release(&t->lock);
   for (size_t i = 0; i < used; i++) {
     struct members members;
-    session_members(found[i], &members);
+    session_members(all[i], &members);
     for (size_t k = 0; k < members.count; k++) {
       if (strcmp(conn_user(members.all[k]), user_id) == 0) {
         conn_send(members.all[k], m, here);
       }
     }
     members_free(&members);
-    session_unref(found[i]);
+    session_unref(all[i]);
   }
-  free(found);
+  free(all);
 }
 
 /* ---- erasing ---- */

@@ -52,6 +52,9 @@
     "in none.")                                                                                                        \
   X(MAX_CONNECTIONS, "MAX_CONNECTIONS", INT, "10000", 1, 1000000, false, "WebSocket connections in total.")            \
   X(MAX_CONNECTIONS_PER_USER, "MAX_CONNECTIONS_PER_USER", INT, "10", 1, 100000, false, "Connections of one user.")     \
+  X(MAX_CONNECTIONS_PER_ADDRESS, "MAX_CONNECTIONS_PER_ADDRESS", INT, "1000", 1, 1000000, false,                        \
+    "WebSocket connections of one address (IPv6: network of 64 bits); at the bound the one that has been silent "      \
+    "longest is closed for the newcomer. A trusted proxy's own has no bound.")                                         \
   X(MAX_HANDSHAKES, "MAX_HANDSHAKES", INT, "1024", 1, 100000, false,                                                   \
     "Accepted connections per worker that are not yet WebSockets (HTTP requests count).")                              \
   X(HANDSHAKE_TIMEOUT, "HANDSHAKE_TIMEOUT", DURATION, "15s", 100, 600000, false,                                       \
@@ -63,13 +66,39 @@
   X(OUTBOX_LIMIT, "OUTBOX_LIMIT", SIZE, "1MiB", 4096, 67108864, false,                                                 \
     "Bytes waiting for one slow reader; at the bound it is closed and can come back.")                                 \
   X(INBOX_LIMIT, "INBOX_LIMIT", INT, "64", 1, 100000, false, "Messages waiting in one conversation.")                  \
+  X(INBOX_BYTES, "INBOX_BYTES", SIZE, "1MiB", 4096, 1073741824, false,                                                 \
+    "Bytes of messages waiting in one conversation; a single message is always taken.")                                \
+  X(INBOX_BYTES_PER_USER, "INBOX_BYTES_PER_USER", SIZE, "4MiB", 4096, 1073741824, false,                               \
+    "Bytes of a user's messages that wait or are being worked on, in all conversations.")                              \
   X(WS_PING_PERIOD, "WS_PING_PERIOD", DURATION, "54s", 100, 3600000, false, "Time between pings to a client.")         \
   X(WS_PONG_WAIT, "WS_PONG_WAIT", DURATION, "60s", 100, 3600000, false,                                                \
     "A client that has sent nothing for so long, not even a pong, is closed.")                                         \
+  X(CONNECTION_WORK_RATE, "CONNECTION_WORK_RATE", INT, "50", 1, 10000000, false,                                       \
+    "Messages of any kind per second and connection, counted before they are decoded.")                                \
+  X(CONNECTION_BYTE_RATE, "CONNECTION_BYTE_RATE", SIZE, "256KiB", 1024, 1073741824, false,                             \
+    "Bytes of messages per second and connection.")                                                                    \
+  X(USER_WORK_RATE, "USER_WORK_RATE", INT, "100", 1, 10000000, false,                                                  \
+    "Messages and HTTP requests of any kind per second and user.")                                                     \
+  X(USER_BYTE_RATE, "USER_BYTE_RATE", SIZE, "512KiB", 1024, 1073741824, false,                                         \
+    "Bytes of messages and request bodies per second and user.")                                                       \
+  X(ADDRESS_WORK_RATE, "ADDRESS_WORK_RATE", INT, "2000", 1, 10000000, false,                                           \
+    "Messages and HTTP requests per second and address (IPv6: network of 64 bits); a trusted proxy's own has no "      \
+    "bound.")                                                                                                          \
+  X(ADDRESS_BYTE_RATE, "ADDRESS_BYTE_RATE", SIZE, "8MiB", 1024, 1073741824, false,                                     \
+    "Bytes of messages and request bodies per second and address.")                                                    \
+  X(RATE_BURST, "RATE_BURST", DURATION, "10s", 100, 3600000, false,                                                    \
+    "What a connection, user or address may have spent at once: so much time's worth of the rates above.")             \
   X(RATE_LIMIT, "RATE_LIMIT", INT, "100", 1, 1000000, false, "User messages per user and RATE_WINDOW.")                \
   X(RATE_WINDOW, "RATE_WINDOW", DURATION, "1m", 1, 86400000, false, "Window of RATE_LIMIT.")                           \
+  X(READ_RATE_LIMIT, "READ_RATE_LIMIT", INT, "240", 1, 1000000, false,                                                 \
+    "Pages of history, lists of conversations and look-ups of others per user and minute.")                            \
+  X(END_RATE_LIMIT, "END_RATE_LIMIT", INT, "30", 1, 1000000, false, "Conversations a user may end per minute.")        \
+  X(LIVE_RATE_LIMIT, "LIVE_RATE_LIMIT", INT, "600", 1, 1000000, false,                                                 \
+    "Typing indicators and pings per user and minute.")                                                                \
+  X(ADMIN_RATE_LIMIT, "ADMIN_RATE_LIMIT", INT, "240", 1, 1000000, false,                                               \
+    "Requests about the scripts per administrator and minute.")                                                        \
   X(PUBLIC_RATE_LIMIT, "PUBLIC_RATE_LIMIT", INT, "60", 1, 1000000, false,                                              \
-    "Requests per address and minute on public endpoints.")                                                            \
+    "Requests per address and minute on public endpoints; the probes are never refused.")                              \
   X(RATE_LIMIT_KEYS, "RATE_LIMIT_KEYS", INT, "100000", 1, 10000000, false,                                             \
     "Users or addresses one limiter remembers.")                                                                       \
   X(RATE_LIMIT_CLEANUP_INTERVAL, "RATE_LIMIT_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                   \
@@ -78,7 +107,10 @@
     "A conversation nobody is connected to leaves memory after so long; it stays in the store.")                       \
   X(SESSION_CLEANUP_INTERVAL, "SESSION_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                         \
     "Time between sweeps for idle conversations.")                                                                     \
-  X(MAX_SESSIONS, "MAX_SESSIONS", INT, "100000", 1, 10000000, false, "Conversations in memory.")                       \
+  X(MAX_SESSIONS, "MAX_SESSIONS", INT, "100000", 1, 10000000, false,                                                   \
+    "Conversations in memory; at the bound the one nobody has used for longest leaves it.")                            \
+  X(MAX_SESSIONS_PER_USER, "MAX_SESSIONS_PER_USER", INT, "100", 1, 100000, false,                                      \
+    "Conversations of one user in memory.")                                                                            \
   X(STORE_URL, "STORE_URL", STRING, "sqlite:chatbox.db", 1, 4096, true,                                                \
     "Where conversations are kept: sqlite:PATH, or mongodb://HOST[,HOST...]/DATABASE?OPTIONS (also mongodb+srv://), "  \
     "with the options of MongoDB's drivers, such as replicaSet, tls and authSource.")                                  \
@@ -117,6 +149,8 @@
     "Scripts that have not loaded after so long are refused by check, start and reload; at least twice "               \
     "SCRIPT_MESSAGE_BUDGET.")                                                                                          \
   X(SCRIPT_COROUTINES, "SCRIPT_COROUTINES", INT, "10000", 1, 1000000, false, "Waiting handlers per worker.")           \
+  X(SCRIPT_COROUTINES_PER_USER, "SCRIPT_COROUTINES_PER_USER", INT, "100", 1, 1000000, false,                           \
+    "Handlers of one user that run or wait, on all workers; beyond it a message or request is refused.")               \
   X(SCRIPT_SLICE_BUDGET, "SCRIPT_SLICE_BUDGET", DURATION, "100ms", 0, 60000, false,                                    \
     "Processor time a handler may use before it waits or ends; then it is ended. 0: any, and scripts are compiled.")   \
   X(SCRIPT_MESSAGE_BUDGET, "SCRIPT_MESSAGE_BUDGET", DURATION, "1s", 10, 600000, false,                                 \

@@ -5,6 +5,7 @@
 #include "store_backends.h"
 #include "trial.h"
 
+#include "admission.h"
 #include "cipher.h"
 #include "control.h"
 #include "erasure.h"
@@ -128,8 +129,8 @@ static void sweep_old(uv_timer_t *timer) {
 static void sweep_limits(uv_timer_t *timer) {
   struct server *s = timer->data;
   uint64_t now = worker_now_ms(s->sites[0].worker);
-  ratelimit_sweep(s->world.messages, now);
-  ratelimit_sweep(s->world.public_requests, now);
+  limiters_sweep(s->world.limiters, now);
+  admission_sweep(s, now);
   shared_sweep(s->shared, now);
 }
 
@@ -189,24 +190,25 @@ static void open_loop(struct server *s) {
 
 static int open_limits(struct server *s, char why[512]) {
   const struct config *c = s->config;
-  size_t keys = (size_t)config_int(c, SETTING_RATE_LIMIT_KEYS);
   struct vm_world *w = &s->world;
   char bad[64];
   *w = (struct vm_world){
     .config = c, .modules = bind_modules, .stopping = &s->stopping, .reloading = server_reload_pages, .arg = s};
   w->script_error = config_bool(c, SETTING_DEVELOPMENT) ? server_script_error : NULL;
-  w->messages =
-    ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT), (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);
-  w->public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);
+  w->limiters = limiters_new(c);
   w->shared = s->shared =
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
   w->quarantine = quarantine_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX),
                                  (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
   s->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
                              worker_run_session);
-  if (!w->messages || !w->public_requests || !s->shared || !w->quarantine || !s->sessions) {
+  if (!w->limiters || admission_open(s) || !s->shared || !w->quarantine || !s->sessions) {
     return UV_ENOMEM;
   }
+  w->users = s->users;
+  sessions_limit(s->sessions,
+                 &(struct sessions_limits){.per_user = (size_t)config_int(c, SETTING_MAX_SESSIONS_PER_USER),
+                                           .inbox_bytes = (size_t)config_int(c, SETTING_INBOX_BYTES)});
   int code = networks_new(config_string(c, SETTING_METRICS_ALLOWED_NETWORKS), &w->metrics_networks, bad);
   if (code) {
     snprintf(why, 512, "METRICS_ALLOWED_NETWORKS: \"%s\" is not an address or network", bad);
@@ -387,12 +389,8 @@ static void take_down(struct server *s) {
     shared_free(s->shared);
   }
   quarantine_free(s->world.quarantine);
-  if (s->world.messages) {
-    ratelimit_free(s->world.messages);
-  }
-  if (s->world.public_requests) {
-    ratelimit_free(s->world.public_requests);
-  }
+  limiters_free(s->world.limiters);
+  admission_close(s);
   if (s->world.metrics_networks) {
     networks_free(s->world.metrics_networks);
   }

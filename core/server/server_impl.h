@@ -55,6 +55,9 @@ struct server {
   struct watch *watch;
   struct watch_files *watch_keys;
   struct vm_world world;
+  struct accounts *users, *addresses; /* what each of them may spend */
+  struct account_limits connection_limits;
+  struct crowd *crowd; /* connections by address */
   atomic_bool stopping;
   enum stop_phase phase;
   uint64_t stop_started_ms;

@@ -1,5 +1,6 @@
 /* In: what the transport meets (connections, texts, requests), what conversations give. Out: items of conversations,
  * calls of the scripts. Why: transport and scripts do not know each other; a worker's site is where they are joined. */
+#include "admission.h"
 #include "server_impl.h"
 
 #include "err.h"
@@ -58,6 +59,10 @@ static void on_opened(void *ctx, struct conn *c) {
   struct site *site = ctx;
   conn_set_site(c, site);
   expiry_add(site->expiry, c);
+  if (admission_greet(site, c)) {
+    turn_away(c, E_LIMITED, worker_mailbox(site->worker));
+    return;
+  }
   join_open(site->worker, conn_user(c), conn_wanted(c), on_conversation, conn_ref(c));
 }
 
@@ -96,6 +101,9 @@ static void put_or_refuse(struct site *site, struct conn *c, const char *text, s
 
 static void on_text(void *ctx, struct conn *c, const char *text, size_t len) {
   struct site *site = ctx;
+  if (!admission_text(site, c, text, len)) {
+    return;
+  }
   if (conn_session(c)) {
     put_or_refuse(site, c, text, len);
   } else if (conn_early_put(c, text, len)) {
@@ -105,6 +113,7 @@ static void on_text(void *ctx, struct conn *c, const char *text, size_t len) {
 
 static void on_closed(void *ctx, struct conn *c) {
   struct site *site = ctx;
+  admission_bye(site, c);
   if (conn_session(c)) {
     session_leave(conn_session(c), c, worker_now_ms(site->worker));
   }
@@ -122,6 +131,9 @@ static void run_http(void *arg) {
 }
 
 static void on_http(void *ctx, struct http_request *http) {
+  if (!admission_http(ctx, http)) {
+    return;
+  }
   struct site_request *r = malloc(sizeof *r);
   if (!r) {
     struct http_response res = {.status = 503, .body = ""};

@@ -84,6 +84,33 @@ void store_op_free(struct store_op *op) {
   free(op);
 }
 
+static size_t texts_bytes(const char *const *texts, size_t count) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < count; i++)
+    bytes += texts[i] != NULL ? strlen(texts[i]) + 1 : 0;
+  return bytes;
+}
+
+static size_t session_bytes(const struct session_record *r) {
+  const char *const texts[] = {r->user_id, r->name, r->model_id, r->assisting_admin_id, r->assisting_admin_name};
+  return texts_bytes(texts, sizeof texts / sizeof *texts);
+}
+
+static size_t message_bytes(const struct message_record *r) {
+  const char *const texts[] = {r->cid, r->sender, r->type, r->extra};
+  return sizeof *r + r->content_len + texts_bytes(texts, sizeof texts / sizeof *texts);
+}
+
+size_t store_op_bytes(const struct store_op *op) {
+  const char *const audit[] = {op->audit.actor, op->audit.action, op->audit.subject, op->audit.detail};
+  size_t bytes = sizeof *op + session_bytes(&op->session) + texts_bytes(audit, sizeof audit / sizeof *audit);
+  for (size_t i = 0; i < op->session_count; i++)
+    bytes += sizeof op->sessions[i] + session_bytes(&op->sessions[i]);
+  for (size_t i = 0; i < op->message_count; i++)
+    bytes += message_bytes(&op->messages[i]);
+  return bytes;
+}
+
 int store_op_account(struct store_op *op) {
   char text[STORE_AUDIT_MAX];
   snprintf(text, sizeof text, "%" PRIu64 " conversations, %" PRIu64 " messages", op->erased.sessions,

@@ -45,15 +45,6 @@ struct store {
   struct store_thread threads[]; /* the writer, then the readers */
 };
 
-static size_t op_bytes(const struct store_op *op) {
-  size_t bytes = sizeof *op;
-  if (op->kind == STORE_WRITE) {
-    for (size_t i = 0; i < op->message_count; i++)
-      bytes += sizeof *op->messages + op->messages[i].content_len;
-  }
-  return bytes;
-}
-
 /* ---- queues; the store's lock is held ---- */
 
 _Static_assert(offsetof(struct store_op, post) == 0, "a queued post is its operation");
@@ -76,7 +67,7 @@ static void queue_push(struct queue *q, struct store_op *op) {
   *q->last = &op->post;
   q->last = &op->post.next;
   q->count++;
-  q->bytes += op_bytes(op);
+  q->bytes += store_op_bytes(op);
 }
 
 static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
@@ -85,7 +76,7 @@ static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
     struct store_op *op = (struct store_op *)q->first;
     q->first = op->post.next;
     q->count--;
-    q->bytes -= op_bytes(op);
+    q->bytes -= store_op_bytes(op);
     ops[n++] = op;
   }
   if (q->first == NULL)
@@ -97,7 +88,7 @@ int store_submit(struct store *s, struct store_op *op) {
   if (!store_op_ok(op))
     return E_INVALID;
   struct queue *q = store_op_writes(op) ? &s->writes : &s->reads;
-  size_t bytes = op_bytes(op);
+  size_t bytes = store_op_bytes(op);
   op->code = 0;
   op->submitted_ns = uv_hrtime();
   int r = 0;

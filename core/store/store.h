@@ -18,7 +18,7 @@ struct keyring;
 #define STORE_ID_LEN 32   /* conversation and message ids: 32 lower-case hex digits */
 #define STORE_CID_MAX 128 /* bytes of a client's own message id */
 #define STORE_LIMIT_MAX 1000
-#define STORE_QUEUE_BYTES (256u << 20)  /* of operations waiting, reads and writes each */
+#define STORE_QUEUE_BYTES (256u << 20)  /* of operations waiting, with all they hold; reads and writes each */
 #define STORE_HISTORY_BYTES (16u << 20) /* of content: a STORE_HISTORY stops after the message that reaches it */
 
 /* All of a conversation but its messages. Strings are owned by whoever owns the record; NULL means "". Times in ms
@@ -116,6 +116,8 @@ struct store_op *store_op_new(enum store_kind kind) NODISCARD;
 struct store_op *store_op_audit(enum store_kind kind, const char *actor, const char *action, const char *subject,
                                 int64_t now_ms) NODISCARD;
 void store_op_free(struct store_op *op);
+/* All it holds, itself included. */
+size_t store_op_bytes(const struct store_op *op);
 /* For backends: audit.detail says what is in erased. 0 or UV_ENOMEM. */
 int store_op_account(struct store_op *op) NODISCARD;
 /* Whether its kind is one of writing; whether every field it needs is there and in its bounds. */

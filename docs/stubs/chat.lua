@@ -245,7 +245,7 @@ function chat.config.allows(name, address, relayed) end
 --- Rate limits.
 chat.limit = {}
 
---- Counts one event of key for the limiter messages or public; refused: nil, message, LIMITED, ms to wait.
+--- Counts one event of key, a user or for public an address, for the limiter messages, reads, ends, live, admin or public; refused: nil, message, LIMITED, ms to wait.
 ---@param limiter string
 ---@param key string
 ---@return true

@@ -3,6 +3,21 @@ local response = require "lib.response"
 
 local probes = {}
 
+-- How long an answer of the store is good for: nobody limits who asks, so the store is not asked more often.
+local FRESH_MS = 250
+
+local asked_ms, ready
+
+-- Whoever comes while somebody else asks gets the answer before; if asking takes long, the next one asks, too.
+local function store_ready()
+  local now = chat.timer.now()
+  if ready == nil or now < asked_ms or now - asked_ms >= FRESH_MS then
+    asked_ms = now
+    ready = chat.store.ready() and true or false
+  end
+  return ready
+end
+
 local function timestamp()
   return chat.timer.iso(chat.timer.now())
 end
@@ -16,8 +31,7 @@ end
 --- is. The reference's `llm` check counts configured providers; there are none to count as long as bots answer by
 --- themselves, and a check that is always ready would say nothing.
 function probes.readyz()
-  local ready = chat.store.ready()
-  local store = ready and { status = "ready" }
+  local store = store_ready() and { status = "ready" }
     or { status = "not ready", reason = "Database connectivity check failed" }
   return response.json(ready and 200 or 503, {
     status = store.status,

@@ -1,5 +1,5 @@
 -- In: an HTTP request. Out: the response of the endpoint that api/routes.lua names, or a refusal.
--- Order of the checks: path and method, network, limit of the address, token.
+-- Order of the checks: path and method, network, limit of the address, token, limit of the user.
 local response = require "lib.response"
 
 local router = {}
@@ -26,15 +26,21 @@ local function compile(routes)
   return compiled
 end
 
+-- Counts one request of key; the refusal when that is too many.
+local function limited(limiter, key)
+  local ok, _, _, retry_after_ms = chat.limit.take(limiter, key)
+  return not ok and response.too_many(retry_after_ms) or nil
+end
+
 -- nil when the request may pass.
 local function refuse(route, request)
   if route.networks and not chat.config.allows(route.networks, request.address, request.relayed) then
     return response.error(403)
   end
   if route.limit then
-    local ok, _, _, retry_after_ms = chat.limit.take(route.limit, request.address)
-    if not ok then
-      return response.too_many(retry_after_ms)
+    local refusal = limited(route.limit, request.address)
+    if refusal then
+      return refusal
     end
   end
   if route.auth and not request.user then
@@ -45,6 +51,7 @@ local function refuse(route, request)
   elseif route.auth == "admin" and not request.user.admin then
     return response.error(403)
   end
+  return route.rate and limited(route.rate, request.user.id) or nil
 end
 
 --- The function the server calls for every request.

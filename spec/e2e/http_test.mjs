@@ -49,19 +49,28 @@ describe("probes", () => {
     assert.equal((await server.ask("HEAD", "/nothing")).status, 404);
   });
 
-  test("are limited by address", async (t) => {
+  test("are never refused, however often they are asked", async (t) => {
     const strict = await serve(t, { env: { PUBLIC_RATE_LIMIT: "3" } });
-    for (let i = 0; i < 3; i++) assert.equal((await strict.get("/healthz")).status, 200);
-    const { status, json, headers } = await strict.get("/healthz");
-    assert.equal(status, 429);
-    assert.deepEqual(json, { error: "rate_limit_exceeded", message: "Too many requests. Please try again later." });
-    assert.ok(Number(headers["retry-after"]) >= 1 && Number(headers["retry-after"]) <= 60, headers["retry-after"]);
-    const other = await strict.get("/healthz", { headers: { "X-Forwarded-For": "203.0.113.9" } });
-    assert.equal(other.status, 200); // loopback is a trusted proxy: this is another client
+    const client = { headers: { "X-Forwarded-For": "203.0.113.9" } };
+    for (let i = 0; i < 20; i++) assert.equal((await strict.get(i % 2 ? "/healthz" : "/readyz", client)).status, 200);
   });
 });
 
 describe("metrics", () => {
+  test("are limited by address, and a trusted proxy's own has no limit", async (t) => {
+    const strict = await serve(t, { env: { PUBLIC_RATE_LIMIT: "3", METRICS_ALLOWED_NETWORKS: "" } });
+    const from = (address) => strict.get("/metrics/prometheus", { headers: { "X-Forwarded-For": address } });
+    for (let i = 0; i < 3; i++) assert.equal((await from("203.0.113.9")).status, 200);
+    const { status, json, headers } = await from("203.0.113.9");
+    assert.equal(status, 429);
+    assert.deepEqual(json, { error: "rate_limit_exceeded", message: "Too many requests. Please try again later." });
+    assert.ok(Number(headers["retry-after"]) >= 1 && Number(headers["retry-after"]) <= 60, headers["retry-after"]);
+    assert.equal((await from("203.0.113.10")).status, 200);
+    for (let i = 1; i <= 3; i++) assert.equal((await from(`2001:db8:0:1::${i}`)).status, 200);
+    assert.equal((await from("2001:db8:0:1:ffff::9")).status, 429); // one network of 64 bits is one subscriber
+    for (let i = 0; i < 10; i++) assert.equal((await strict.get("/metrics/prometheus")).status, 200); // loopback
+  });
+
   test("are in the format of Prometheus and count what happens", async () => {
     const sent = (await server.metric("chatbox_messages_received_total")) ?? 0;
     const alice = await server.join(somebody("alice"));

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { serve, somebody, within } from "./support.mjs";
+import { DEFAULTS, TEXT, frame, rawJoin, serve, somebody, within } from "./support.mjs";
 
 describe("a log that nobody reads", () => {
   const LOUD = `local bot = require "bot" "echo"
@@ -37,5 +37,192 @@ return bot
     assert.equal(code, 0);
     server.process.stderr.resume();
     await server.exited;
+  });
+});
+
+/** How the ordinary talker fares while `attack` runs: each of its messages is answered, the slowest within LIMIT_MS. */
+const LIMIT_MS = 2000;
+async function undisturbed(talker, attack) {
+  let running = true;
+  const attacked = attack().finally(() => (running = false));
+  let slowest = 0;
+  for (let i = 0; running || i < 5; i++) {
+    const began = performance.now();
+    await talker.talks(`still talking ${i}`);
+    slowest = Math.max(slowest, performance.now() - began);
+  }
+  await attacked;
+  assert.ok(slowest < LIMIT_MS, `an ordinary talker waited ${slowest} ms`);
+}
+const TALKER = { ...DEFAULTS, RATE_LIMIT: "1000000" };
+
+describe("one who sends more than its share", () => {
+  test("of small messages is told when to come back, each time, and stays connected; the talker does not notice", async (t) => {
+    const server = await serve(t, { env: TALKER });
+    const bob = await server.join(somebody("bob"));
+    const alice = await server.join(somebody("alice"));
+    const COUNT = 3000; // answers of less than OUTBOX_LIMIT together
+    const raw = await rawJoin(server, alice.user);
+    await undisturbed(bob, async () => {
+      for (let i = 0; i < COUNT / 1000; i++) raw.socket.write(Buffer.concat(Array.from({ length: 1000 }, () => frame(TEXT, '{"type":"ping"}'))));
+      await raw.receives((buffer) => {
+        const text = buffer.toString("latin1");
+        const heard = (what) => text.split(what).length - 1;
+        return heard('"pong"') + heard('"TOO_MANY_REQUESTS"') + heard('"SERVICE_ERROR"') >= COUNT; // the inbox has a bound, too
+      });
+    });
+    const text = raw.received.toString();
+    assert.ok(text.split('"pong"').length - 1 <= 500 + 50 * 30, "CONNECTION_WORK_RATE is 50, RATE_BURST 10 s");
+    const [, retry] = text.match(/"retry_after":(\d+)/);
+    assert.ok(Number(retry) > 0);
+    assert.ok((await server.metric('chatbox_ratelimit_blocked_total')) > 0);
+    raw.drop();
+    alice.sends({ type: "ping", session_id: alice.session }); // another connection of the same user has its own share
+    await alice.hears("pong");
+  });
+
+  test("on many connections shares one bucket of the user, and each refusal carries the cid of its message", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, USER_WORK_RATE: "1", RATE_BURST: "20s" } });
+    const alice = somebody("alice");
+    const tabs = [];
+    for (let i = 0; i < 4; i++) tabs.push(await server.join(alice));
+    const answers = await Promise.all(tabs.flatMap((tab, i) => Array.from({ length: 10 }, (_, k) => {
+      const cid = `c${i}-${k}`;
+      tab.sends({ type: "user_message", session_id: tab.session, content: "hello", cid });
+      return tab.next((m) => m.cid === cid && (m.type === "ack" || m.type === "error"), cid);
+    })));
+    const refused = answers.filter((m) => m.type === "error");
+    assert.ok(refused.length >= 15 && refused.length <= 20, `${refused.length} of 40 were refused`);
+    for (const { error, session_id } of refused) {
+      assert.equal(error.code, "TOO_MANY_REQUESTS");
+      assert.equal(session_id, tabs[0].session);
+      assert.ok(error.retry_after > 0 && error.retry_after <= 40000, error.retry_after);
+    }
+    const bob = await server.join(somebody("bob"));
+    await bob.talks("nobody else is held back");
+  });
+
+  test("of bytes is refused by bytes, before anything is decoded", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, CONNECTION_BYTE_RATE: "1KiB" } });
+    const alice = await server.join(somebody("alice"));
+    for (let i = 0; i < 12; i++) alice.sends("[".repeat(1000)); // 10 KiB are there at once; the first ten are decoded and refused
+    const errors = [];
+    for (let i = 0; i < 12; i++) errors.push((await alice.next((m) => m.type === "error")).error.code);
+    assert.equal(errors[0], "INVALID_FORMAT");
+    assert.equal(errors[11], "TOO_MANY_REQUESTS");
+  });
+
+  test("of pages of history is refused; the talker does not notice", async (t) => {
+    const server = await serve(t, { env: TALKER });
+    const bob = await server.join(somebody("bob"));
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("hello");
+    const heard = { history: 0, error: 0 };
+    await undisturbed(bob, async () => {
+      for (let i = 0; i < 400; i++) alice.sends('{"type":"history","limit":1000}');
+      for (let i = 0; i < 400; i++) heard[(await alice.next((m) => m.type === "history" || m.type === "error")).type] += 1;
+    });
+    assert.ok(heard.history <= 240, "READ_RATE_LIMIT is 240");
+    assert.ok(heard.error >= 100);
+    await alice.talks("still connected");
+  });
+
+  test("over HTTP gets 429 with Retry-After, and the probes answer all the same", async (t) => {
+    const server = await serve(t, { env: { ...DEFAULTS, USER_WORK_RATE: "1" } });
+    const alice = somebody("alice");
+    const answers = await Promise.all(Array.from({ length: 30 }, () => server.get("/nothing", { user: alice })));
+    const refused = answers.filter(({ status }) => status === 429);
+    assert.ok(refused.length >= 15, `${refused.length} of 30`);
+    for (const { headers, json } of refused) {
+      assert.ok(Number(headers["retry-after"]) >= 1);
+      assert.equal(json.error, "rate_limit_exceeded");
+    }
+    assert.equal((await server.get("/nothing", { user: somebody("bob") })).status, 404);
+    const probes = await Promise.all(Array.from({ length: 500 }, (_, i) => server.get(i % 2 ? "/healthz" : "/readyz", { user: alice })));
+    assert.ok(probes.every(({ status }) => status === 200));
+  });
+});
+
+describe("one who opens conversations and leaves them", () => {
+  test("connect, end, hang up, again: nobody else is kept out, and ending has a rate", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, MAX_SESSIONS: "5" } });
+    const bob = await server.join(somebody("bob"));
+    const alice = somebody("alice");
+    const ends = {};
+    await undisturbed(bob, async () => {
+      for (let i = 0; i < 40; i++) {
+        const client = await server.join(alice);
+        const { status } = await server.post(`/sessions/${client.session}/end`, { user: alice });
+        ends[status] = (ends[status] ?? 0) + 1;
+        await client.leaves();
+      }
+    });
+    assert.deepEqual(ends, { 200: 30, 429: 10 }, "END_RATE_LIMIT is 30");
+    for (let i = 0; i < 8; i++) {
+      const other = await server.join(somebody("other"));
+      await other.talks("a new conversation");
+      await other.leaves();
+    }
+    assert.ok((await server.metric("chatbox_sessions_evicted_total")) > 0, "nobody's idle conversation left memory");
+    await bob.talks("mine is in use");
+  });
+
+  test("whoever's idle conversation left memory for others finds it again", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, MAX_SESSIONS: "2" } });
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("remember this");
+    await alice.leaves();
+    for (let i = 0; i < 3; i++) {
+      const other = await server.join(somebody("other"));
+      await other.talks("hello");
+      await other.leaves();
+    }
+    const back = await server.join(alice.user);
+    assert.equal(back.session, alice.session);
+    assert.equal((await server.history(alice.user, alice.session))[0].content, "remember this");
+  });
+});
+
+describe("an inbox", () => {
+  test("takes no more bytes of one user than its share, in all conversations together", async (t) => {
+    const SLOW = `local bot = require "bot" "echo"
+bot:otherwise(function(session, message) chat.timer.sleep "300ms" session:reply "done" end)
+return bot
+`;
+    const env = { ...TALKER, INBOX_BYTES: "64KiB", CONNECTION_BYTE_RATE: "1GiB", USER_BYTE_RATE: "1GiB" };
+    const server = await serve(t, { env, scripts: { "bots/echo.lua": SLOW } });
+    const alice = await server.join(somebody("alice"));
+    const outcome = { ai_response: 0, SERVICE_ERROR: 0 };
+    for (let i = 0; i < 20; i++) alice.says("x".repeat(9000));
+    for (let i = 0; i < 20; i++) {
+      const m = await alice.next((heard) => heard.type === "ai_response" || heard.type === "error");
+      outcome[m.error?.code ?? m.type] += 1;
+    }
+    assert.ok(outcome.SERVICE_ERROR >= 10 && outcome.ai_response >= 5, JSON.stringify(outcome));
+    const bob = await server.join(somebody("bob"));
+    bob.says("hello");
+    await bob.hears("ai_response");
+  });
+});
+
+describe("handlers that wait", () => {
+  test("are bounded by user: beyond it TOO_MANY_REQUESTS, and nobody else is held up", async (t) => {
+    const SLOW = `local help = {}
+function help.help_request(session) chat.timer.sleep "2s" session:send('{"type":"helped"}') end
+return help
+`;
+    const env = { ...TALKER, SCRIPT_COROUTINES_PER_USER: "3" };
+    const server = await serve(t, { env, scripts: { "handlers/help.lua": SLOW } });
+    const alice = await server.join(somebody("alice"));
+    const bob = await server.join(somebody("bob"));
+    for (let i = 0; i < 6; i++) alice.sends({ type: "help_request" });
+    for (let i = 0; i < 3; i++) {
+      const error = await alice.hearsError("TOO_MANY_REQUESTS");
+      assert.ok(error.retry_after > 0);
+    }
+    assert.equal((await server.get("/sessions", { user: alice.user })).status, 429);
+    await bob.talks("not held up");
+    for (let i = 0; i < 3; i++) await alice.hears("helped");
+    await alice.talks("and free again");
   });
 });

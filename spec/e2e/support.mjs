@@ -112,6 +112,25 @@ export const somebody = (name = "user") => `${name}-${process.pid}-${++people}`;
 
 /* ---- the server ---- */
 
+/** Rates out of the way of tests that are in a hurry; those about rates set their own, or DEFAULTS. */
+const UNLIMITED = {
+  PUBLIC_RATE_LIMIT: "100000",
+  READ_RATE_LIMIT: "100000",
+  END_RATE_LIMIT: "100000",
+  LIVE_RATE_LIMIT: "1000000",
+  ADMIN_RATE_LIMIT: "100000",
+  CONNECTION_WORK_RATE: "1000000",
+  USER_WORK_RATE: "1000000",
+  ADDRESS_WORK_RATE: "1000000",
+  CONNECTION_BYTE_RATE: "1GiB",
+  USER_BYTE_RATE: "1GiB",
+  ADDRESS_BYTE_RATE: "1GiB",
+  INBOX_BYTES: "1GiB",
+  INBOX_BYTES_PER_USER: "1GiB",
+};
+/** env: the rates as they are when nobody sets them. */
+export const DEFAULTS = Object.fromEntries(Object.keys(UNLIMITED).map((name) => [name, undefined]));
+
 const SANITIZER = /ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed/;
 
 export class Server {
@@ -141,7 +160,7 @@ export class Server {
       STORE_URL: `sqlite:${path.join(server.dir, "chatbox.db")}`,
       SCRIPTS_DIR: server.scripts,
       WEB_DIR: path.join(ROOT, "web"),
-      PUBLIC_RATE_LIMIT: "100000",
+      ...UNLIMITED,
       SCRIPT_SLICE_BUDGET: "1m", // on any machine, under any sanitizer; a test that looks at time sets its own
       SCRIPT_MESSAGE_BUDGET: "10m",
       LOG_FORMAT: "json",

@@ -280,13 +280,13 @@ describe("the router", function()
     end)
 
     it("and counts look-ups of messages that are not limited by themselves", function()
-      for _ = 1, 101 do
+      for _ = 1, 241 do
         anna:send { type = "ping", session_id = ("ab"):rep(16) }
       end
       local heard = anna:heard()
-      assert.same({ "pong", "error" }, { heard[100].type, heard[101].type })
-      assert.equal("TOO_MANY_REQUESTS", heard[101].error.code)
-      assert.equal(100, world.opened)
+      assert.same({ "pong", "error" }, { heard[240].type, heard[241].type })
+      assert.equal("TOO_MANY_REQUESTS", heard[241].error.code)
+      assert.equal(240, world.opened)
     end)
   end)
 
@@ -389,6 +389,9 @@ describe("the router", function()
   it("describes the protocol, one line per kind of message", function()
     local text = world.app.describe()
     assert.matches("user_message +content=string 1..10000  %[rate messages%]  %[stored%]", text)
-    assert.matches("\nping +%[immediate%]\n", text)
+    assert.matches("\nping +%[rate live%]  %[immediate%]\n", text)
+    for kind, words in text:gmatch "(%S+)([^\n]*)" do
+      assert.is_true(kind == "common" or words:find "%[rate %a+%]" ~= nil, kind .. " has no rate")
+    end
   end)
 end)

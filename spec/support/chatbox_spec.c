@@ -247,6 +247,12 @@ static int l_world_sweep(lua_State *L) {
   return 1;
 }
 
+/* How many conversations are in memory. */
+static int l_world_conversations(lua_State *L) {
+  lua_pushnumber(L, (double)sessions_count(check_world(L)->sessions));
+  return 1;
+}
+
 static int l_world_cancel(lua_State *L) {
   struct world *w = check_world(L);
   scripts_cancel(w->scripts, 0);
@@ -566,6 +572,7 @@ int luaopen_chatbox_spec(lua_State *L) {
                                    {"report", l_world_report},
                                    {"fault", l_world_fault},
                                    {"sweep", l_world_sweep},
+                                   {"conversations", l_world_conversations},
                                    {"cancel", l_world_cancel},
                                    {"stop_store", l_world_stop_store},
                                    {"tasks", l_world_tasks},

@@ -9,7 +9,14 @@ local fake = {}
 
 local START_MS = 1772463600000 -- 2026-03-02T15:00:00Z
 local CONFIG = { CHATBOX_BOT = "echo", DEVELOPMENT = false, SCRIPT_ASIDE_TEXT = "Out of order." }
-local LIMITS = { messages = { 100, 60000 }, public = { 60, 60000 } }
+local LIMITS = {
+  messages = { 100, 60000 },
+  reads = { 240, 60000 },
+  ends = { 30, 60000 },
+  live = { 600, 60000 },
+  admin = { 240, 60000 },
+  public = { 60, 60000 },
+}
 local RECORD = {
   "id", "user_id", "name", "model_id", "start_ms", "last_activity_ms", "end_ms", "help_requested", "admin_assisted",
   "assisting_admin_id", "assisting_admin_name", "total_tokens", "max_response_ms", "avg_response_ms", "top",

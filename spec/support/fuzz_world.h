@@ -106,8 +106,7 @@ static void fuzz_world_check(struct world *w) {
   world_forget(w);
   sessions_sweep(w->sessions, worker_now_ms(w->worker), 0);
   worker_advance(w->worker, 60000);
-  ratelimit_sweep(w->vm.messages, worker_now_ms(w->worker));
-  ratelimit_sweep(w->vm.public_requests, worker_now_ms(w->worker));
+  limiters_sweep(w->vm.limiters, worker_now_ms(w->worker));
   check(metrics_value(METRIC_SCRIPT_ERRORS) == fuzz.script_errors, "a handler failed: %s", w->script_error);
   check(scripts_tasks(w->scripts, 0) == 0, "a handler still waits");
   check(sessions_count(w->sessions) == 0, "a conversation stayed in memory");

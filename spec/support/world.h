@@ -380,18 +380,15 @@ static int world_open(struct world *w, char **settings, char why[512]) {
     return code;
   }
   const struct config *c = w->config;
-  size_t keys = (size_t)config_int(c, SETTING_RATE_LIMIT_KEYS);
   faults_set(&faults.fail_writes, false);
   faults_set(&faults.fail_reads, false);
   w->vm = (struct vm_world){
     .config = c, .modules = bind_modules, .stopping = &w->stopping, .script_error = note_script_error, .arg = w};
-  w->vm.messages =
-    ratelimit_new((uint32_t)config_int(c, SETTING_RATE_LIMIT), (uint64_t)config_int(c, SETTING_RATE_WINDOW), keys);
-  w->vm.public_requests = ratelimit_new((uint32_t)config_int(c, SETTING_PUBLIC_RATE_LIMIT), 60000, keys);
   code = token_verifier_new(&(struct token_options){.secret = WORLD_SECRET}, &w->vm.verifier, why);
   if (code) {
     return code;
   }
+  w->vm.limiters = limiters_new(c);
   w->vm.shared = w->shared =
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
   w->vm.quarantine = quarantine_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX),
@@ -463,8 +460,7 @@ static void world_close(struct world *w) {
     sessions_free(w->sessions);
     shared_free(w->shared);
     quarantine_free(w->vm.quarantine);
-    ratelimit_free(w->vm.messages);
-    ratelimit_free(w->vm.public_requests);
+    limiters_free(w->vm.limiters);
     networks_free(w->vm.metrics_networks);
     token_verifier_free(w->vm.verifier);
     mailbox_free(w->home);

@@ -96,7 +96,7 @@ describe("chat.connection", function()
     assert.same({ true }, bob:asks "go") -- there already
     bob:leave()
     assert.same({ "alice", 1 }, alice:asks "where")
-    assert.equal(1, world:sweep(0)) -- the one bob left
+    assert.equal(1, world:conversations()) -- the one bob left is gone: nothing was said in it
   end)
 
   it(".move twice, by messages of one queue, leaves it in the last conversation alone", function()

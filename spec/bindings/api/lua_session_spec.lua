@@ -65,7 +65,7 @@ describe("chat.session", function()
           from = function(s) return chat.connection.move(kept, connection_kept, s) end,
         } ]]
       world:connect("alice"):leave()
-      assert.equal(1, world:sweep(0))
+      assert.equal(0, world:conversations())
       local bob = world:connect "bob"
       assert.same({ "session (gone)" }, bob:asks "look")
       for _, word in ipairs { "set", "append", "add_tokens", "add_response_time", "times", "send", "close", "user",
@@ -442,8 +442,9 @@ describe("chat.session", function()
       alice:sends "ask"
       alice:leave()
       assert.equal(0, world:sweep(0))
+      assert.equal(1, world:conversations())
       world:advance "5m"
-      assert.equal(1, world:sweep(0))
+      assert.equal(0, world:conversations())
     end)
 
     it("refuses a bad time and another conversation", function()

@@ -201,16 +201,16 @@ describe("a handler", function()
         connect = function() chat.timer.sleep "1s" end } ]]
       local alice, bob = world:connect "alice", world:connect "bob"
       bob:leave()
-      assert.equal(0, world:sweep(0))
+      assert.equal(2, world:conversations())
       world:advance "1s"
-      assert.equal(1, world:sweep(0))
+      assert.equal(1, world:conversations())
       alice:sends "slow"
       alice:sends "now"
       alice:leave()
       world:advance "59s"
-      assert.equal(0, world:sweep(0))
+      assert.equal(1, world:conversations())
       world:advance "1s"
-      assert.equal(1, world:sweep(0))
+      assert.equal(0, world:conversations())
     end)
 
     it("still reaches who asked, after that one moved to another conversation", function()

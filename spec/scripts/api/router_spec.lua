@@ -36,21 +36,41 @@ describe("the HTTP API", function()
     end)
   end
 
-  it("limits an address over all public endpoints together, and other addresses not", function()
-    local paths = { "/healthz", "/readyz", "/metrics/prometheus" }
-    for i = 1, 60 do
-      assert.equal(200, world:http({ method = "GET", path = paths[i % 3 + 1] }).status)
+  it("limits an address on public endpoints, and other addresses not", function()
+    local metrics = { method = "GET", path = "/metrics/prometheus" }
+    for _ = 1, 60 do
+      assert.equal(200, world:http(metrics).status)
     end
     world:advance "30s"
-    for _, path in ipairs(paths) do
-      local response = world:http { method = "GET", path = path }
-      assert.equal(429, response.status)
-      assert.same({ error = "rate_limit_exceeded", message = "Too many requests. Please try again later." }, response.json)
-      assert.same({ ["Retry-After"] = "30" }, response.headers)
-    end
-    assert.equal(200, world:http({ method = "GET", path = "/healthz", address = "192.0.2.2" }).status)
+    local response = world:http(metrics)
+    assert.equal(429, response.status)
+    assert.same({ error = "rate_limit_exceeded", message = "Too many requests. Please try again later." }, response.json)
+    assert.same({ ["Retry-After"] = "30" }, response.headers)
+    metrics.address = "192.0.2.2"
+    assert.equal(200, world:http(metrics).status)
     world:advance "30s"
-    assert.equal(200, world:http({ method = "GET", path = "/healthz" }).status)
+    metrics.address = nil
+    assert.equal(200, world:http(metrics).status)
+  end)
+
+  it("never refuses a probe, however often it is asked", function()
+    for _ = 1, 1000 do
+      assert.equal(200, world:http({ method = "GET", path = "/healthz" }).status)
+      assert.equal(200, world:http({ method = "GET", path = "/readyz" }).status)
+    end
+  end)
+
+  it("has a rate of the user for what wants a token, one for reading and one for ending", function()
+    for _ = 1, 240 do
+      assert.not_equal(429, world:http({ method = "GET", path = "/sessions", user = "anna" }).status)
+    end
+    local response = world:http { method = "GET", path = SESSION, user = "anna" }
+    assert.same({ 429, "60" }, { response.status, response.headers["Retry-After"] })
+    assert.not_equal(429, world:http({ method = "GET", path = "/sessions", user = "bob" }).status)
+    for _ = 1, 30 do
+      assert.not_equal(429, world:http({ method = "POST", path = SESSION .. "/end", user = "bob" }).status)
+    end
+    assert.equal(429, world:http({ method = "POST", path = SESSION .. "/end", user = "bob" }).status)
   end)
 
   it("keeps metrics to the networks they are for", function()

@@ -234,10 +234,10 @@ static void a_store_that_does_not_answer_is_told(void **state) {
     assert_int_equal(v.code, E_STOPPING);
   }
   opening(&v, st, 0, "bob", "");
-  assert_ptr_equal(v.session, known); /* what is in memory needs no store */
+  assert_ptr_equal(v.session, known);                /* what is in memory needs no store */
+  assert_int_equal(sessions_count(st->sessions), 1); /* and nobody got a draft instead */
   session_unref(v.session);
   session_unref(known);
-  assert_int_equal(sessions_count(st->sessions), 1); /* and nobody got a draft instead */
 }
 
 /* Behind the store's back its table is taken away. */

@@ -221,6 +221,70 @@ static void the_owner_is_called_once_until_it_has_found_nothing(void **state) {
   run_dry(r->session);
 }
 
+/* ---- bytes ---- */
+
+static struct session *bounded(struct room *r, size_t inbox_bytes, struct sessions **table) {
+  struct session_record record = {.user_id = USER};
+  struct session *s;
+  *table = sessions_new(10, 1000, never_run);
+  sessions_limit(*table, &(struct sessions_limits){.per_user = 10, .inbox_bytes = inbox_bytes});
+  id_new(record.id);
+  assert_int_equal(sessions_enter(*table, &record, true, r->home, 100, &s), 0);
+  return s;
+}
+
+static void an_inbox_is_full_by_bytes_too_and_a_single_text_always_fits(void **state) {
+  struct room *r = *state;
+  struct sessions *table;
+  struct session *s = bounded(r, 1000, &table);
+  struct mailbox *wake;
+  static char big[2001];
+  memset(big, 'x', 2000);
+  assert_int_equal(put(s, big, &wake), 0);
+  assert_int_equal(put(s, "y", &wake), E_FULL);
+  item_free(session_take(s));
+  assert_int_equal(put(s, "y", &wake), 0);
+  assert_int_equal(put(s, big, &wake), E_FULL);
+  session_later(s, session_take(s)); /* put off, it still counts */
+  assert_int_equal(put(s, big, &wake), E_FULL);
+  item_free(session_take(s));
+  assert_null(session_take(s));
+  session_unref(s);
+  sessions_free(table);
+}
+
+static void all_inboxes_of_a_user_share_its_bytes_until_the_handler_is_done(void **state) {
+  struct room *r = *state;
+  struct account_limits limits = {.work = {1, 1000}, .bytes = {1, 1000}, .holds = {[ACCOUNT_INBOX] = 1000}};
+  struct accounts *users = accounts_new(&limits, 10);
+  struct conn *c = client_new(r->home, USER), *bob = client_new(r->home, "bob");
+  conn_meter(c)->user = accounts_open(users, USER, 3);
+  conn_meter(bob)->user = accounts_open(users, "bob", 3);
+  struct sessions *table;
+  struct session *s = bounded(r, SIZE_MAX, &table);
+  struct mailbox *wake;
+  static char text[800];
+  struct item *first = item_new(ITEM_TEXT, c, text, sizeof text), *second = item_new(ITEM_TEXT, c, text, sizeof text);
+  struct item *bobs = item_new(ITEM_TEXT, bob, text, sizeof text);
+  assert_int_equal(session_put(r->session, first, &wake), 0);
+  assert_int_equal(session_put(s, second, &wake), E_FULL);
+  assert_int_equal(session_put(s, bobs, &wake), 0); /* somebody else's share */
+  assert_ptr_equal(session_take(r->session), first);
+  assert_int_equal(session_put(s, second, &wake), E_FULL); /* its handler may still run */
+  item_free(first);
+  assert_int_equal(session_put(s, second, &wake), 0);
+  item_free(session_take(s));
+  item_free(session_take(s));
+  assert_null(session_take(s));
+  assert_null(session_take(r->session));
+  assert_int_equal(account_held(conn_meter(c)->user, ACCOUNT_INBOX), 0);
+  session_unref(s);
+  sessions_free(table);
+  client_gone(c);
+  client_gone(bob);
+  accounts_free(users);
+}
+
 static void a_full_inbox_refuses_texts_and_nothing_else(void **state) {
   struct room *r = *state;
   struct mailbox *wake;
@@ -584,6 +648,8 @@ int main(void) {
     ROOM(an_item_keeps_its_bytes_and_its_sender),
     ROOM(the_owner_is_called_once_until_it_has_found_nothing),
     ROOM(a_full_inbox_refuses_texts_and_nothing_else),
+    ROOM(an_inbox_is_full_by_bytes_too_and_a_single_text_always_fits),
+    ROOM(all_inboxes_of_a_user_share_its_bytes_until_the_handler_is_done),
     ROOM(what_is_put_off_counts_against_the_bound),
     ROOM(what_was_put_off_comes_first_and_in_order_when_the_handler_is_done),
     ROOM(the_end_of_a_handler_brings_back_what_was_put_off),

@@ -101,7 +101,7 @@ static void a_handle_is_never_used_again(void **state) {
   struct session *s = enter(t, "ann", false, 0);
   session_handle first = session_id_handle(s);
   session_unref(s);
-  assert_int_equal(sessions_sweep(t->sessions, 0, 0), 1);
+  assert_int_equal(sessions_count(t->sessions), 0);
   s = enter(t, "ann", false, 0);
   assert_int_not_equal(session_id_handle(s), first);
   assert_null(sessions_get(t->sessions, first));
@@ -198,6 +198,97 @@ static void a_full_table_refuses_new_ones_and_finds_the_old(void **state) {
   assert_int_equal(table_close(&closing), 0);
 }
 
+static bool in_memory(struct table *t, const char *id) {
+  struct session *s = sessions_find(t->sessions, id);
+  if (s)
+    session_unref(s);
+  return s != NULL;
+}
+
+/* Somebody was there and is not any more. Its id goes into id[]. */
+static void visit(struct table *t, const char *user, char id[STORE_ID_LEN + 1]) {
+  struct session *s = enter(t, user, true, 0);
+  strcpy(id, session_id(s));
+  session_unref(s);
+}
+
+static void a_full_table_makes_room_by_what_nobody_has_used_for_longest(void **state) {
+  (void)state;
+  struct table *t = table_new(3);
+  int64_t evicted = metrics_value(METRIC_SESSIONS_EVICTED);
+  char ann[STORE_ID_LEN + 1], bob[STORE_ID_LEN + 1], cyd[STORE_ID_LEN + 1], dan[STORE_ID_LEN + 1];
+  visit(t, "ann", ann);
+  visit(t, "bob", bob);
+  visit(t, "cyd", cyd);
+  assert_true(in_memory(t, ann));                          /* used again: now bob's is the idlest */
+  assert_int_equal(sessions_sweep(t->sessions, 0, 10), 0); /* who only sweeps has used nothing */
+  visit(t, "dan", dan);
+  assert_false(in_memory(t, bob));
+  assert_true(in_memory(t, ann) && in_memory(t, cyd) && in_memory(t, dan));
+  assert_int_equal(metrics_value(METRIC_SESSIONS_EVICTED) - evicted, 1);
+  struct session *held = sessions_find(t->sessions, ann);
+  visit(t, "eve", bob); /* cyd's is the idlest that is not in use */
+  assert_false(in_memory(t, cyd));
+  assert_int_equal(sessions_count(t->sessions), 3);
+  session_unref(held);
+  void *closing = t;
+  assert_int_equal(table_close(&closing), 0);
+}
+
+static void a_user_at_the_bound_makes_room_among_its_own_only(void **state) {
+  (void)state;
+  struct table *t = table_new(100);
+  sessions_limit(t->sessions, &(struct sessions_limits){.per_user = 2, .inbox_bytes = SIZE_MAX});
+  char bob[STORE_ID_LEN + 1], first[STORE_ID_LEN + 1], second[STORE_ID_LEN + 1], third[STORE_ID_LEN + 1];
+  visit(t, "bob", bob);
+  visit(t, "ann", first);
+  visit(t, "ann", second);
+  visit(t, "ann", third);
+  assert_false(in_memory(t, first));
+  assert_true(in_memory(t, bob) && in_memory(t, second) && in_memory(t, third));
+  struct session *a = sessions_find(t->sessions, second), *b = sessions_find(t->sessions, third), *c = NULL;
+  struct session_record r = record_of("ann");
+  assert_int_equal(sessions_enter(t->sessions, &r, true, t->home, 0, &c), E_LIMITED); /* both are in use */
+  visit(t, "cyd", first);                                                             /* nobody else notices */
+  session_unref(a);
+  session_unref(b);
+  void *closing = t;
+  assert_int_equal(table_close(&closing), 0);
+}
+
+static void one_that_has_ended_leaves_with_the_last_who_held_it(void **state) {
+  struct table *t = *state;
+  struct session *s = enter(t, "ann", true, 0);
+  struct conn *c = client_new(t->home, "ann");
+  assert_int_equal(session_join(s, c, 0), 0);
+  conn_bind(c, s);
+  session_lock_write(s);
+  session_edit(s)->end_ms = 5;
+  session_unlock_write(s);
+  session_unref(s);
+  assert_int_equal(sessions_count(t->sessions), 1); /* its client still looks at it */
+  session_leave(s, c, 0);
+  client_gone(c);
+  assert_int_equal(sessions_count(t->sessions), 0);
+}
+
+/* A user who opens, ends and hangs up, again and again, has nothing in memory to show for it. */
+static void coming_and_ending_fills_no_table(void **state) {
+  (void)state;
+  struct table *t = table_new(2);
+  for (int i = 0; i < 100; i++) {
+    struct session *s = enter(t, "ann", i % 2, 0);
+    sessions_ended(t->sessions, s);
+    session_lock_write(s);
+    session_edit(s)->end_ms = 5;
+    session_unlock_write(s);
+    session_unref(s);
+    assert_int_equal(sessions_count(t->sessions), 0);
+  }
+  void *closing = t;
+  assert_int_equal(table_close(&closing), 0);
+}
+
 static void a_stored_one_is_forgotten_when_it_has_been_idle_long_enough(void **state) {
   struct table *t = *state;
   session_unref(enter(t, "ann", true, 100));
@@ -209,7 +300,7 @@ static void a_stored_one_is_forgotten_when_it_has_been_idle_long_enough(void **s
 static void a_draft_is_forgotten_at_once(void **state) {
   struct table *t = *state;
   session_unref(enter(t, "ann", false, 100));
-  assert_int_equal(sessions_sweep(t->sessions, 100, 1000000), 1);
+  assert_int_equal(sessions_count(t->sessions), 0);
   assert_null(sessions_active(t->sessions, "ann"));
 }
 
@@ -341,7 +432,7 @@ struct device {
   pthread_t thread;
   struct table *table;
   pthread_barrier_t *instant;
-  session_handle got[ROUNDS];
+  struct session *got[ROUNDS]; /* kept: a draft that nobody holds leaves at once */
 };
 
 static void *connect_each_round(void *arg) {
@@ -350,13 +441,10 @@ static void *connect_each_round(void *arg) {
   for (int i = 0; i < ROUNDS; i++) {
     snprintf(user, sizeof user, "user %d", i);
     struct session_record r = record_of(user);
-    struct session *s = NULL;
     if (i % 16 == 0)
       pthread_barrier_wait(d->instant); /* keep them close together */
-    if (sessions_enter(d->table->sessions, &r, false, d->table->home, 0, &s) != 0)
+    if (sessions_enter(d->table->sessions, &r, false, d->table->home, 0, &d->got[i]) != 0)
       abort();
-    d->got[i] = session_id_handle(s);
-    session_unref(s);
   }
   return NULL;
 }
@@ -378,6 +466,9 @@ static void devices_that_connect_at_the_same_instant_get_the_same_session(void *
     assert_memory_equal(all[i].got, all[0].got, sizeof all[0].got);
   assert_int_equal(sessions_count(t->sessions), ROUNDS);
   assert_int_equal(active_now(t), ROUNDS);
+  for (int i = 0; i < THREADS * ROUNDS; i++)
+    session_unref(all[i / ROUNDS].got[i % ROUNDS]);
+  assert_int_equal(sessions_count(t->sessions), 0);
   pthread_barrier_destroy(&instant);
   free(all);
   void *closing = t;
@@ -454,6 +545,10 @@ int main(void) {
     TABLE(an_older_one_from_the_store_does_not_push_the_active_one_aside),
     TABLE(one_that_has_ended_is_nobodys_active_one),
     cmocka_unit_test(a_full_table_refuses_new_ones_and_finds_the_old),
+    cmocka_unit_test(a_full_table_makes_room_by_what_nobody_has_used_for_longest),
+    cmocka_unit_test(a_user_at_the_bound_makes_room_among_its_own_only),
+    TABLE(one_that_has_ended_leaves_with_the_last_who_held_it),
+    cmocka_unit_test(coming_and_ending_fills_no_table),
     TABLE(a_stored_one_is_forgotten_when_it_has_been_idle_long_enough),
     TABLE(a_draft_is_forgotten_at_once),
     TABLE(one_touched_after_the_sweep_began_is_kept),

@@ -279,6 +279,33 @@ static void the_queue_is_bounded_in_bytes(void **state) {
   assert_int_equal(caller_call(f->caller, f->store, second)->code, 0);
 }
 
+/* Of 16 MiB beside its content, in one of the texts it holds. */
+static struct store_op *write_with_long_text(int which) {
+  enum { LONG = 16 << 20 };
+  struct store_op *op = caller_write(1);
+  struct message_record *m = caller_add(op, 1, NULL, "", 0);
+  char **texts[] = {&m->extra, &m->type, &op->session.name, &op->session.model_id};
+  char *text = malloc(LONG + 1);
+  memset(text, 'x', LONG);
+  text[LONG] = 0;
+  free(*texts[which]);
+  *texts[which] = text;
+  return op;
+}
+
+static void everything_an_operation_holds_counts_for_the_bound_in_bytes(void **state) {
+  struct fixture *f = *state;
+  occupy_writer(f);
+  int taken = 0;
+  struct store_op *op;
+  while (caller_submit(f->caller, f->store, op = write_with_long_text(taken % 4)) == 0)
+    assert_in_range(++taken, 1, 16);
+  store_op_free(op);
+  assert_int_equal(taken, 15); /* 256 MiB */
+  hold(&script.hold_writes, false);
+  caller_wait(f->caller, (size_t)taken + 1);
+}
+
 static void one_operation_over_the_bound_of_bytes_is_taken_alone(void **state) {
   struct fixture *f = *state;
   assert_int_equal(caller_call(f->caller, f->store, write_of_bytes(2 * (size_t)STORE_QUEUE_BYTES))->code, 0);
@@ -620,6 +647,7 @@ int main(void) {
     WITH(setup_small, a_full_queue_refuses_and_leaves_the_operation_to_the_caller),
     WITH(setup_small, reads_have_a_bound_of_their_own),
     WITH(setup, the_queue_is_bounded_in_bytes),
+    WITH(setup, everything_an_operation_holds_counts_for_the_bound_in_bytes),
     WITH(setup, one_operation_over_the_bound_of_bytes_is_taken_alone),
     WITH(setup, a_read_does_not_wait_for_a_write),
     WITH(setup, readers_work_side_by_side),

@@ -1,0 +1,172 @@
+/* In: texts and HTTP requests, before anything of them has been decoded. Out: whether they may go on; if not, their
+ * sender has been told when. Why: see admission.h. */
+#include "admission.h"
+
+#include "address.h"
+#include "crowd.h"
+#include "err.h"
+#include "gate.h"
+#include "metrics.h"
+#include "peek.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- life ---- */
+
+static struct account_limits limits_of(const struct config *c, enum setting work, enum setting bytes) {
+  uint64_t burst_ms = (uint64_t)config_int(c, SETTING_RATE_BURST);
+  struct account_limits l = {.work = {(uint64_t)config_int(c, work), burst_ms},
+                             .bytes = {(uint64_t)config_int(c, bytes), burst_ms}};
+  for (int i = 0; i < ACCOUNT_HOLDS; i++) {
+    l.holds[i] = SIZE_MAX;
+  }
+  return l;
+}
+
+int admission_open(struct server *s) {
+  const struct config *c = s->config;
+  size_t max = (size_t)config_int(c, SETTING_RATE_LIMIT_KEYS);
+  s->connection_limits = limits_of(c, SETTING_CONNECTION_WORK_RATE, SETTING_CONNECTION_BYTE_RATE);
+  struct account_limits user = limits_of(c, SETTING_USER_WORK_RATE, SETTING_USER_BYTE_RATE);
+  user.holds[ACCOUNT_INBOX] = (size_t)config_int(c, SETTING_INBOX_BYTES_PER_USER);
+  user.holds[ACCOUNT_TASKS] = (size_t)config_int(c, SETTING_SCRIPT_COROUTINES_PER_USER);
+  struct account_limits address = limits_of(c, SETTING_ADDRESS_WORK_RATE, SETTING_ADDRESS_BYTE_RATE);
+  s->users = accounts_new(&user, max);
+  s->addresses = accounts_new(&address, max);
+  s->crowd = crowd_new((size_t)config_int(c, SETTING_MAX_CONNECTIONS_PER_ADDRESS));
+  return s->users && s->addresses && s->crowd ? 0 : UV_ENOMEM;
+}
+
+void admission_close(struct server *s) {
+  accounts_free(s->users);
+  accounts_free(s->addresses);
+  crowd_free(s->crowd);
+}
+
+void admission_sweep(struct server *s, uint64_t now_ms) {
+  accounts_sweep(s->users, now_ms);
+  accounts_sweep(s->addresses, now_ms);
+}
+
+/* ---- accounts ---- */
+
+/* false: it has no bound, because it is a proxy that many stand behind. */
+static bool bounded(struct server *s, const char *address, char group[ADDRESS_MAX]) {
+  return address && !networks_contain(gate_trusted(s->gate), address) && address_group(address, group);
+}
+
+static struct account *address_account(struct server *s, const char *address) {
+  char group[ADDRESS_MAX];
+  return bounded(s, address, group) ? accounts_open(s->addresses, group, strlen(group)) : NULL;
+}
+
+/* user: NULL, who has no token. */
+static int meter_open(struct server *s, const char *user, const char *address, struct meter *m) {
+  m->user = user ? accounts_open(s->users, user, strlen(user)) : NULL;
+  m->address = address_account(s, address);
+  return user && !m->user ? E_LIMITED : 0;
+}
+
+int admission_greet(struct site *site, struct conn *c) {
+  struct server *s = site->server;
+  struct meter *m = conn_meter(c);
+  char group[ADDRESS_MAX];
+  struct conn *gone = NULL;
+  m->own = &s->connection_limits;
+  int code = meter_open(s, conn_user(c), conn_address(c), m);
+  if (!code && bounded(s, conn_address(c), group)) {
+    code = crowd_join(s->crowd, group, c, &gone) ? E_LIMITED : 0;
+  }
+  if (gone) {
+    metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"address\"", 1);
+    conn_close(gone, CLOSE_TRY_LATER, "too many connections of your address", worker_mailbox(site->worker));
+    conn_unref(gone);
+  }
+  return code;
+}
+
+void admission_bye(struct site *site, struct conn *c) {
+  crowd_leave(site->server->crowd, c);
+}
+
+/* ---- texts ---- */
+
+static size_t stamp(struct worker *w, char out[40]) {
+  uint64_t ms = worker_wall_ms(w);
+  time_t s = (time_t)(ms / 1000);
+  struct tm tm;
+  size_t len = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", gmtime_r(&s, &tm));
+  return len + (size_t)snprintf(out + len, 40 - len, ".%03dZ", (int)(ms % 1000));
+}
+
+/* As scripts/lib/errors.lua would say it. */
+static void refuse_text(struct site *site, struct conn *c, const char *text, size_t len, uint64_t wait_ms) {
+  char out[512], when[40];
+  const char *cid;
+  size_t cid_len = peek_cid(text, len, &cid);
+  const struct session *s = conn_session(c);
+  stamp(site->worker, when);
+  int n = snprintf(out, sizeof out,
+                   "{\"type\":\"error\",\"session_id\":\"%s\",\"error\":{\"code\":\"TOO_MANY_REQUESTS\",\"message\":"
+                   "\"Too many requests, please slow down\",\"recoverable\":true,\"retry_after\":%" PRIu64
+                   "}%s%.*s%s,\"sender\":\"ai\",\"timestamp\":\"%s\"}",
+                   s ? session_id(s) : "", wait_ms, cid_len ? ",\"cid\":\"" : "", (int)cid_len, cid_len ? cid : "",
+                   cid_len ? "\"" : "", when);
+  struct message *m = message_new(out, (size_t)n);
+  if (m) {
+    conn_send(c, m, worker_mailbox(site->worker));
+    message_unref(m);
+  }
+}
+
+static void count_refusal(void) {
+  metrics_add(METRIC_MESSAGE_ERRORS, 1);
+  metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"work\"", 1);
+}
+
+bool admission_text(struct site *site, struct conn *c, const char *text, size_t len) {
+  uint64_t now = worker_turn_ms(site->worker);
+  uint64_t wait_ms = meter_spend(conn_meter(c), 1, len, now);
+  conn_set_active_ms(c, now);
+  if (wait_ms) {
+    count_refusal();
+    refuse_text(site, c, text, len, wait_ms);
+  }
+  return wait_ms == 0;
+}
+
+/* ---- HTTP ---- */
+
+static void refuse_http(struct http_request *http, uint64_t wait_ms) {
+  static const char body[] =
+    "{\"error\":\"rate_limit_exceeded\",\"message\":\"Too many requests. Please try again later.\"}";
+  char seconds[24];
+  snprintf(seconds, sizeof seconds, "%" PRIu64, (wait_ms + 999) / 1000);
+  struct http_response res = {
+    .status = 429, .body = body, .body_len = sizeof body - 1, .header_count = 1, .headers = {{"Retry-After", seconds}}};
+  metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"work\"", 1);
+  http_respond(http, &res);
+}
+
+static bool is_probe(const struct http_request *http) {
+  return strcmp(http->path, "/healthz") == 0 || strcmp(http->path, "/readyz") == 0;
+}
+
+bool admission_http(struct site *site, struct http_request *http) {
+  if (is_probe(http)) {
+    return true;
+  }
+  uint64_t now = worker_turn_ms(site->worker);
+  struct meter m = {0};
+  const char *user = http->identity ? http->identity->user_id : NULL;
+  uint64_t wait_ms = meter_open(site->server, user, http->address, &m) ? 1000 : 0;
+  wait_ms = wait_ms ? wait_ms : meter_spend(&m, 1, http->body_len, now);
+  meter_deinit(&m);
+  if (wait_ms) {
+    refuse_http(http, wait_ms);
+  }
+  return wait_ms == 0;
+}
