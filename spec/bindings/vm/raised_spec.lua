@@ -1,6 +1,9 @@
 -- raised.c: whatever a script raises, its author is told what it was and where.
 local scene = require "spec.support.scene"
 
+-- Of what never ends by itself.
+local QUICK = { SCRIPT_SLICE_BUDGET = scene.budget(100) }
+
 local function said(body, settings)
   local result, message = scene.run(body, settings)
   assert.is_nil(result)
@@ -9,7 +12,7 @@ end
 
 local function refused(files)
   files["init.lua"] = files["init.lua"] or 'require "bots.x" return {}'
-  local none, why = scene.new { files = files }
+  local none, why = scene.new { files = files, settings = QUICK }
   assert.is_nil(none)
   return why
 end
@@ -33,7 +36,7 @@ describe("an error", function()
   it("has its place also when it does not say it itself", function()
     assert.equal("scripts/case.lua:2: gone", said '\nerror("gone", 0)')
     assert.equal("scripts/case.lua:3: nobody", said '\n\nassert(nil, "nobody")')
-    assert.matches("^scripts/case%.lua:2: ended: .*SCRIPT_SLICE_BUDGET", said "\nwhile true do end")
+    assert.matches("^scripts/case%.lua:2: ended: .*SCRIPT_SLICE_BUDGET", said("\nwhile true do end", QUICK))
   end)
 
   it("whose __tostring raises, loops or answers nonsense is shown all the same", function()
@@ -41,7 +44,7 @@ describe("an error", function()
     assert.equal("scripts/case.lua:1: { code = 4 }", said(by 'error "no"'))
     assert.equal("scripts/case.lua:1: { code = 4 }", said(by "return 4"))
     assert.equal("scripts/case.lua:1: { code = 4 }", said(by "chat.timer.sleep(1)"))
-    assert.equal("scripts/case.lua:1: an error whose __tostring has to be ended", said(by "while true do end"))
+    assert.equal("scripts/case.lua:1: an error whose __tostring has to be ended", said(by "while true do end", QUICK))
     assert.equal(511 + #"scripts/case.lua:1: ", #said(by 'return ("x"):rep(1000000)'))
   end)
 
