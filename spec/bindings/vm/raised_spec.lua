@@ -2,7 +2,7 @@
 local scene = require "spec.support.scene"
 
 -- Of what never ends by itself.
-local QUICK = { SCRIPT_SLICE_BUDGET = scene.budget(100) }
+local QUICK = { SCRIPT_SLICE_BUDGET = scene.budget(100), SCRIPT_MESSAGE_BUDGET = scene.budget(1000) }
 
 local function said(body, settings)
   local result, message = scene.run(body, settings)
