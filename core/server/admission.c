@@ -128,7 +128,7 @@ static void count_refusal(void) {
 }
 
 bool admission_text(struct site *site, struct conn *c, const char *text, size_t len) {
-  uint64_t now = worker_turn_ms(site->worker);
+  uint64_t now = worker_now_ms(site->worker); /* that of the turn is from before the loop slept */
   uint64_t wait_ms = meter_spend(conn_meter(c), 1, len, now);
   conn_set_active_ms(c, now);
   if (wait_ms) {
@@ -159,7 +159,7 @@ bool admission_http(struct site *site, struct http_request *http) {
   if (is_probe(http)) {
     return true;
   }
-  uint64_t now = worker_turn_ms(site->worker);
+  uint64_t now = worker_now_ms(site->worker);
   struct meter m = {0};
   const char *user = http->identity ? http->identity->user_id : NULL;
   uint64_t wait_ms = meter_open(site->server, user, http->address, &m) ? 1000 : 0;

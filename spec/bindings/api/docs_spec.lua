@@ -59,13 +59,25 @@ describe("the reference", function()
     assert.equal("", env.chat.version)
   end)
 
-  it("as it lies in docs/ is the one of these bindings", function()
-    local function read(path)
-      local file = assert(io.open(path))
-      local text = file:read "*a"
-      file:close()
-      return text
+  local function read(path)
+    local file = assert(io.open(path))
+    local text = file:read "*a"
+    file:close()
+    return text
+  end
+
+  it("docs/limits.md names every setting that is a bound", function()
+    local limits, bounds = read "docs/limits.md", 0
+    for name in read("docs/settings.md"):gmatch "\n| `([%u_]+)`" do
+      if ("_" .. name .. "_"):find "_MAX_" or name:find "_LIMIT$" or name:find "_QUEUE$" or name:find "_RATE$" or name:find "_PER_" then
+        bounds = bounds + 1
+        assert.is_truthy(limits:find(name, 1, true) or name == "SCRIPT_KILLS_MAX", name)
+      end
     end
+    assert.is_true(bounds > 20)
+  end)
+
+  it("as it lies in docs/ is the one of these bindings", function()
     assert.equal(page, read "docs/lua.md", "run ./dev docs")
     assert.equal(stubs, read "docs/stubs/chat.lua", "run ./dev docs")
   end)
