@@ -122,10 +122,13 @@ int gate_cors(const struct gate *g, const struct gate_request *r, const char **c
 enum http_auth gate_identify(const struct gate *g, const char *authorization, int64_t now_s, struct identity **out) {
   static const char scheme[] = "Bearer ";
   const size_t skip = sizeof scheme - 1;
-  if (!authorization || strncmp(authorization, scheme, skip) != 0 || !authorization[skip]) {
+  if (!authorization || strncasecmp(authorization, scheme, skip) != 0) {
     return HTTP_AUTH_MISSING;
   }
-  const char *token = authorization + skip;
+  const char *token = authorization + skip + strspn(authorization + skip, " ");
+  if (!*token) {
+    return HTTP_AUTH_MISSING;
+  }
   return token_verify(g->verifier, token, strlen(token), now_s, out) ? HTTP_AUTH_INVALID : HTTP_AUTH_OK;
 }
 
@@ -160,7 +163,7 @@ struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int
   }
   if (auth != HTTP_AUTH_OK) {
     const char *body = auth == HTTP_AUTH_MISSING ? "Missing authentication token\n" : "Authentication failed\n";
-    return (struct gate_refusal){.status = 401, .body = body};
+    return (struct gate_refusal){.status = 401, .body = body, .bad_token = auth == HTTP_AUTH_INVALID};
   }
   struct gate_refusal refusal = take_slot(g, *out);
   if (refusal.status) {

@@ -29,6 +29,7 @@ struct gate_refusal {
   int status;          /* 0: let through */
   const char *body;    /* plain text; "" when empty */
   bool version_header; /* Sec-Websocket-Version: 13 */
+  bool bad_token;      /* with 401: there was one, and it is no good */
   bool user_limit;     /* the user's other connections are told */
 };
 

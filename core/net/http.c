@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 const char *http_reason(int status) {
   switch (status) {
@@ -35,14 +36,24 @@ const char *http_reason(int status) {
     return "Length Required";
   case 413:
     return "Content Too Large";
+  case 414:
+    return "URI Too Long";
+  case 417:
+    return "Expectation Failed";
   case 426:
     return "Upgrade Required";
   case 429:
     return "Too Many Requests";
+  case 431:
+    return "Request Header Fields Too Large";
   case 500:
     return "Internal Server Error";
+  case 501:
+    return "Not Implemented";
   case 503:
     return "Service Unavailable";
+  case 505:
+    return "HTTP Version Not Supported";
   default:
     return status < 400 ? "OK" : "Error";
   }
@@ -57,9 +68,16 @@ static bool one_line(const char *text) {
   return true;
 }
 
-/* Where a body ends is said once, by us. */
+/* Where a body ends, and whether the connection stays, is said once, by us. */
 static bool is_framing(const char *name) {
-  return strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+  static const char *const ours[] = {"Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Date",
+                                     "Upgrade"};
+  for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+    if (strcasecmp(name, ours[i]) == 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 static bool header_ok(const struct http_header *h) {
@@ -71,12 +89,47 @@ static const char page_headers[] = "Content-Security-Policy: default-src 'none';
                                    "img-src 'self' data:; connect-src 'self' ws: wss:; media-src https:; "
                                    "base-uri 'none'; form-action 'none'\r\n";
 
+void http_date(int64_t now_s, char out[HTTP_DATE_MAX]) {
+  static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  time_t when = (time_t)now_s;
+  struct tm t;
+  gmtime_r(&when, &t); /* names of our own: those of strftime are the locale's */
+  snprintf(out, HTTP_DATE_MAX, "%.3s, %02d %.3s %d %02d:%02d:%02d GMT", days + (size_t)t.tm_wday * 3, t.tm_mday,
+           months + (size_t)t.tm_mon * 3, t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
+}
+
+static bool has_header(const struct http_response *res, const char *name) {
+  for (size_t i = 0; i < res->header_count; i++) {
+    if (strcasecmp(res->headers[i].name, name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static void write_connection(FILE *out, const struct http_response *res, const struct http_frame *frame) {
+  if (frame->now_s) {
+    char date[HTTP_DATE_MAX];
+    http_date(frame->now_s, date);
+    fprintf(out, "Date: %s\r\n", date);
+  }
+  if (frame->close) {
+    fputs("Connection: close\r\n", out);
+  } else if (frame->keep_alive) {
+    fputs("Connection: keep-alive\r\n", out);
+  }
+  if (res->status == 401 && !has_header(res, "WWW-Authenticate")) { /* RFC 6750, section 3 */
+    fprintf(out, "WWW-Authenticate: Bearer%s\r\n", frame->bad_token ? " error=\"invalid_token\"" : "");
+  }
+}
+
 static void write_headers(FILE *out, const struct http_response *res, const struct http_frame *frame) {
   const char *type = res->type && one_line(res->type) ? res->type : "application/json; charset=utf-8";
   fprintf(out, "HTTP/1.1 %d %s\r\n", res->status, http_reason(res->status));
   if (res->status != 204 && res->status != 304) {
     fprintf(out, "Content-Type: %s\r\nContent-Length: %zu\r\n", type, res->body_len);
   }
+  write_connection(out, res, frame);
   fputs("X-Content-Type-Options: nosniff\r\nReferrer-Policy: strict-origin-when-cross-origin\r\n"
         "X-XSS-Protection: 1; mode=block\r\n",
         out);

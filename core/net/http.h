@@ -52,8 +52,15 @@ struct http_frame {
   bool head;               /* the method is HEAD: no body */
   const char *cors_origin; /* NULL: no CORS headers */
   bool page;               /* a page may be framed; an API answer may not */
+  bool close;              /* the connection ends behind it */
+  bool keep_alive;         /* it stays, which a client of HTTP/1.0 has to be told */
+  bool bad_token;          /* a 401 is because of the token, not for want of one */
+  int64_t now_s;           /* since 1970; 0: no clock, no Date */
 };
 /* The bytes of a response, status line to body, with security headers and Content-Length. A heap block, the caller
- * frees; `room` bytes are left free in front of it for the transport. NULL when memory is out. Any thread. */
+ * frees; `room` bytes are left free in front of it. NULL when memory is out. Any thread. */
 char *http_render(const struct http_response *res, const struct http_frame *frame, size_t room, size_t *len) NODISCARD;
 const char *http_reason(int status);
+/* "Sun, 06 Nov 1994 08:49:37 GMT" */
+#define HTTP_DATE_MAX 32
+void http_date(int64_t now_s, char out[HTTP_DATE_MAX]);

@@ -1,56 +1,15 @@
-/* In: connections on a listening socket. Out: peers, until they hang up. Why: see net.h. The worker accepts by itself
- * and hands the descriptor over, because this build of the transport cannot share a port between contexts. */
+/* In: settings; events of the transport. Out: the transport, from its opening to its end; each event to the peer it is
+ * about. Why: see net.h. */
 #include "net_impl.h"
 
 #include "err.h"
 #include "log.h"
 
-#include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ACCEPTS_PER_TURN 64
 #define TICK_MS 1000
-#define HEADER_ROOM 16384
-#define TRANSPORT_TIMEOUT_S 3600 /* its own are coarse; ours (net_tick) come first */
-
-static void link_put(struct link *list, struct link *l) {
-  l->prev = list->prev;
-  l->next = list;
-  list->prev->next = l;
-  list->prev = l;
-}
-
-static void link_drop(struct link *l) {
-  l->prev->next = l->next;
-  l->next->prev = l->prev;
-}
-
-/* ---- life of a peer ---- */
-
-void peer_cut(struct peer *p) {
-  p->doomed = true;
-}
-
-static void peer_free(struct peer *p) {
-  struct net *n = p->net;
-  on_ws_closed(p);
-  if (!p->upgraded) {
-    n->others--;
-  }
-  if (p->exchange) {
-    exchange_abandon(p->exchange);
-  }
-  if (p->identity) {
-    gate_leave(n->o.gate, p->identity);
-    identity_unref(p->identity);
-  }
-  free(p->wanted);
-  frame_deinit(&p->frame);
-  link_drop(&p->all);
-  free(p);
-}
+#define TRANSPORT_TIMEOUT_S 3600 /* its own are coarse; ours (on_tick) come first */
 
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len) {
   struct peer *p = lws_get_opaque_user_data(wsi);
@@ -64,33 +23,24 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
   }
   p->wsi = wsi;
   switch (reason) {
-  case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-    return on_upgrade(p);
-  case LWS_CALLBACK_ESTABLISHED:
-    return on_established(p);
-  case LWS_CALLBACK_RECEIVE:
-    return on_receive(p, in, len);
-  case LWS_CALLBACK_RECEIVE_PONG:
-    p->heard_ms = worker_now_ms(p->net->worker);
+  case LWS_CALLBACK_RAW_ADOPT:
+    lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0); /* ours (on_tick) are no sorted list */
     return 0;
-  case LWS_CALLBACK_SERVER_WRITEABLE:
-    flush_peer(p);
-    return 0;
-  case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-    return p->close_sent ? -1 : 0; /* it answers ours: nothing more is to be said */
-  case LWS_CALLBACK_CLOSED:
-    on_ws_closed(p);
-    return 0;
-  case LWS_CALLBACK_HTTP:
-    return on_http(p);
-  case LWS_CALLBACK_HTTP_BODY:
-    return on_http_body(p, in, len);
-  case LWS_CALLBACK_HTTP_BODY_COMPLETION:
-    return on_http_body_end(p);
-  case LWS_CALLBACK_HTTP_WRITEABLE:
-    return on_http_writeable(p);
+  case LWS_CALLBACK_RAW_RX:
+    p->role->input(p, in, len);
+    return p->doomed ? -1 : 0;
+  case LWS_CALLBACK_RAW_WRITEABLE:
+    if (peer_blocked(p)) {
+      lws_callback_on_writable(wsi);
+    } else {
+      p->role->writeable(p);
+    }
+    return p->doomed ? -1 : 0;
   case LWS_CALLBACK_WSI_DESTROY:
     lws_set_opaque_user_data(wsi, NULL);
+    if (p->net->adopting == p) {
+      p->net->adopting = NULL;
+    }
     peer_free(p);
     return 0;
   default:
@@ -98,46 +48,19 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
   }
 }
 
-/* ---- listening ---- */
-
-static void adopt(struct net *n, int fd) {
-  int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  struct peer *p = n->others < (size_t)config_int(n->o.config, SETTING_MAX_HANDSHAKES) ? calloc(1, sizeof *p) : NULL;
-  if (!p) {
-    close(fd);
-    return;
-  }
-  p->net = n;
-  link_put(&n->peers, &p->all);
-  n->others++;
-  lws_sock_file_fd_type sock = {.sockfd = fd};
-  struct lws_adopt_desc desc = {.vh = n->vhost,
-                                .type = LWS_ADOPT_SOCKET | LWS_ADOPT_HTTP | LWS_ADOPT_ALLOW_SSL,
-                                .fd = sock,
-                                .vh_prot_name = NULL,
-                                .opaque = p};
-  p->deadline_ms = worker_now_ms(n->worker) + n->handshake_ms;
-  struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&desc);
-  if (wsi) {
-    p->wsi = wsi;
-  } else {
-    LOG(LOG_WARN, "net", "a connection could not be adopted");
-  }
-}
-
-static void on_acceptable(uv_poll_t *poll, int status, int events) {
-  struct net *n = poll->data;
-  (void)events;
-  for (int i = 0; status == 0 && i < ACCEPTS_PER_TURN; i++) {
-    int fd = accept4(n->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-      if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-        LOG(LOG_WARN, "net", "accept failed", LSTR("error", strerror(errno)));
-      }
-      return;
+/* Pings who has been silent, ends who has been for too long. */
+static void on_tick(void *arg) {
+  struct net *n = arg;
+  uint64_t now = worker_now_ms(n->worker);
+  n->tick = worker_timer(n->worker, n->tick_ms, on_tick, n);
+  for (struct link *l = n->peers.next, *next; l != &n->peers; l = next) {
+    struct peer *p = (struct peer *)l;
+    next = l->next;
+    if (p->doomed || p->role->overdue(p, now)) {
+      peer_kill(p);
+    } else if (p->role->tick) {
+      p->role->tick(p, now);
     }
-    adopt(n, fd);
   }
 }
 
@@ -155,7 +78,7 @@ void net_setup_log(void) {
 /* ---- life of the transport ---- */
 
 static const struct lws_protocols protocols[] = {
-  {.name = "chatbox", .callback = on_event, .rx_buffer_size = RX_ROOM, .tx_packet_size = TX_ROOM}, {.name = NULL}};
+  {.name = "chatbox", .callback = on_event, .rx_buffer_size = 0, .tx_packet_size = TX_ROOM}, {.name = NULL}};
 /* Pings are our own: the transport's validity timers are a sorted list, O(n) per connection. */
 static const lws_retry_bo_t no_validity = {.secs_since_valid_ping = 0, .secs_since_valid_hangup = 0};
 
@@ -173,7 +96,6 @@ static void close_context(struct net *n) {
 }
 
 static int open_context(struct net *n, char why[512]) {
-  const struct config *c = n->o.config;
   void *loops[1] = {worker_loop(n->worker)};
   struct lws_context_creation_info info = {
     .port = CONTEXT_PORT_NO_LISTEN_SERVER,
@@ -183,15 +105,11 @@ static int open_context(struct net *n, char why[512]) {
     .count_threads = 1,
     .gid = (gid_t)-1,
     .uid = (uid_t)-1,
-    .pt_serv_buf_size = TX_ROOM,
-    .max_http_header_data = HEADER_ROOM,
-    .max_http_header_pool =
-      (unsigned short)(config_int(c, SETTING_MAX_HANDSHAKES) < 65535 ? config_int(c, SETTING_MAX_HANDSHAKES) : 65535),
+    .pt_serv_buf_size = RX_ROOM,
     .timeout_secs = TRANSPORT_TIMEOUT_S,
     .keepalive_timeout = TRANSPORT_TIMEOUT_S,
     .retry_and_idle_policy = &no_validity,
     .alpn = "http/1.1",
-    .server_string = "chatbox",
     .user = n,
   };
   if (n->o.tls) {
@@ -220,9 +138,11 @@ int net_open(struct worker *w, const struct net_options *o, struct net **out, ch
   n->here = worker_mailbox(w);
   n->fd = o->listen_fd;
   n->peers = (struct link){&n->peers, &n->peers};
+  n->idle = (struct link){&n->idle, &n->idle};
   n->prefix = config_string(c, SETTING_PATH_PREFIX);
   n->prefix_len = strlen(n->prefix);
   n->message_limit = (size_t)config_int(c, SETTING_MAX_MESSAGE_SIZE);
+  n->others_limit = (size_t)config_int(c, SETTING_MAX_HANDSHAKES);
   n->body_limit = (size_t)config_int(c, SETTING_MAX_BODY_SIZE);
   n->ping_ms = (uint64_t)config_int(c, SETTING_WS_PING_PERIOD);
   n->pong_ms = (uint64_t)config_int(c, SETTING_WS_PONG_WAIT);
@@ -236,11 +156,8 @@ int net_open(struct worker *w, const struct net_options *o, struct net **out, ch
     free(n);
     return code;
   }
-  uv_poll_init(worker_loop(w), &n->poll, n->fd);
-  n->poll.data = n;
-  uv_poll_start(&n->poll, UV_READABLE, on_acceptable);
-  n->listening = true;
-  n->tick = worker_timer(w, n->tick_ms, net_tick, n);
+  accept_start(n);
+  n->tick = worker_timer(w, n->tick_ms, on_tick, n);
   *out = n;
   return 0;
 }
@@ -250,19 +167,8 @@ void net_set_pages(struct net *n, struct pages *p) {
   n->pages = p ? pages_ref(p) : NULL;
 }
 
-static void on_poll_closed(uv_handle_t *handle) {
-  struct net *n = handle->data;
-  close(n->fd);
-  n->fd = -1;
-}
-
 void net_stop_listening(struct net *n) {
-  n->closing = true;
-  if (n->listening) {
-    n->listening = false;
-    uv_poll_stop(&n->poll);
-    uv_close((uv_handle_t *)&n->poll, on_poll_closed);
-  }
+  accept_stop(n);
 }
 
 void net_close_all(struct net *n, const char *reason) {

@@ -1,55 +1,82 @@
 /* In: nothing. Out: the inside of the transport, for the files of this room only, which are the only files that know
- * libwebsockets. Why: listening and life (net.c), WebSockets (net_ws.c), HTTP (net_http.c), and the handshake between
- * the two (net_handshake.c) are one thing in four readable pieces. */
+ * libwebsockets. Why: it keeps the sockets and TLS, and adopts connections raw: heads, bodies and frames are ours
+ * (head.c, body.c, decoder.c), because its own parser leaves the end of a request in doubt. Read from below: peer.c
+ * (one connection: writing, closing), websocket.c, answer.c, handshake.c, request.c (HTTP), accept.c, net.c. Each knows
+ * only those before it; peer.c reaches upwards through the role a connection has. */
 #pragma once
 #ifndef ROOM_NET
 #error "net_impl.h is private to core/net"
 #endif
 
-#include "frame.h"
+#include "body.h"
+#include "decoder.h"
+#include "head.h"
 #include "net.h"
 
 #include <libwebsockets.h>
 #include <uv.h>
 
 #define TX_ROOM 65536       /* bytes gathered for one write */
-#define RX_ROOM 2048        /* bytes of one read; each idle connection holds so many */
-#define CLOSE_GRACE_MS 5000 /* a client that does not read its close frame is cut after so long */
+#define RX_ROOM 16384       /* bytes of one read, shared by all connections; a whole record of TLS */
+#define CLOSE_GRACE_MS 5000 /* a client that does not answer its close frame is cut after so long */
+#define LINGER_MS 2000      /* the last answer may be read for so long */
+#define LINGER_MAX 16777216 /* bytes dropped meanwhile */
 
 /* Lists of peers: doubly linked through an embedded link. */
 struct link {
   struct link *prev, *next;
 };
 
-struct peer {
-  struct link all;
-  struct net *net;
-  struct lws *wsi;
-  struct conn *conn;         /* a WebSocket */
-  struct identity *identity; /* holds a slot of the gate */
-  struct exchange *exchange; /* an HTTP request */
-  char *wanted;              /* between handshake and upgrade */
-  struct peer *next_dirty;
-  struct frame frame;
-  uint64_t heard_ms, pinged_ms, closing_ms;
-  uint64_t deadline_ms; /* while it is no WebSocket: its request has to be there by then */
-  bool ping, upgraded, close_sent, doomed;
+struct peer;
+/* What a connection is at present: who is asked about it. */
+struct role {
+  void (*input)(struct peer *p, char *bytes, size_t len); /* all of it is taken, or the peer is cut */
+  void (*writeable)(struct peer *p);                      /* nothing is buffered any more */
+  bool (*overdue)(const struct peer *p, uint64_t now);    /* it has had its time */
+  void (*tick)(struct peer *p, uint64_t now);
+  void (*gone)(struct peer *p); /* hung up: gives back what is the role's */
 };
 
-/* One HTTP request, from its headers to its answer. It outlives the peer when a script answers after the hang-up. */
+struct held; /* request.c */
+
+struct peer {
+  struct link all, idle; /* idle: in net->idle while no request is under way, the longest idle first; else empty */
+  struct net *net;
+  struct lws *wsi;
+  const struct role *role;
+  uint64_t deadline_ms;
+  bool doomed, half_closed;
+
+  /* HTTP */
+  struct exchange *exchange; /* the request under way */
+  struct held *held;         /* bytes that wait: half a head, or what was sent before the answer was there */
+  struct head_search search;
+  bool running, paused;
+
+  /* WebSocket */
+  struct conn *conn;
+  struct identity *identity; /* holds a slot of the gate */
+  struct peer *next_dirty;
+  struct decoder decoder;
+  uint64_t heard_ms, pinged_ms, closing_ms;
+  bool ping, close_sent, deaf;
+
+  size_t dropped; /* lingering */
+};
+
+/* One HTTP request, from its head to its answer. It outlives the peer when a script answers after the hang-up. */
 struct exchange {
   struct http_request req; /* first: http_respond gets its address */
   struct peer *peer;       /* NULL: hung up */
   struct net *net;
   struct http_frame frame;
+  struct body framing;
   bool dispatched; /* answered from memory or given to the scripts, which answer */
-  char *strings[2 + HTTP_HEADERS_MAX + HTTP_QUERY_MAX];
-  size_t string_count;
+  bool keep;       /* the client would ask again */
   char *body;
   size_t body_len, body_room;
   char address[ADDRESS_MAX];
-  char *out; /* rendered, LWS_PRE bytes of room in front */
-  size_t out_len;
+  char head[]; /* where the strings are */
 };
 
 struct net {
@@ -61,61 +88,73 @@ struct net {
   SSL_CTX *client_tls; /* NULL without TLS */
   uv_poll_t poll;
   bool listening, closing;
+  bool exhausted; /* no descriptors: accepting pauses */
   int fd;
-  struct link peers;
+  struct timer *resume;
+  uint64_t refused, refusals_said_ms;
+  struct link peers, idle;
+  struct peer *adopting;
   struct peer *dirty, *dirty_last; /* to be flushed, the first that had something first */
   size_t websockets, others;
   struct timer *tick;
   struct pages *pages;
   const char *prefix;
   size_t prefix_len;
-  size_t message_limit, body_limit;
+  size_t message_limit, body_limit, others_limit;
   uint64_t ping_ms, pong_ms, tick_ms, handshake_ms, idle_ms;
-  unsigned char tx[LWS_PRE + TX_ROOM];
+  unsigned char tx[TX_ROOM];
 };
 
-/* ---- net.c ---- */
+/* ---- peer.c ---- */
 
+void link_put(struct link *list, struct link *l); /* behind the last */
+void link_drop(struct link *l);                   /* and empty; one that is empty already is left alone */
+
+struct peer *peer_new(struct net *n, const struct role *role);
+void peer_free(struct peer *p);
 /* Ends a connection without another word, at the next tick: the transport must not be on the stack. */
 void peer_cut(struct peer *p);
+/* Now; only where no call-back of the transport for this peer is on the stack. */
+void peer_kill(struct peer *p);
+/* What the kernel does not take is kept by the transport, so only when !peer_blocked. False: broken and cut. */
+bool peer_write(struct peer *p, const void *bytes, size_t len);
+bool peer_blocked(struct peer *p); /* something is kept; role->writeable tells when it is gone */
+void peer_pause(struct peer *p, bool pause);
+/* All is said: what is buffered goes out, then the sending half is closed; what still comes is dropped until the client
+ * hangs up, so that it can read the last answer. Bounds: LINGER_MS, LINGER_MAX. */
+void peer_linger(struct peer *p);
+int64_t net_now_s(const struct net *n);
 
-/* ---- net_ws.c ---- */
+/* ---- websocket.c ---- */
 
-/* 0, or -1 for the transport to hang up; so are all that begin with on_. */
-int on_established(struct peer *p);
-int on_receive(struct peer *p, const char *bytes, size_t len);
-void on_ws_closed(struct peer *p);
-void flush_peer(struct peer *p);
-/* Pings who has been silent, cuts who has been for too long. */
-void net_tick(void *net);
+/* Takes over from HTTP. takes: who, a slot of the gate is held. wanted: the session id asked for, or NULL. 0, UV_ENOMEM
+ * (nothing is taken). */
+int websocket_open(struct peer *p, struct identity *who, const char *wanted, const char *answer,
+                   size_t answer_len) NODISCARD;
 
-/* ---- net_http.c ---- */
+/* ---- answer.c ---- */
 
-int on_http(struct peer *p);
-int on_http_body(struct peer *p, const char *bytes, size_t len);
-int on_http_body_end(struct peer *p);
-int on_http_writeable(struct peer *p);
-/* The client has hung up. */
-void exchange_abandon(struct exchange *x);
-
-/* ---- net_handshake.c ---- */
-
-/* 0: upgrade; 1: answered, the connection may ask again; -1: hang up. */
-int on_upgrade(struct peer *p);
-/* Values of headers and of the query in new strings; NULL when absent or when memory is out. */
-char *net_header(struct lws *wsi, enum lws_token_indexes token);
-char *net_custom_header(struct lws *wsi, const char *name);
-char *net_query_part(struct lws *wsi, int i);
-const char *net_method(struct lws *wsi);
-char *net_path(struct lws *wsi);
+/* Answers a request that is complete from memory, or gives it to the scripts. */
+void answer_request(struct exchange *x);
+/* The same for a request nothing more than its status is said about. body NULL: the reason as JSON. */
+void answer_status(struct exchange *x, int status, const char *body);
+void answer_preflight(struct exchange *x);
+void exchange_free(struct exchange *x);
 /* What of a path is below the prefix ("" when it is the prefix itself); NULL when it is outside. */
 const char *net_below_prefix(const struct net *n, const char *path);
 
-/* The headers the gate looks at; freed with gate_headers_free. */
-struct gate_headers {
-  struct gate_request r;
-  char *values[8];
-};
-void gate_headers(struct lws *wsi, struct gate_headers *h);
-void gate_headers_free(struct gate_headers *h);
-int64_t net_now_s(const struct net *n);
+/* ---- handshake.c ---- */
+
+/* A GET of the socket's path: upgrades, or answers with the refusal. */
+void handshake(struct exchange *x, const struct gate_request *r, const char *wanted);
+
+/* ---- request.c ---- */
+
+extern const struct role role_http;
+/* The answer to the request under way is written: what waits is next. */
+void request_done(struct peer *p, bool keep);
+
+/* ---- accept.c ---- */
+
+void accept_start(struct net *n);
+void accept_stop(struct net *n);

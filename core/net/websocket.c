@@ -1,6 +1,5 @@
-/* In: fragments of messages; conns with full outboxes. Out: whole texts; frames, all that is ready in one write.
- * Why: replies gather per connection and leave at the end of the loop turn; pings and closes are frames of our own,
- * because the transport's timers are a sorted list and its close is silent when asked for in WRITEABLE. */
+/* In: bytes of a WebSocket; conns with full outboxes. Out: whole texts; frames, all that is ready in one write.
+ * Why: replies gather per connection and leave at the end of the loop turn; an idle connection holds no buffer. */
 #include "net_impl.h"
 
 #include "err.h"
@@ -8,6 +7,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+static void websocket_end(struct peer *p);
 
 /* ---- out ---- */
 
@@ -24,28 +25,20 @@ static void on_dirty(struct conn *c, void *arg) {
   n->dirty_last = p;
 }
 
-/* Whether more may be written now; when not, WRITEABLE is asked for. */
-static bool write_bytes(struct peer *p, unsigned char *bytes, size_t len) {
-  if (len && lws_write(p->wsi, bytes, len, LWS_WRITE_HTTP) < (int)len) {
-    peer_cut(p);
-    return false;
-  }
-  if (lws_partial_buffered(p->wsi)) {
-    lws_callback_on_writable(p->wsi);
-    return false;
-  }
-  return true;
+/* Whether more may be written now; when not, on_writeable tells when. */
+static bool write_bytes(struct peer *p, const void *bytes, size_t len) {
+  return peer_write(p, bytes, len) && !peer_blocked(p);
 }
 
 static bool write_large(struct peer *p, struct message *m) {
-  unsigned char *bytes = malloc(LWS_PRE + FRAME_HEADER_MAX + m->len);
+  unsigned char *bytes = malloc(FRAME_HEADER_MAX + m->len);
   if (!bytes) {
     peer_cut(p);
     return false;
   }
-  size_t head = frame_header(bytes + LWS_PRE, FRAME_TEXT, m->len);
-  memcpy(bytes + LWS_PRE + head, m->text, m->len);
-  bool more = write_bytes(p, bytes + LWS_PRE, head + m->len);
+  size_t head = frame_header(bytes, FRAME_TEXT, m->len);
+  memcpy(bytes + head, m->text, m->len);
+  bool more = write_bytes(p, bytes, head + m->len);
   free(bytes);
   return more;
 }
@@ -69,29 +62,26 @@ static size_t gather(struct peer *p, unsigned char *out, size_t *sent) {
   return len;
 }
 
-/* The transport takes a close that is asked for in WRITEABLE for a broken socket and sends no frame: ours does. It then
- * hangs up when the client answers, or when CLOSE_GRACE_MS are over. */
+/* code 0: a frame that says none. */
 static void write_close(struct peer *p, int code, const char *reason) {
-  unsigned char bytes[LWS_PRE + FRAME_HEADER_MAX + 2 + CONN_REASON_MAX], *out = bytes + LWS_PRE;
-  size_t reason_len = strlen(reason), len = frame_header(out, FRAME_CLOSE, 2 + reason_len);
-  out[len++] = (unsigned char)(code >> 8);
-  out[len++] = (unsigned char)code;
-  memcpy(out + len, reason, reason_len);
+  unsigned char out[FRAME_HEADER_MAX + 2 + CONN_REASON_MAX];
+  size_t reason_len = code ? strlen(reason) : 0, len = frame_header(out, FRAME_CLOSE, code ? 2 + reason_len : 0);
+  if (code) {
+    out[len++] = (unsigned char)(code >> 8);
+    out[len++] = (unsigned char)code;
+    memcpy(out + len, reason, reason_len);
+  }
   p->close_sent = true;
-  write_bytes(p, out, len + reason_len);
+  peer_write(p, out, len + reason_len);
 }
 
-/* Writes the outbox as far as the socket takes it. Only whole frames are handed over, because the transport may put a
- * pong of its own between two writes. */
-void flush_peer(struct peer *p) {
+/* Writes the outbox as far as the socket takes it, whole frames only. */
+static void flush_peer(struct peer *p) {
   size_t sent = 0;
-  if (p->close_sent) {
+  if (p->close_sent || p->doomed) {
     return;
   }
-  bool more = !lws_partial_buffered(p->wsi);
-  if (!more) {
-    lws_callback_on_writable(p->wsi);
-  }
+  bool more = !peer_blocked(p);
   while (more && (p->ping || !conn_outbox_empty(p->conn))) {
     const struct message *next = conn_outbox_peek(p->conn);
     if (!p->ping && next->len + FRAME_HEADER_MAX > TX_ROOM) {
@@ -100,8 +90,8 @@ void flush_peer(struct peer *p) {
       message_unref(m);
       sent++;
     } else {
-      size_t len = gather(p, p->net->tx + LWS_PRE, &sent);
-      more = write_bytes(p, p->net->tx + LWS_PRE, len);
+      size_t len = gather(p, p->net->tx, &sent);
+      more = write_bytes(p, p->net->tx, len);
     }
   }
   if (sent) {
@@ -111,8 +101,11 @@ void flush_peer(struct peer *p) {
   int code = conn_closing(p->conn, &reason);
   if (code) {
     p->closing_ms = p->closing_ms ? p->closing_ms : worker_now_ms(p->net->worker);
-    if (more && !p->close_sent) {
+    if (more) {
       write_close(p, code, reason);
+      if (p->deaf) { /* its answer could not be understood */
+        websocket_end(p);
+      }
     }
   }
 }
@@ -129,90 +122,126 @@ void net_flush(struct net *n) {
   }
 }
 
-int on_established(struct peer *p) {
-  struct net *n = p->net;
-  const struct config *c = n->o.config;
-  uint64_t now = worker_now_ms(n->worker);
-  struct conn_options o = {.home = n->here,
-                           .identity = p->identity,
-                           .wanted = p->wanted,
-                           .outbox_limit = (size_t)config_int(c, SETTING_OUTBOX_LIMIT),
-                           .early_limit = (size_t)config_int(c, SETTING_INBOX_LIMIT),
-                           .dirty = on_dirty,
-                           .arg = p,
-                           .opened_ms = now};
-  p->conn = conn_new(&o);
-  free(p->wanted);
-  p->wanted = NULL;
-  if (!p->conn) {
-    return -1;
+/* ---- in ---- */
+
+static const struct {
+  int code, status;
+  const char *reason;
+} failures[] = {{E_PROTOCOL, CLOSE_PROTOCOL, "the frames are against RFC 6455"},
+                {E_UTF8, CLOSE_BAD_DATA, "not valid UTF-8"},
+                {E_TOO_BIG, CLOSE_TOO_BIG, "larger than MAX_MESSAGE_SIZE"}};
+
+/* What follows cannot be understood, or not be kept: it is dropped. */
+static void fail(struct peer *p, int code) {
+  int status = CLOSE_TRY_LATER;
+  const char *reason = "out of memory";
+  for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
+    if (failures[i].code == code) {
+      status = failures[i].status;
+      reason = failures[i].reason;
+    }
   }
-  p->upgraded = true;
-  p->heard_ms = p->pinged_ms = now;
-  n->others--;
-  n->websockets++;
-  metrics_add(METRIC_CONNECTIONS, 1);
-  n->o.hooks->opened(n->o.ctx, p->conn);
-  return 0;
+  metrics_add(METRIC_MESSAGE_ERRORS, 1);
+  p->deaf = true;
+  if (p->close_sent) {
+    websocket_end(p);
+  } else {
+    conn_close(p->conn, status, reason, p->net->here);
+  }
 }
 
-int on_receive(struct peer *p, const char *bytes, size_t len) {
+/* Its close, or its answer to ours. Either way both have said it. */
+static void on_close(struct peer *p, const char *payload, size_t len) {
+  int code, bad = decoder_close_code(payload, len, &code);
+  if (bad) {
+    fail(p, bad);
+    return;
+  }
+  if (!p->close_sent && !peer_blocked(p)) {
+    write_close(p, code, "");
+  }
+  websocket_end(p);
+}
+
+/* Pongs gather too: pings are as small as six bytes, and a write costs as much as a hundred of them. */
+struct pongs {
+  size_t len;
+  unsigned char bytes[2048];
+};
+
+static void pongs_flush(struct peer *p, struct pongs *out) {
+  if (out->len && !p->close_sent && !peer_blocked(p)) { /* nothing for somebody who does not read */
+    peer_write(p, out->bytes, out->len);
+  }
+  out->len = 0;
+}
+
+static void on_ping(struct peer *p, struct pongs *out, const char *payload, size_t len) {
+  if (out->len + FRAME_HEADER_MAX + len > sizeof out->bytes) {
+    pongs_flush(p, out);
+  }
+  out->len += frame_header(out->bytes + out->len, FRAME_PONG, len);
+  memcpy(out->bytes + out->len, payload, len);
+  out->len += len;
+}
+
+static void on_text(struct peer *p, const char *text, size_t len) {
   struct net *n = p->net;
-  p->heard_ms = worker_turn_ms(n->worker);
   const char *reason;
-  if (conn_closing(p->conn, &reason)) {
-    return 0;
+  if (!conn_closing(p->conn, &reason)) {
+    n->o.hooks->text(n->o.ctx, p->conn, text, len);
   }
-  bool last = lws_is_final_fragment(p->wsi) && !lws_remaining_packet_payload(p->wsi);
-  const char *text;
-  size_t text_len;
-  int code = frame_add(&p->frame, bytes, len, last, n->message_limit, &text, &text_len);
-  if (code == 1) {
-    n->o.hooks->text(n->o.ctx, p->conn, text, text_len);
-    frame_deinit(&p->frame); /* an idle connection keeps nothing of what it once said */
-    return 0;
+  decoder_rest(&p->decoder); /* an idle connection keeps nothing of what it once said */
+}
+
+static void on_input(struct peer *p, char *bytes, size_t len) {
+  p->heard_ms = worker_turn_ms(p->net->worker);
+  struct pongs pongs;
+  pongs.len = 0;
+  const char *payload;
+  size_t payload_len;
+  int event = DECODER_PONG;
+  while (event != DECODER_MORE && !p->deaf && !p->doomed) {
+    event = decoder_next(&p->decoder, &bytes, &len, p->net->message_limit, &payload, &payload_len);
+    if (event == DECODER_TEXT) {
+      on_text(p, payload, payload_len);
+    } else if (event == DECODER_PING) {
+      on_ping(p, &pongs, payload, payload_len);
+    } else if (event == DECODER_CLOSE) {
+      pongs_flush(p, &pongs);
+      on_close(p, payload, payload_len);
+      if (!p->conn) {
+        return;
+      }
+    } else if (event < 0) {
+      fail(p, event);
+      if (!p->conn) {
+        return;
+      }
+    }
   }
-  if (code == 0) {
-    return 0;
-  }
-  enum lws_close_status status = code == E_UTF8 ? LWS_CLOSE_STATUS_INVALID_PAYLOAD : LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE;
-  status = code == UV_ENOMEM ? (enum lws_close_status)CLOSE_TRY_LATER : status;
-  metrics_add(METRIC_MESSAGE_ERRORS, 1);
-  lws_close_reason(p->wsi, status, NULL, 0);
-  return -1;
+  pongs_flush(p, &pongs);
+}
+
+static void on_writeable(struct peer *p) {
+  flush_peer(p);
 }
 
 /* ---- time ---- */
 
-/* Whether a peer has had its time. */
-static bool overdue(const struct peer *p, uint64_t now) {
-  const struct net *n = p->net;
-  if (p->doomed) {
-    return true;
-  }
-  if (p->conn) {
-    return (p->closing_ms && now - p->closing_ms >= CLOSE_GRACE_MS) || now - p->heard_ms >= n->pong_ms;
-  }
-  bool answering = p->exchange && p->exchange->dispatched && !p->exchange->out;
-  return !answering && now >= p->deadline_ms;
+static bool is_overdue(const struct peer *p, uint64_t now) {
+  return (p->closing_ms && now - p->closing_ms >= CLOSE_GRACE_MS) || now - p->heard_ms >= p->net->pong_ms;
 }
 
-void net_tick(void *arg) {
-  struct net *n = arg;
-  uint64_t now = worker_now_ms(n->worker);
-  n->tick = worker_timer(n->worker, n->tick_ms, net_tick, n);
-  for (struct link *l = n->peers.next, *next; l != &n->peers; l = next) {
-    struct peer *p = (struct peer *)l;
-    next = l->next;
-    if (p->wsi && overdue(p, now)) {
-      lws_set_timeout(p->wsi, PENDING_TIMEOUT_KILLED_BY_PARENT, LWS_TO_KILL_SYNC);
-    } else if (p->conn && now - p->pinged_ms >= n->ping_ms) {
-      p->pinged_ms = now;
-      p->ping = true;
-      flush_peer(p);
-    }
+static void on_tick(struct peer *p, uint64_t now) {
+  if (now - p->pinged_ms >= p->net->ping_ms) {
+    p->pinged_ms = now;
+    p->ping = true;
+    flush_peer(p);
   }
 }
+
+/* ---- life ---- */
 
 static void forget_dirty(struct peer *p) {
   struct net *n = p->net;
@@ -231,17 +260,56 @@ static void forget_dirty(struct peer *p) {
   }
 }
 
-void on_ws_closed(struct peer *p) {
+static void on_gone(struct peer *p) {
   struct net *n = p->net;
-  if (!p->conn) {
-    return;
-  }
   metrics_add(METRIC_CONNECTIONS, -1);
   metrics_observe(METRIC_CONNECTION_SECONDS, (double)(worker_now_ms(n->worker) - conn_opened_ms(p->conn)) / 1000.0);
   n->websockets--;
+  n->others++;
   forget_dirty(p);
   n->o.hooks->closed(n->o.ctx, p->conn);
   conn_dead(p->conn);
   conn_unref(p->conn);
   p->conn = NULL;
+  gate_leave(n->o.gate, p->identity);
+  identity_unref(p->identity);
+  p->identity = NULL;
+  decoder_deinit(&p->decoder);
+}
+
+/* The conversation is left and the place is free before the client can see that it is over. */
+static void websocket_end(struct peer *p) {
+  on_gone(p);
+  peer_linger(p);
+}
+
+static const struct role role_websocket = {
+  .input = on_input, .writeable = on_writeable, .overdue = is_overdue, .tick = on_tick, .gone = on_gone};
+
+int websocket_open(struct peer *p, struct identity *who, const char *wanted, const char *answer, size_t answer_len) {
+  struct net *n = p->net;
+  const struct config *c = n->o.config;
+  uint64_t now = worker_now_ms(n->worker);
+  struct conn_options o = {.home = n->here,
+                           .identity = who,
+                           .wanted = wanted,
+                           .outbox_limit = (size_t)config_int(c, SETTING_OUTBOX_LIMIT),
+                           .early_limit = (size_t)config_int(c, SETTING_INBOX_LIMIT),
+                           .dirty = on_dirty,
+                           .arg = p,
+                           .opened_ms = now};
+  p->conn = conn_new(&o);
+  if (!p->conn) {
+    return UV_ENOMEM;
+  }
+  link_drop(&p->idle);
+  p->role = &role_websocket;
+  p->identity = who;
+  p->heard_ms = p->pinged_ms = now;
+  n->others--;
+  n->websockets++;
+  metrics_add(METRIC_CONNECTIONS, 1);
+  peer_write(p, answer, answer_len);
+  n->o.hooks->opened(n->o.ctx, p->conn);
+  return 0;
 }

@@ -58,9 +58,20 @@ describe("the token of a handshake", () => {
 
   test("is missing when the header is of another scheme, whatever the query says", async () => {
     const token = server.token(somebody());
-    for (const header of [`Basic ${token}`, `bearer ${token}`, "Bearer ", "Bearer", token]) {
+    for (const header of [`Basic ${token}`, `Bearer${token}`, "Bearer ", "Bearer", token]) {
       refuses(await server.handshake(`/ws?token=${token}`, { Authorization: header }), 401, MISSING);
     }
+  });
+
+  test("is of a scheme that is written in any case, and a refusal names it", async () => {
+    const user = somebody("alice");
+    for (const scheme of ["bearer", "BEARER", "bEaReR", "Bearer "]) {
+      const alice = await server.join(user, { token: "", headers: { Authorization: `${scheme} ${server.token(user)}` } });
+      assert.equal(alice.greeting.user_id, user);
+      await alice.leaves();
+    }
+    assert.equal((await server.handshake("/ws")).headers["www-authenticate"], "Bearer");
+    assert.equal((await server.handshake("/ws", bearer("x"))).headers["www-authenticate"], 'Bearer error="invalid_token"');
   });
 
   const user_id = "alice";
@@ -176,11 +187,12 @@ describe("an upgrade", () => {
     });
   }
 
-  test("that asks for a sub-protocol is told that none is spoken", async () => {
-    const socket = await raw({ "Sec-WebSocket-Protocol": "chat" });
-    const text = (await socket.receives(/\r\n\r\n[\s\S]*\n$/)).toString("latin1");
+  test("that asks for a sub-protocol is accepted without one", async () => {
+    const socket = await raw({ "Sec-WebSocket-Protocol": "chat, superchat" });
+    const head = (await socket.receives(/\r\n\r\n[\s\S]*connection_status/)).toString("latin1");
     socket.drop();
-    assert.match(text, /^HTTP\/1\.1 400 Bad Request\r\n[\s\S]*no sub-protocol/);
+    assert.match(head, /^HTTP\/1\.1 101 /);
+    assert.doesNotMatch(head.split("\r\n\r\n")[0], /sec-websocket-protocol/i);
   });
 
   test("is not made of a plain GET", async () => {

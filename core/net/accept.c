@@ -1,0 +1,172 @@
+/* In: connections on the worker's listening socket. Out: peers; or a refusal, answered and counted.
+ * Why: the worker accepts by itself and hands the descriptor over, because this build of the transport cannot share a
+ * port between contexts. Nobody is kept out by connections that do nothing: at MAX_HANDSHAKES the longest idle one
+ * goes. Without descriptors accepting pauses instead of spinning, and goes on by itself. */
+#include "net_impl.h"
+
+#include "log.h"
+#include "metrics.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define ACCEPTS_PER_TURN 64
+#define RESUME_MS 100         /* until accepting is tried again */
+#define REFUSALS_SAID_MS 1000 /* between two lines about refusals */
+
+/* ---- at the bound ---- */
+
+/* Ends the connection that has been idle for longest. False: every one has a request under way. */
+static bool evict_idlest(struct net *n) {
+  struct link *l = n->idle.next;
+  if (l == &n->idle) {
+    return false;
+  }
+  struct peer *p = (struct peer *)((char *)l - offsetof(struct peer, idle));
+  link_drop(&p->idle);
+  peer_kill(p);
+  metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"idle_connection\"", 1);
+  return true;
+}
+
+static void say_refused(struct net *n) {
+  uint64_t now = worker_now_ms(n->worker);
+  n->refused++;
+  if (n->refusals_said_ms && now - n->refusals_said_ms < REFUSALS_SAID_MS) {
+    return;
+  }
+  n->refusals_said_ms = now;
+  LOG(LOG_WARN, "net", "connections refused: MAX_HANDSHAKES requests are under way", LINT("refused", n->refused));
+  n->refused = 0;
+}
+
+/* Answers what can be answered without waiting: under TLS nothing can be said before the handshake. */
+static void refuse(struct net *n, int fd) {
+  static const char body[] = "Too many connections, please try again later\n";
+  const struct http_response res = {.status = 503,
+                                    .type = "text/plain; charset=utf-8",
+                                    .body = body,
+                                    .body_len = sizeof body - 1,
+                                    .header_count = 1,
+                                    .headers = {{"Retry-After", "1"}}};
+  const struct http_frame frame = {.close = true, .now_s = net_now_s(n)};
+  size_t len;
+  char *bytes = n->client_tls ? NULL : http_render(&res, &frame, 0, &len);
+  if (bytes) {
+    char unread[4096];
+    (void)!send(fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    shutdown(fd, SHUT_WR);
+    (void)!recv(fd, unread, sizeof unread, MSG_DONTWAIT); /* what is left unread would become a reset */
+    free(bytes);
+  }
+  close(fd);
+  metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"handshake\"", 1);
+  say_refused(n);
+}
+
+/* ---- coming in ---- */
+
+static void adopt(struct net *n, int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (n->others >= n->others_limit && !evict_idlest(n)) {
+    refuse(n, fd);
+    return;
+  }
+  struct peer *p = peer_new(n, &role_http);
+  if (!p) {
+    close(fd);
+    return;
+  }
+  struct lws_adopt_desc desc = {
+    .vh = n->vhost, .type = LWS_ADOPT_SOCKET | LWS_ADOPT_ALLOW_SSL, .fd = {.sockfd = fd}, .opaque = p};
+  n->adopting = p;
+  struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&desc);
+  if (wsi) {
+    p->wsi = wsi;
+  } else { /* the transport has closed fd, and has taken the peer down if it had got that far */
+    LOG(LOG_WARN, "net", "a connection could not be adopted");
+    if (n->adopting == p) {
+      peer_free(p);
+    }
+  }
+  n->adopting = NULL;
+}
+
+static void on_acceptable(uv_poll_t *poll, int status, int events);
+
+static void resume(void *arg) {
+  struct net *n = arg;
+  n->resume = NULL;
+  uv_poll_start(&n->poll, UV_READABLE, on_acceptable);
+}
+
+/* The socket stays readable while connections wait, so polling it would spin. Idle ones make room for those that wait.
+ */
+static void pause_accepting(struct net *n, int error) {
+  if (!n->exhausted) {
+    n->exhausted = true;
+    LOG(LOG_WARN, "net", "accepting pauses: idle connections are closed, and it goes on when there is room",
+        LSTR("error", strerror(error)));
+  }
+  for (int i = 0; i < ACCEPTS_PER_TURN && evict_idlest(n); i++) {
+  }
+  n->resume = worker_timer(n->worker, RESUME_MS, resume, n);
+  if (n->resume) {
+    uv_poll_stop(&n->poll);
+  }
+}
+
+static bool out_of_room(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+static void on_acceptable(uv_poll_t *poll, int status, int events) {
+  struct net *n = poll->data;
+  (void)events;
+  for (int i = 0; status == 0 && i < ACCEPTS_PER_TURN; i++) {
+    int fd = accept4(n->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      adopt(n, fd);
+    } else if (out_of_room(errno)) {
+      pause_accepting(n, errno);
+      return;
+    } else if (errno == EAGAIN) {
+      if (n->exhausted) { /* nobody waits any more */
+        n->exhausted = false;
+        LOG(LOG_INFO, "net", "accepting goes on");
+      }
+      return;
+    } /* else that one connection is gone already: the next */
+  }
+}
+
+void accept_start(struct net *n) {
+  uv_poll_init(worker_loop(n->worker), &n->poll, n->fd);
+  n->poll.data = n;
+  uv_poll_start(&n->poll, UV_READABLE, on_acceptable);
+  n->listening = true;
+}
+
+static void on_poll_closed(uv_handle_t *handle) {
+  struct net *n = handle->data;
+  close(n->fd);
+  n->fd = -1;
+}
+
+void accept_stop(struct net *n) {
+  n->closing = true;
+  if (!n->listening) {
+    return;
+  }
+  n->listening = false;
+  if (n->resume) {
+    worker_timer_stop(n->worker, n->resume);
+    n->resume = NULL;
+  }
+  uv_poll_stop(&n->poll);
+  uv_close((uv_handle_t *)&n->poll, on_poll_closed);
+}

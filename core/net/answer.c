@@ -1,0 +1,132 @@
+/* In: a request that is complete, and its answer. Out: the bytes of the answer, on its connection if that is still
+ * there. Why: an exchange is one request until its answer is written; it outlives its connection when a script still
+ * works on it. Pages and redirects are answered here, all else goes to the hook. */
+#include "net_impl.h"
+
+#include "metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void exchange_free(struct exchange *x) {
+  identity_unref(x->req.identity);
+  free((char *)x->frame.cors_origin);
+  free(x->body);
+  free(x);
+}
+
+static void count_request(const struct http_request *req, const struct http_response *res, uint64_t now_ns) {
+  char labels[256];
+  const char *method = strcmp(req->method, "HEAD") == 0 ? "GET" : *req->method ? req->method : "other";
+  snprintf(labels, sizeof labels, "endpoint=\"%s\",method=\"%s\"", res->endpoint ? res->endpoint : "", method);
+  metrics_observe_labelled(METRIC_HTTP_SECONDS, labels, (double)(now_ns - req->started_ns) / 1e9);
+}
+
+void http_respond(struct http_request *req, const struct http_response *res) {
+  struct exchange *x = (struct exchange *)req;
+  struct peer *p = x->peer;
+  struct net *n = x->net;
+  count_request(req, res, worker_now_ns(n->worker));
+  if (!p) {
+    exchange_free(x);
+    return;
+  }
+  /* What has not been read of a request would be taken for the next one. */
+  bool keep = x->keep && body_complete(&x->framing) && !n->closing;
+  x->frame.close = !keep;
+  x->frame.keep_alive = x->frame.keep_alive && keep;
+  x->frame.now_s = net_now_s(n);
+  x->frame.bad_token = x->req.auth == HTTP_AUTH_INVALID;
+  size_t len;
+  char *bytes = http_render(res, &x->frame, 0, &len);
+  if (bytes) {
+    peer_write(p, bytes, len);
+  } else {
+    peer_cut(p);
+  }
+  free(bytes);
+  p->exchange = NULL;
+  exchange_free(x);
+  request_done(p, keep);
+}
+
+static const char plain[] = "text/plain; charset=utf-8";
+
+static void respond_text(struct exchange *x, int status, const char *type, const char *body) {
+  struct http_response res = {.status = status, .type = type, .body = body, .body_len = strlen(body)};
+  http_respond(&x->req, &res);
+}
+
+void answer_status(struct exchange *x, int status, const char *body) {
+  char json[128];
+  if (!body) {
+    snprintf(json, sizeof json, "{\"error\":\"%s\",\"code\":\"BAD_REQUEST\"}", http_reason(status));
+  }
+  respond_text(x, status, body ? plain : NULL, body ? body : json);
+}
+
+void answer_preflight(struct exchange *x) {
+  struct http_response res = {.status = 204,
+                              .header_count = 3,
+                              .headers = {{"Access-Control-Allow-Methods", "GET,POST,PUT,PATCH,DELETE,OPTIONS"},
+                                          {"Access-Control-Allow-Headers", "Origin,Content-Type,Accept,Authorization"},
+                                          {"Access-Control-Max-Age", "43200"}}};
+  http_respond(&x->req, &res);
+}
+
+static void respond_page(struct exchange *x, const struct page *page) {
+  struct http_response res = {.status = 200,
+                              .type = page->type,
+                              .body = page->bytes,
+                              .body_len = page->len,
+                              .endpoint = "page",
+                              .header_count = 2,
+                              .headers = {{"ETag", page->etag}, {"Cache-Control", "no-cache"}}};
+  for (size_t i = 0; i < x->req.header_count; i++) {
+    if (strcmp(x->req.headers[i].name, "if-none-match") == 0 && strstr(x->req.headers[i].value, page->etag)) {
+      res.status = 304;
+    }
+  }
+  x->frame.page = true;
+  http_respond(&x->req, &res);
+}
+
+static void redirect_to_chat(struct exchange *x) {
+  char location[512];
+  snprintf(location, sizeof location, "%s/chat.html", x->net->prefix);
+  struct http_response res = {
+    .status = 302, .type = plain, .body = "", .endpoint = "/", .header_count = 1, .headers = {{"Location", location}}};
+  http_respond(&x->req, &res);
+}
+
+const char *net_below_prefix(const struct net *n, const char *path) {
+  if (strncmp(path, n->prefix, n->prefix_len) != 0) {
+    return NULL;
+  }
+  const char *rest = path + n->prefix_len;
+  return *rest == '/' || *rest == 0 ? rest : NULL;
+}
+
+void answer_request(struct exchange *x) {
+  struct net *n = x->net;
+  x->dispatched = true;
+  const char *path = x->req.path, *below = net_below_prefix(n, path);
+  bool get = strcmp(x->req.method, "GET") == 0 || x->frame.head;
+  if (get && (strcmp(path, "/") == 0 || (below && (!*below || strcmp(below, "/") == 0)))) {
+    redirect_to_chat(x);
+    return;
+  }
+  const struct page *page = get && below && n->pages ? pages_find(n->pages, below + 1) : NULL;
+  if (page) {
+    respond_page(x, page);
+  } else if (!*x->req.method) {
+    answer_status(x, 501, NULL);
+  } else if (!below) {
+    respond_text(x, 404, plain, "404 page not found\n");
+  } else {
+    x->req.path = below;
+    x->req.body = x->body ? x->body : "";
+    x->req.body_len = x->body_len;
+    n->o.hooks->http(n->o.ctx, &x->req);
+  }
+}

@@ -1,0 +1,142 @@
+/* In: what the transport says about one connection. Out: bytes, half-closes, ends. Why: see net_impl.h. A connection's
+ * life, by role and, for HTTP, by what is under way:
+ *
+ *   accepted --> HTTP idle --first byte--> head --complete--> body --complete--> answering --written, kept--> HTTP idle
+ *                 |  ^ no request under     |                  |                   |
+ *                 |  | way: may be evicted  +------ doubtful, or not kept ---------+--> LINGERING
+ *                 |                         `-- GET .../ws, admitted --> WEBSOCKET --close both ways--> LINGERING
+ *                 |                                                      |  `- close frame sent, CLOSE_GRACE_MS
+ *                 v HTTP_IDLE_TIMEOUT (idle), HANDSHAKE_TIMEOUT (head,   v WS_PONG_WAIT                 v LINGER_MS
+ *               GONE <------- body), hung up, evicted ------------------ GONE ---------------------- GONE
+ *
+ * While a script answers, and while the kernel takes no more of an answer, nothing further is read: `held` is bounded.
+ */
+#include "net_impl.h"
+
+#include "log.h"
+
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+void link_put(struct link *list, struct link *l) {
+  l->prev = list->prev;
+  l->next = list;
+  list->prev->next = l;
+  list->prev = l;
+}
+
+void link_drop(struct link *l) {
+  l->prev->next = l->next;
+  l->next->prev = l->prev;
+  *l = (struct link){l, l};
+}
+
+struct peer *peer_new(struct net *n, const struct role *role) {
+  struct peer *p = calloc(1, sizeof *p);
+  if (!p) {
+    return NULL;
+  }
+  p->net = n;
+  p->role = role;
+  p->deadline_ms = worker_now_ms(n->worker) + n->handshake_ms;
+  link_put(&n->peers, &p->all);
+  link_put(&n->idle, &p->idle);
+  n->others++;
+  return p;
+}
+
+void peer_free(struct peer *p) {
+  struct net *n = p->net;
+  if (p->role->gone) {
+    p->role->gone(p);
+  }
+  link_drop(&p->all);
+  link_drop(&p->idle);
+  n->others--;
+  free(p);
+}
+
+void peer_cut(struct peer *p) {
+  p->doomed = true;
+}
+
+void peer_kill(struct peer *p) {
+  p->doomed = true;
+  if (p->wsi) {
+    lws_set_timeout(p->wsi, PENDING_TIMEOUT_KILLED_BY_PARENT, LWS_TO_KILL_SYNC);
+  }
+}
+
+bool peer_blocked(struct peer *p) {
+  return lws_partial_buffered(p->wsi);
+}
+
+bool peer_write(struct peer *p, const void *bytes, size_t len) {
+  if (p->doomed) {
+    return false;
+  }
+  /* The transport does not change what it is given when it has no role of its own to add a header for. */
+  if (len && lws_write(p->wsi, (unsigned char *)(uintptr_t)bytes, len, LWS_WRITE_RAW) < (int)len) {
+    peer_cut(p);
+    return false;
+  }
+  if (peer_blocked(p)) {
+    lws_callback_on_writable(p->wsi);
+  }
+  return true;
+}
+
+void peer_pause(struct peer *p, bool pause) {
+  if (p->paused != pause && p->wsi) {
+    p->paused = pause;
+    lws_rx_flow_control(p->wsi, !pause);
+  }
+}
+
+int64_t net_now_s(const struct net *n) {
+  return (int64_t)(worker_wall_ms(n->worker) / 1000);
+}
+
+/* ---- lingering ---- */
+
+static void half_close(struct peer *p) {
+  SSL *tls = lws_get_ssl(p->wsi);
+  if (tls) {
+    SSL_shutdown(tls);
+  }
+  shutdown(lws_get_socket_fd(p->wsi), SHUT_WR);
+  p->half_closed = true;
+  p->deadline_ms = worker_now_ms(p->net->worker) + LINGER_MS;
+}
+
+static void linger_input(struct peer *p, char *bytes, size_t len) {
+  (void)bytes;
+  p->dropped += len;
+  if (p->dropped > LINGER_MAX) {
+    peer_cut(p);
+  }
+}
+
+static void linger_writeable(struct peer *p) {
+  if (!p->half_closed) {
+    half_close(p);
+  }
+}
+
+static bool linger_overdue(const struct peer *p, uint64_t now) {
+  return now >= p->deadline_ms;
+}
+
+static const struct role role_lingering = {
+  .input = linger_input, .writeable = linger_writeable, .overdue = linger_overdue};
+
+void peer_linger(struct peer *p) {
+  link_drop(&p->idle);
+  p->role = &role_lingering;
+  p->deadline_ms = worker_now_ms(p->net->worker) + p->net->idle_ms; /* to read what is buffered */
+  peer_pause(p, false);
+  if (!p->doomed && !peer_blocked(p)) {
+    half_close(p);
+  }
+}
