@@ -272,7 +272,8 @@ static void run(struct peer *p, char *bytes, size_t len) {
     if (p->held && used) { /* the next request has begun */
       p->deadline_ms = worker_now_ms(p->net->worker) + p->net->handshake_ms;
     }
-    peer_pause(p, p->held && (!may_go_on(p) || peer_blocked(p)));
+    /* While an answer is worked on not even the end is read: who closes its half behind a request wants the answer. */
+    peer_pause(p, !may_go_on(p) || (p->held && peer_blocked(p)));
   }
 }
 
@@ -296,6 +297,14 @@ static void on_input(struct peer *p, char *bytes, size_t len) {
   rest(p);
 }
 
+/* Nothing is under way: what waits is next. */
+static void go_on(struct peer *p) {
+  if (!peer_blocked(p)) {
+    run(p, NULL, 0);
+    rest(p);
+  }
+}
+
 void request_done(struct peer *p, bool keep) {
   struct net *n = p->net;
   if (!keep) {
@@ -305,19 +314,15 @@ void request_done(struct peer *p, bool keep) {
     return;
   }
   p->deadline_ms = worker_now_ms(n->worker) + (p->held ? n->handshake_ms : n->idle_ms);
-  if (!p->running && !peer_blocked(p)) {
-    if (p->held) {
-      run(p, NULL, 0);
-    }
-    rest(p);
+  if (!p->running) {
+    go_on(p);
   }
 }
 
 static void on_writeable(struct peer *p) {
-  if (p->held && may_go_on(p)) {
-    run(p, NULL, 0);
+  if (may_go_on(p)) {
+    go_on(p);
   }
-  rest(p);
 }
 
 static bool is_overdue(const struct peer *p, uint64_t now) {
