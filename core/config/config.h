@@ -56,11 +56,12 @@
     "WebSocket connections of one address (IPv6: network of 64 bits); at the bound the one that has been silent "      \
     "longest is closed for the newcomer. A trusted proxy's own has no bound.")                                         \
   X(MAX_HANDSHAKES, "MAX_HANDSHAKES", INT, "1024", 1, 100000, false,                                                   \
-    "Accepted connections per worker that are not yet WebSockets (HTTP requests count).")                              \
+    "Connections per worker that are no WebSockets (HTTP counts). At the bound the one idle for longest goes; when "   \
+    "each has a request under way, a newcomer gets 503.")                                                              \
   X(HANDSHAKE_TIMEOUT, "HANDSHAKE_TIMEOUT", DURATION, "15s", 100, 600000, false,                                       \
     "A request has to be complete by then.")                                                                           \
   X(HTTP_IDLE_TIMEOUT, "HTTP_IDLE_TIMEOUT", DURATION, "120s", 1000, 3600000, false,                                    \
-    "Idle HTTP connections are closed.")                                                                               \
+    "An HTTP connection on which nothing is asked for so long is closed.")                                             \
   X(MAX_MESSAGE_SIZE, "MAX_MESSAGE_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest message from a client.")       \
   X(MAX_BODY_SIZE, "MAX_BODY_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest HTTP request body.")                 \
   X(OUTBOX_LIMIT, "OUTBOX_LIMIT", SIZE, "1MiB", 4096, 67108864, false,                                                 \

@@ -52,7 +52,11 @@ describe("a request that is never finished", () => {
     const people = [];
     for (let i = 0; i < 6; i++) people.push(await server.join(somebody()));
     const halves = [];
-    for (let i = 0; i < 4; i++) halves.push(await server.raw(`GET ${PREFIX}/ws HTTP/1.1\r\n`));
+    for (let i = 0; i < 4; i++) {
+      const half = await server.raw(`GET ${PREFIX}/healthz HTTP/1.1\r\nHost: a\r\n\r\nGET ${PREFIX}/ws HTTP/1.1\r\n`);
+      await half.receives(/healthy/); // so the half behind it has been read, too
+      halves.push(half);
+    }
     const beyond = await server.raw(`GET ${PREFIX}/healthz HTTP/1.1\r\nHost: a\r\n\r\n`);
     await beyond.ends();
     assert.doesNotMatch(beyond.received.toString(), /healthy/);

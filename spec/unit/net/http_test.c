@@ -74,6 +74,51 @@ static void to_head_the_length_is_told_and_the_body_is_not_sent(void **state) {
                  "X-Frame-Options: DENY\r\n\r\n");
 }
 
+static void an_answer_says_when_it_was_and_whether_the_connection_stays(void **state) {
+  (void)state;
+  const struct http_response res = {.status = 200, .body = "", .body_len = 0};
+  struct http_frame frame = {.now_s = 784111777, .close = true};
+  char *text = render(&res, &frame);
+  assert_non_null(strstr(text, "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n"));
+  free(text);
+  frame = (struct http_frame){.keep_alive = true};
+  text = render(&res, &frame);
+  assert_non_null(strstr(text, "\r\nConnection: keep-alive\r\n"));
+  assert_null(strstr(text, "Date:"));
+  free(text);
+}
+
+static void a_401_says_how_to_do_better(void **state) {
+  (void)state;
+  struct http_response res = {.status = 401, .body = "", .body_len = 0};
+  struct http_frame frame = {0};
+  char *text = render(&res, &frame);
+  assert_non_null(strstr(text, "\r\nWWW-Authenticate: Bearer\r\n"));
+  free(text);
+  frame.bad_token = true;
+  text = render(&res, &frame);
+  assert_non_null(strstr(text, "\r\nWWW-Authenticate: Bearer error=\"invalid_token\"\r\n"));
+  free(text);
+  res.header_count = 1;
+  res.headers[0] = (struct http_header){"www-authenticate", "Basic"};
+  text = render(&res, &frame);
+  assert_null(strstr(text, "Bearer"));
+  free(text);
+}
+
+static void what_the_connection_does_is_not_the_scripts_to_say(void **state) {
+  (void)state;
+  const char *const ours[] = {"Connection", "keep-alive", "DATE", "Upgrade", "Content-Length", "transfer-encoding"};
+  for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+    const struct http_response res = {
+      .status = 200, .body = "", .header_count = 1, .headers = {{ours[i], "from a script"}}};
+    const struct http_frame frame = {0};
+    char *text = render(&res, &frame);
+    assert_null(strstr(text, "from a script"));
+    free(text);
+  }
+}
+
 static void what_has_no_body_says_nothing_of_one(void **state) {
   (void)state;
   const int statuses[] = {204, 304};
@@ -170,6 +215,9 @@ int main(void) {
     cmocka_unit_test(a_page_may_be_framed_and_runs_only_its_own_scripts),
     cmocka_unit_test(another_origins_page_is_let_read),
     cmocka_unit_test(to_head_the_length_is_told_and_the_body_is_not_sent),
+    cmocka_unit_test(an_answer_says_when_it_was_and_whether_the_connection_stays),
+    cmocka_unit_test(a_401_says_how_to_do_better),
+    cmocka_unit_test(what_the_connection_does_is_not_the_scripts_to_say),
     cmocka_unit_test(what_has_no_body_says_nothing_of_one),
     cmocka_unit_test(headers_of_the_script_come_behind_ours),
     cmocka_unit_test(a_header_that_would_break_out_of_its_line_is_left_out),
