@@ -85,11 +85,12 @@ static void adopt(struct net *n, int fd) {
     .vh = n->vhost, .type = LWS_ADOPT_SOCKET | LWS_ADOPT_ALLOW_SSL, .fd = {.sockfd = fd}, .opaque = p};
   n->adopting = p;
   struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&desc);
-  if (wsi) {
+  bool known = n->adopting != p || p->wsi; /* the transport has told us of it, so it also tells of its end */
+  if (wsi && n->adopting == p) {
     p->wsi = wsi;
-  } else { /* the transport has closed fd, and has taken the peer down if it had got that far */
-    LOG(LOG_WARN, "net", "a connection could not be adopted");
-    if (n->adopting == p) {
+  } else if (!wsi) { /* fd is closed */
+    LOG(LOG_DEBUG, "net", "a connection could not be adopted", LINT("known", known));
+    if (!known) {
       peer_free(p);
     }
   }

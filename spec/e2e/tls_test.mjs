@@ -50,9 +50,11 @@ describe("TLS", () => {
 
   test("is not spoken in clear", async (t) => {
     const server = await serve(t, { env: pair });
-    const raw = await server.raw(`GET ${PREFIX}/healthz HTTP/1.1\r\nHost: a\r\n\r\n`);
-    await raw.ends();
-    assert.doesNotMatch(raw.received.toString("latin1"), /healthy/);
+    for (let i = 0; i < 20; i++) { // some come while the handshake begins, some before it
+      const raw = await server.raw(`GET ${PREFIX}/healthz HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await raw.ends();
+      assert.doesNotMatch(raw.received.toString("latin1"), /healthy/);
+    }
   });
 
   test("needs both files, and files that can be used", async () => {
