@@ -149,7 +149,6 @@ export const TABLE = [
 // What a proxy makes of a row where that is not our answer: it repairs the request, or answers by itself (Debian 12's nginx 1.22 and
 // HAProxy 2.6). Either way the next request on the connection they share to us has to be answered as if nothing had been.
 export const PROXIED = {
-  "100-continue with the body sent at once": { nginx: [100, 401] },
   "a length beyond any number": { nginx: [400], haproxy: [400] },
   "chunked twice": { nginx: [501] },
   "chunked, then gzip": { nginx: [501] },

@@ -59,7 +59,8 @@ class Line {
     if (this.received.length < end + 4 + length) return false;
     const body = this.received.subarray(end + 4, end + 4 + length).toString("latin1");
     this.received = this.received.subarray(end + 4 + length);
-    if (status >= 200) this.#asked.shift();
+    if (status < 200) return true; // 100 Continue is no answer yet
+    this.#asked.shift();
     this.answers.push({ status, head, body });
     return true;
   }
