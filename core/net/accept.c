@@ -15,18 +15,18 @@
 
 #define ACCEPTS_PER_TURN 64
 #define RESUME_MS 100         /* until accepting is tried again */
+#define FRESH_MS 1000         /* not closed for want of descriptors: its first bytes may just not have been read yet */
 #define REFUSALS_SAID_MS 1000 /* between two lines about refusals */
 
 /* ---- at the bound ---- */
 
-/* Ends the connection that has been idle for longest. False: every one has a request under way. */
-static bool evict_idlest(struct net *n) {
+/* Ends the connection that has been idle for longest, if that is age_ms. False: there is none. */
+static bool evict_idlest(struct net *n, uint64_t age_ms) {
   struct link *l = n->idle.next;
-  if (l == &n->idle) {
+  struct peer *p = (struct peer *)((char *)l - offsetof(struct peer, idle));
+  if (l == &n->idle || worker_now_ms(n->worker) - p->idle_ms < age_ms) {
     return false;
   }
-  struct peer *p = (struct peer *)((char *)l - offsetof(struct peer, idle));
-  link_drop(&p->idle);
   peer_kill(p);
   metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"idle_connection\"", 1);
   return true;
@@ -72,7 +72,7 @@ static void refuse(struct net *n, int fd) {
 static void adopt(struct net *n, int fd) {
   int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (n->others >= n->others_limit && !evict_idlest(n)) {
+  if (n->others >= n->others_limit && !evict_idlest(n, 0)) {
     refuse(n, fd);
     return;
   }
@@ -113,7 +113,7 @@ static void pause_accepting(struct net *n, int error) {
     LOG(LOG_WARN, "net", "accepting pauses: idle connections are closed, and it goes on when there is room",
         LSTR("error", strerror(error)));
   }
-  for (int i = 0; i < ACCEPTS_PER_TURN && evict_idlest(n); i++) {
+  for (int i = 0; i < ACCEPTS_PER_TURN && evict_idlest(n, FRESH_MS); i++) {
   }
   n->resume = worker_timer(n->worker, RESUME_MS, resume, n);
   if (n->resume) {

@@ -40,11 +40,11 @@ struct role {
 struct held; /* request.c */
 
 struct peer {
-  struct link all, idle; /* idle: in net->idle while no request is under way, the longest idle first; else empty */
+  struct link all, idle; /* idle: in net->idle while it may be evicted, the first to go first; else empty */
   struct net *net;
   struct lws *wsi;
   const struct role *role;
-  uint64_t deadline_ms;
+  uint64_t deadline_ms, idle_ms, killed_ms; /* idle_ms: since when it may be evicted */
   bool doomed, half_closed;
 
   /* HTTP */
@@ -114,7 +114,8 @@ struct peer *peer_new(struct net *n, const struct role *role);
 void peer_free(struct peer *p);
 /* Ends a connection without another word, at the next tick: the transport must not be on the stack. */
 void peer_cut(struct peer *p);
-/* Now; only where no call-back of the transport for this peer is on the stack. */
+/* Now, but for the transport's own steps, which end with WSI_DESTROY; only where no call-back of the transport for this
+ * peer is on the stack. */
 void peer_kill(struct peer *p);
 /* What the kernel does not take is kept by the transport, so only when !peer_blocked. False: broken and cut. */
 bool peer_write(struct peer *p, const void *bytes, size_t len);

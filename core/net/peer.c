@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#define KILL_AGAIN_MS 500
+
 void link_put(struct link *list, struct link *l) {
   l->prev = list->prev;
   l->next = list;
@@ -39,7 +41,8 @@ struct peer *peer_new(struct net *n, const struct role *role) {
   }
   p->net = n;
   p->role = role;
-  p->deadline_ms = worker_now_ms(n->worker) + n->handshake_ms;
+  p->idle_ms = worker_now_ms(n->worker);
+  p->deadline_ms = p->idle_ms + n->handshake_ms;
   link_put(&n->peers, &p->all);
   link_put(&n->idle, &p->idle);
   n->others++;
@@ -62,8 +65,11 @@ void peer_cut(struct peer *p) {
 }
 
 void peer_kill(struct peer *p) {
+  uint64_t now = worker_now_ms(p->net->worker);
   p->doomed = true;
-  if (p->wsi) {
+  link_drop(&p->idle);
+  if (p->wsi && now - p->killed_ms >= KILL_AGAIN_MS) { /* it may wait for the other side to hang up, too */
+    p->killed_ms = now;
     lws_set_timeout(p->wsi, PENDING_TIMEOUT_KILLED_BY_PARENT, LWS_TO_KILL_SYNC);
   }
 }
@@ -76,8 +82,9 @@ bool peer_write(struct peer *p, const void *bytes, size_t len) {
   if (p->doomed) {
     return false;
   }
-  /* The transport does not change what it is given when it has no role of its own to add a header for. */
-  if (len && lws_write(p->wsi, (unsigned char *)(uintptr_t)bytes, len, LWS_WRITE_RAW) < (int)len) {
+  /* The transport changes nothing of what it is given, for it has no header of its own to add. */
+  unsigned char *out = (unsigned char *)bytes;
+  if (len && lws_write(p->wsi, out, len, LWS_WRITE_RAW) < (int)len) {
     peer_cut(p);
     return false;
   }
@@ -88,7 +95,7 @@ bool peer_write(struct peer *p, const void *bytes, size_t len) {
 }
 
 void peer_pause(struct peer *p, bool pause) {
-  if (p->paused != pause && p->wsi) {
+  if (p->paused != pause && p->wsi && !p->doomed) {
     p->paused = pause;
     lws_rx_flow_control(p->wsi, !pause);
   }
@@ -133,8 +140,10 @@ static const struct role role_lingering = {
 
 void peer_linger(struct peer *p) {
   link_drop(&p->idle);
+  link_put(p->net->idle.next, &p->idle); /* before all others: when there is no room, it is the first to go */
   p->role = &role_lingering;
   p->deadline_ms = worker_now_ms(p->net->worker) + p->net->idle_ms; /* to read what is buffered */
+  p->idle_ms = 0;
   peer_pause(p, false);
   if (!p->doomed && !peer_blocked(p)) {
     half_close(p);

@@ -280,6 +280,7 @@ static void run(struct peer *p, char *bytes, size_t len) {
 /* Nothing is under way, nothing waits: it may go when somebody else needs its place. */
 static void rest(struct peer *p) {
   if (p->role == &role_http && !p->exchange && !p->held && !peer_blocked(p) && p->idle.next == &p->idle) {
+    p->idle_ms = worker_now_ms(p->net->worker);
     link_put(&p->net->idle, &p->idle);
   }
 }

@@ -133,6 +133,21 @@ describe("a place", () => {
     for (const raw of kept) raw.drop();
   });
 
+  test("is not held by those who were told good-bye and do not hang up", async (t) => {
+    const server = await serve(t, { env: { MAX_HANDSHAKES: "4", WORKERS: "1" } });
+    const gone = [];
+    for (let i = 0; i < 8; i++) {
+      const raw = await rawJoin(server, somebody());
+      raw.socket.allowHalfOpen = true; // it reads the end and does not answer it
+      gone.push(raw);
+    }
+    const ended = gone.map((raw) => new Promise((resolve) => raw.socket.on("end", resolve)));
+    for (const raw of gone) raw.socket.write(frame(CLOSE, Buffer.of(3, 0xe8)));
+    await within(Promise.all(ended), "all to be told");
+    for (let i = 0; i < 8; i++) (await healthy(server)).drop();
+    for (const raw of gone) raw.drop();
+  });
+
   test("that a request holds is not taken: the newcomer is told, counted, and logged about once a second", async (t) => {
     const server = await serve(t, { env: { MAX_HANDSHAKES: "4", WORKERS: "1", HANDSHAKE_TIMEOUT: "60s" } });
     const halves = [];
