@@ -133,7 +133,12 @@ static void add_template(struct pattern *m, luaL_Buffer *out, const char *from, 
   const char *t = lua_tolstring(m->L, 3, &len), *end = t + len;
   for (; t < end; t++) {
     if (*t != '%') {
-      luaL_addchar(out, *t);
+      const char *piece = t, *most = end - t > PLAIN_PIECE ? t + PLAIN_PIECE : end;
+      while (t + 1 < most && t[1] != '%') {
+        t++;
+      }
+      guard_poll(m->L);
+      luaL_addlstring(out, piece, (size_t)(t + 1 - piece));
     } else if (++t == end || *t < '0' || *t > '9') {
       luaL_addchar(out, t == end ? '\0' : *t);
     } else if (*t == '0') {

@@ -299,6 +299,42 @@ static int l_world_memory(lua_State *L) {
   return 1;
 }
 
+/* The names of all functions a script can come by, one a line: what the globals, cjson and a session hold, whatever
+ * hides it. */
+static int l_world_reachable(lua_State *L) {
+  static const char walk[] =
+    "local message, require, session = ...\n"
+    "local seen, names = {}, {}\n"
+    "local function visit(value, name)\n"
+    "  if type(value) == 'function' then names[#names + 1] = name return end\n"
+    "  local held = type(value) == 'userdata' and (debug.getmetatable(value) or {}).__index or value\n"
+    "  if type(held) ~= 'table' or seen[held] then return end\n"
+    "  seen[held] = true\n"
+    "  for key, field in next, held do\n"
+    "    if type(key) == 'string' then visit(field, name == '' and key or name .. (name == 'session' and ':' or '.') "
+    ".. "
+    "key) end\n"
+    "  end\n"
+    "end\n"
+    "visit(debug.getmetatable(debug.getfenv(message)).__index, '')\n"
+    "visit(require 'cjson', 'cjson')\n"
+    "visit(select(2, debug.getupvalue(session.__index, 2)), 'session')\n"
+    "table.sort(names)\n"
+    "return table.concat(names, '\\n')\n";
+  struct vm *vm = scripts_vm(check_world(L)->scripts, 0);
+  lua_State *S = vm->L;
+  if (luaL_loadstring(S, walk)) {
+    return luaL_error(L, "%s", lua_tostring(S, -1));
+  }
+  lua_rawgeti(S, LUA_REGISTRYINDEX, vm->message_ref);
+  lua_rawgeti(S, LUA_REGISTRYINDEX, vm->require_ref);
+  lua_rawgeti(S, LUA_REGISTRYINDEX, vm->metatable_ref);
+  int failed = lua_pcall(S, 3, 1, 0);
+  lua_pushstring(L, lua_tostring(S, -1));
+  lua_settop(S, 0);
+  return failed ? lua_error(L) : 1;
+}
+
 static int l_world_script_error(lua_State *L) {
   lua_pushstring(L, check_world(L)->script_error);
   return 1;
@@ -502,6 +538,14 @@ static int l_log(lua_State *L) {
   return 1;
 }
 
+/* Processor time of this thread so far, in milliseconds: what runs beside it does not count. */
+static int l_cpu_ms(lua_State *L) {
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  lua_pushnumber(L, (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6);
+  return 1;
+}
+
 /* check(files) -> what can be read off them, as a list of lines; what it has to ask of a VM, likewise. */
 static int l_check(lua_State *L) {
   struct world w = {.folder = "/tmp/chatbox-spec-XXXXXX"};
@@ -580,6 +624,7 @@ int luaopen_chatbox_spec(lua_State *L) {
                                    {"enable", l_world_enable},
                                    {"stopping", l_world_stopping},
                                    {"memory", l_world_memory},
+                                   {"reachable", l_world_reachable},
                                    {"describe", l_world_describe},
                                    {"script_error", l_world_script_error},
                                    {"cancel_askers", l_world_cancel_askers},
@@ -594,7 +639,8 @@ int luaopen_chatbox_spec(lua_State *L) {
                                     {"id", l_client_id},
                                     {NULL, NULL}};
   static const luaL_Reg request[] = {{"answer", l_request_answer}, {NULL, NULL}};
-  static const luaL_Reg module[] = {{"new", l_new}, {"log", l_log}, {"docs", l_docs}, {"check", l_check}, {NULL, NULL}};
+  static const luaL_Reg module[] = {{"new", l_new},     {"log", l_log},       {"docs", l_docs},
+                                    {"check", l_check}, {"cpu_ms", l_cpu_ms}, {NULL, NULL}};
   metatable(L, WORLD, world);
   metatable(L, CLIENT, client);
   metatable(L, REQUEST, request);
