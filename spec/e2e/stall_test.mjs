@@ -8,6 +8,9 @@ import { BIN, botThatSays, Server, serve, somebody, within } from "./support.mjs
 
 const UNGUARDED = { SCRIPT_SLICE_BUDGET: "0", SCRIPT_MESSAGE_BUDGET: "100ms" };
 const BOT = "bots/echo.lua";
+// ThreadSanitizer delays signals, and a signal is how a thread is asked for its line: there only the rest is looked at.
+const PLACED = !BIN.includes("/tsan/");
+const placed = (text, pattern) => PLACED && assert.match(text, pattern);
 const HANGS = `local bot = require "bot" "echo"
 local function hang()
   chat.log.info "it hangs"
@@ -44,7 +47,7 @@ describe("a worker that hangs", () => {
     alice.says("hang");
     assert.deepEqual(await within(server.exited, "the process to end"), { code: 70, signal: null });
     const line = server.log.all.find((l) => /stalled/.test(l.msg));
-    assert.match(line.script, /^scripts\/bots\/echo\.lua:[456]\b/);
+    placed(line.script, /^scripts\/bots\/echo\.lua:[456]\b/);
     assert.equal(line.level, "error");
     const next = await server.again();
     t.after(() => next.kill());
@@ -60,7 +63,8 @@ describe("a worker that hangs", () => {
     alice.says("hang");
     await server.log.next((l) => l.text.includes("it hangs"), "the worker to hang");
     assert.deepEqual(await server.signal("SIGTERM"), { code: 70, signal: null });
-    assert.match(server.log.all.at(-1).text, /SHUTDOWN_TIMEOUT.*bots\/echo\.lua:[456]\b/);
+    assert.match(server.log.all.at(-1).text, /SHUTDOWN_TIMEOUT/);
+    placed(server.log.all.at(-1).text, /bots\/echo\.lua:[456]\b/);
   });
 
   test("is not one that has nothing to do", async (t) => {
@@ -79,7 +83,8 @@ describe("a script that never has loaded", () => {
     await server.script(BOT, LOADS_FOR_EVER);
     const { code, out, err } = await server.command("check");
     assert.equal(code, 1, err);
-    assert.match(out, new RegExp(`^${server.scripts}/bots/echo\\.lua:3: .*SCRIPT_CHECK_TIMEOUT`, "m"));
+    assert.match(out, /SCRIPT_CHECK_TIMEOUT/);
+    placed(out, new RegExp(`^${server.scripts}/bots/echo\\.lua:3: `, "m"));
     assert.match(err, /1 problem/);
   });
 
@@ -96,7 +101,8 @@ describe("a script that never has loaded", () => {
     await alice.talks("meanwhile");
     const refused = await reload;
     assert.equal(refused.code, 1);
-    assert.match(refused.out, /^scripts\/bots\/echo\.lua:3: .*SCRIPT_CHECK_TIMEOUT/);
+    assert.match(refused.out, /SCRIPT_CHECK_TIMEOUT/);
+    placed(refused.out, /^scripts\/bots\/echo\.lua:3: /);
     await alice.talks("afterwards");
     await server.script(BOT, botThatSays("mended"));
     assert.equal((await server.command("reload")).code, 0);
@@ -137,7 +143,8 @@ describe("a script that never has loaded", () => {
     await server.signal("SIGTERM");
     const { code, err } = await run(server);
     assert.equal(code, 1, err);
-    assert.match(err, /scripts\/bots\/echo\.lua:3: .*SCRIPT_CHECK_TIMEOUT/);
+    assert.match(err, /SCRIPT_CHECK_TIMEOUT/);
+    placed(err, /scripts\/bots\/echo\.lua:3: /);
   });
 
   test("does not keep a start from being ended by SIGTERM", async (t) => {
