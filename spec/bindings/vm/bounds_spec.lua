@@ -95,6 +95,8 @@ return {
 local SLOW = os.getenv "SPEC_GC" or chatbox.sanitizer
 local STRIDE = os.getenv "SPEC_LONG" and 1 or SLOW and 17 or 5
 
+local BUDGET_MS, LATE_MS = 50, 50 -- of processor time
+
 -- The globals that are functions themselves, by name: a script cannot index its environment.
 local function case(names)
   local plain = {}
@@ -122,15 +124,6 @@ local function rows()
   return found
 end
 
--- A loop of known length, on this processor, beside a processor that takes 20 ms for it.
-local function slowness()
-  local began, x = chatbox.cpu_ms(), 0
-  jit.off(true)
-  for i = 1, 3000000 do x = x + i % 7 end
-  jit.on(true)
-  return math.max(1, (chatbox.cpu_ms() - began) / 20)
-end
-
 local names = reachable()
 
 describe("docs/bounds.md", function()
@@ -149,9 +142,8 @@ end)
 describe("every function", function()
   local world, limit
   setup(function()
-    local slice = 50
-    limit = slice + math.max(50, 50 * slowness())
-    world = scene.case(case(names), { SCRIPT_SLICE_BUDGET = slice .. "ms", SCRIPT_WAIT_DEADLINE = "100ms" })
+    limit = BUDGET_MS + LATE_MS * scene.slowness
+    world = scene.case(case(names), { SCRIPT_SLICE_BUDGET = BUDGET_MS .. "ms", SCRIPT_WAIT_DEADLINE = "100ms" })
   end)
   teardown(scene.close)
 
