@@ -51,8 +51,9 @@ static int tell_server(const char *file, const char *line) {
     return EXIT_USAGE;
   }
   server_control_path(c, path, sizeof path);
+  int limit_ms = CONTROL_CALL_MS + (int)stall_loading_ms(c); /* a reload tries the scripts first */
   config_free(c);
-  int code = control_call(path, line, stdout, why);
+  int code = control_call_within(path, line, stdout, limit_ms, why);
   return code == 0 ? EXIT_DONE : complain(*why ? why : err_text(code), EXIT_FAILED);
 }
 

@@ -1,5 +1,6 @@
 /* In: settings. Out: a running server, until a signal ends it. Why: see server.h. Start and stop go through the parts
  * in mirrored order; what happens in between is in server_site.c and server_command.c. */
+#include "server.h"
 #include "server_impl.h"
 #include "stall.h"
 #include "store_backends.h"
@@ -313,9 +314,9 @@ static int start(struct server *s, char why[512]) {
   if (code) {
     return code;
   }
+  scripts_warn(s->scripts);
   stall_running(s);
   scripts_try_with(s->scripts, trial_begin, s->trial);
-  scripts_warn(s->scripts);
   if (config_bool(c, SETTING_DEVELOPMENT) || config_bool(c, SETTING_SCRIPT_WATCH)) {
     const char *folders[] = {config_string(c, SETTING_SCRIPTS_DIR), config_string(c, SETTING_WEB_DIR)};
     s->watch = watch_new(&s->loop, folders, 2, on_change, s);

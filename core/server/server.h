@@ -5,9 +5,6 @@
 #include "attr.h"
 #include "config.h"
 
-/* A part of it hung and could not be ended: whatever looks after the process starts it again. */
-#define SERVER_EXIT_STALLED 70
-
 struct keyring;
 
 /* Runs until SIGTERM or SIGINT. 0, or a negative code with one line in why[] when the start failed. */

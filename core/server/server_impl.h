@@ -7,8 +7,7 @@
 #endif
 
 #include "attr.h"
-#include "server.h"
-
+#include "config.h"
 #include "net.h"
 #include "scripts.h"
 #include "store.h"

@@ -58,7 +58,7 @@ void stall_loading_text(const struct config *c, int tid, char out[512]) {
 
 static void on_alarm(int number) {
   (void)number;
-  _exit(SERVER_EXIT_STALLED);
+  _exit(EXIT_STALLED);
 }
 
 static void end_soon(void) {
@@ -79,7 +79,7 @@ static void on_stalled(void *arg, size_t index, uint64_t silent_ms) {
     LOG(LOG_ERROR, "store", "not everything that was submitted has been stored");
   }
   log_flush(LINES_MS);
-  _exit(SERVER_EXIT_STALLED);
+  _exit(EXIT_STALLED);
 }
 
 static void on_overdue(void *arg) {
@@ -92,7 +92,7 @@ static void on_overdue(void *arg) {
   LOG(LOG_ERROR, "server", "the stop has taken longer than SHUTDOWN_TIMEOUT: the process ends",
       LSTR("script", *place ? place : "(none)"));
   log_flush(LINES_MS);
-  _exit(SERVER_EXIT_STALLED);
+  _exit(EXIT_STALLED);
 }
 
 static void on_not_loaded(void *arg) {

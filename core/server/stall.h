@@ -10,6 +10,9 @@
 #include "attr.h"
 #include "server_impl.h"
 
+/* A part of it hung and could not be ended: whatever looks after the process starts it again. */
+#define EXIT_STALLED 70
+
 /* So long clients and handlers have at a stop; what is left of SHUTDOWN_TIMEOUT is for taking down. */
 uint64_t stall_stop_ms(const struct config *c);
 /* Of that, so long the reader of the log has for the last lines. */
