@@ -57,7 +57,8 @@ static void upgrade(struct exchange *x, struct identity *who, const char *key, c
                      "Sec-WebSocket-Accept: %s\r\nDate: %s\r\n\r\n",
                      proof, date);
   p->exchange = NULL;
-  if (websocket_open(p, who, wanted, bytes, (size_t)len) == 0) {
+  const struct websocket_offer offer = {who, x->address, wanted, bytes, (size_t)len};
+  if (websocket_open(p, &offer) == 0) {
     exchange_free(x);
     return;
   }

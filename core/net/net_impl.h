@@ -128,10 +128,15 @@ int64_t net_now_s(const struct net *n);
 
 /* ---- websocket.c ---- */
 
-/* Takes over from HTTP. takes: who, a slot of the gate is held. wanted: the session id asked for, or NULL. 0, UV_ENOMEM
- * (nothing is taken). */
-int websocket_open(struct peer *p, struct identity *who, const char *wanted, const char *answer,
-                   size_t answer_len) NODISCARD;
+/* Takes over from HTTP, with the bytes of the answer. 0: the identity and its slot of the gate are taken. UV_ENOMEM:
+ * nothing is. */
+struct websocket_offer {
+  struct identity *who;
+  const char *address, *wanted; /* the client's; the session id asked for, or NULL */
+  const char *answer;
+  size_t answer_len;
+};
+int websocket_open(struct peer *p, const struct websocket_offer *offer) NODISCARD;
 
 /* ---- answer.c ---- */
 

@@ -286,13 +286,14 @@ static void websocket_end(struct peer *p) {
 static const struct role role_websocket = {
   .input = on_input, .writeable = on_writeable, .overdue = is_overdue, .tick = on_tick, .gone = on_gone};
 
-int websocket_open(struct peer *p, struct identity *who, const char *wanted, const char *answer, size_t answer_len) {
+int websocket_open(struct peer *p, const struct websocket_offer *offer) {
   struct net *n = p->net;
   const struct config *c = n->o.config;
   uint64_t now = worker_now_ms(n->worker);
   struct conn_options o = {.home = n->here,
-                           .identity = who,
-                           .wanted = wanted,
+                           .identity = offer->who,
+                           .address = offer->address,
+                           .wanted = offer->wanted,
                            .outbox_limit = (size_t)config_int(c, SETTING_OUTBOX_LIMIT),
                            .early_limit = (size_t)config_int(c, SETTING_INBOX_LIMIT),
                            .dirty = on_dirty,
@@ -304,12 +305,12 @@ int websocket_open(struct peer *p, struct identity *who, const char *wanted, con
   }
   link_drop(&p->idle);
   p->role = &role_websocket;
-  p->identity = who;
+  p->identity = offer->who;
   p->heard_ms = p->pinged_ms = now;
   n->others--;
   n->websockets++;
   metrics_add(METRIC_CONNECTIONS, 1);
-  peer_write(p, answer, answer_len);
+  peer_write(p, offer->answer, offer->answer_len);
   n->o.hooks->opened(n->o.ctx, p->conn);
   return 0;
 }

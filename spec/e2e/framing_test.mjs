@@ -273,7 +273,7 @@ frontend all
   default_backend chat
 backend chat
   http-reuse always
-  server one 127.0.0.1:${port} pool-max-conn 1 maxconn 1
+  server one 127.0.0.1:${port} pool-max-conn 1
 `);
     return Proxy.start("haproxy", "haproxy", ["-db", "-f", config], socket);
   },
