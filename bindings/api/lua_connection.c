@@ -197,6 +197,7 @@ static int l_connection_close(lua_State *L) {
   struct task *t = bind_task(L);
   int ws_code = (int)luaL_checkinteger(L, 3);
   const char *reason = bind_text(L, 4, CONN_REASON_MAX);
+  bind_check_utf8(L, "reason", reason, strlen(reason));
   luaL_argcheck(L, ws_code >= 1000 && ws_code < 5000, 3, "a WebSocket close code is 1000 to 4999");
   uint64_t id = bind_check_connection(L, 2);
   struct session *s = bind_session_ref(vm, bind_check_session(L, 1));

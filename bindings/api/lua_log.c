@@ -19,9 +19,13 @@ static size_t collect(lua_State *L, struct log_field *out, char numbers[FIELDS_M
       luaL_error(L, "chat.log: at most %d fields", FIELDS_MAX);
     }
     struct log_field *f = &out[count];
-    *f = LSTR(lua_tostring(L, -2), "");
+    size_t len;
+    const char *key = lua_tolstring(L, -2, &len);
+    bind_check_utf8(L, "chat.log: the name of a field", key, len);
+    *f = LSTR(key, "");
     if (lua_type(L, -1) == LUA_TSTRING) {
-      f->text = lua_tostring(L, -1);
+      f->text = lua_tolstring(L, -1, &len);
+      bind_check_utf8(L, f->key, f->text, len);
     } else if (lua_isboolean(L, -1)) {
       f->text = lua_toboolean(L, -1) ? "true" : "false";
     } else if (lua_type(L, -1) == LUA_TNUMBER) {
@@ -36,10 +40,12 @@ static size_t collect(lua_State *L, struct log_field *out, char numbers[FIELDS_M
 }
 
 static int write_line(lua_State *L, enum log_level level) {
-  const char *message = luaL_checkstring(L, 1);
+  size_t len;
+  const char *message = luaL_checklstring(L, 1, &len);
   struct log_field fields[FIELDS_MAX + 1];
   char numbers[FIELDS_MAX][32];
   size_t count = 0;
+  bind_check_utf8(L, "chat.log", message, len);
   if (!lua_isnoneornil(L, 2)) {
     luaL_checktype(L, 2, LUA_TTABLE);
     count = collect(L, fields, numbers);

@@ -85,7 +85,9 @@ static const char *push_labels(lua_State *L) {
     luaL_addstring(&b, names[i]);
     luaL_addstring(&b, "=\"");
     lua_getfield(L, 3, names[i]);
-    const char *value = lua_tostring(L, -1);
+    size_t len;
+    const char *value = lua_tolstring(L, -1, &len);
+    bind_check_utf8(L, names[i], value, len);
     lua_pop(L, 1); /* the table still holds it, and the buffer needs the top of the stack */
     add_escaped(&b, value);
     luaL_addstring(&b, "\"");

@@ -155,7 +155,7 @@ static const struct effects *pending(struct vm *vm, session_handle handle) {
 
 static void push_reading(lua_State *L, const struct reading *r) {
   if (r->field <= FIELD_ADMIN_NAME) {
-    lua_pushstring(L, r->text);
+    bind_push_stored(L, r->text, strlen(r->text));
   } else if (r->field <= FIELD_MEMBERS) {
     lua_pushnumber(L, r->number);
   } else {

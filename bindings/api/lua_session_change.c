@@ -49,7 +49,8 @@ static void check_changes(lua_State *L) {
   for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
     const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
     if (name_index(text_names, EFFECTS_TEXTS, key) >= 0) {
-      bind_field(L, 2, key, TEXT_FIELD_MAX, NULL);
+      const char *text = bind_field(L, 2, key, TEXT_FIELD_MAX, NULL);
+      bind_check_utf8(L, key, text, strlen(text));
     } else if (name_index(flag_names, EFFECTS_FLAGS, key) < 0) {
       luaL_error(L, "session:set cannot set %s", key);
     } else if (!lua_isboolean(L, -1)) {
@@ -120,6 +121,10 @@ int l_session_append(lua_State *L) {
   const char *cid = bind_field(L, 2, "cid", STORE_CID_MAX, NULL), *extra = bind_field(L, 2, "extra", 1u << 20, NULL);
   luaL_argcheck(L, sender && name_index(senders, 4, sender) >= 0, 2, "sender is user, ai, admin or system");
   luaL_argcheck(L, type && content, 2, "type and content are needed");
+  bind_check_utf8(L, "type", type, strlen(type));
+  bind_check_utf8(L, "content", content, content_len);
+  bind_check_utf8(L, "cid", cid, cid ? strlen(cid) : 0);
+  bind_check_utf8(L, "extra", extra, extra ? strlen(extra) : 0);
   int code;
   struct effects *e = effects_here(L, &code);
   if (!e) {
@@ -184,6 +189,7 @@ int l_session_send(lua_State *L) {
   size_t len;
   const char *text = luaL_checklstring(L, 2, &len);
   struct send_options o = {0};
+  bind_check_utf8(L, "session:send", text, len);
   if (!lua_isnoneornil(L, 3)) {
     send_options(L, &o);
   }

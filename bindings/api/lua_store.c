@@ -14,7 +14,7 @@
 #define READY_LIMIT_MS 1500 /* a store that takes longer to say that it is there is not */
 
 static void set_text(lua_State *L, const char *name, const char *text) {
-  lua_pushstring(L, text ? text : "");
+  bind_push_stored(L, text ? text : "", text ? strlen(text) : 0);
   lua_setfield(L, -2, name);
 }
 
@@ -57,12 +57,14 @@ static void push_message(lua_State *L, const struct message_record *m) {
   set_text(L, "sender", m->sender);
   set_text(L, "type", m->type);
   set_number(L, "at_ms", (double)m->at_ms);
-  lua_pushlstring(L, m->content ? m->content : "", m->content_len);
+  bind_push_stored(L, m->content ? m->content : "", m->content_len);
   lua_setfield(L, -2, "content");
   lua_pushstring(L, m->cid);
   lua_setfield(L, -2, "cid");
-  lua_pushstring(L, m->extra);
-  lua_setfield(L, -2, "extra");
+  if (m->extra) {
+    bind_push_stored(L, m->extra, strlen(m->extra));
+    lua_setfield(L, -2, "extra");
+  }
   if (m->damaged) {
     set_flag(L, "damaged", true);
   }

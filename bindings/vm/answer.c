@@ -3,6 +3,9 @@
 #include "answer.h"
 
 #include "log.h"
+#include "utf8.h"
+
+#include <string.h>
 
 void answer_error(struct http_request *req, int status) {
   static const char body[] = "{\"error\":\"An internal error occurred\",\"code\":\"INTERNAL_ERROR\"}";
@@ -34,6 +37,26 @@ static void collect_headers(lua_State *L, struct http_response *res) {
   lua_pop(L, 1); /* the response table keeps the strings alive */
 }
 
+/* What is not UTF-8 in an answer of text: its name; NULL when all is well. An image may be any bytes. */
+static const char *not_utf8(const struct http_response *res) {
+  const char *type = res->type;
+  bool text = !type || strncmp(type, "text/", 5) == 0 || strstr(type, "json") || strstr(type, "utf-8");
+  if (text && utf8_span(res->body, res->body_len) < res->body_len) {
+    return "body";
+  }
+  if (type && utf8_span(type, strlen(type)) < strlen(type)) {
+    return "type";
+  }
+  for (size_t i = 0; i < res->header_count; i++) {
+    const struct http_header *h = &res->headers[i];
+    if (utf8_span(h->name, strlen(h->name)) < strlen(h->name) ||
+        utf8_span(h->value, strlen(h->value)) < strlen(h->value)) {
+      return "headers";
+    }
+  }
+  return NULL;
+}
+
 void answer_table(struct task *t) {
   lua_State *co = t->co;
   struct http_request *req = t->http;
@@ -54,5 +77,12 @@ void answer_table(struct task *t) {
   res.type = text_field(co, "type", NULL);
   res.endpoint = text_field(co, "endpoint", NULL);
   collect_headers(co, &res);
+  const char *wrong = not_utf8(&res);
+  if (wrong) {
+    LOG(LOG_ERROR, "script", "an HTTP handler returned what is not UTF-8", LSTR("path", req->path),
+        LSTR("field", wrong), LSTR("version", vm_version(t->vm)));
+    answer_error(req, 500);
+    return;
+  }
   http_respond(req, &res);
 }

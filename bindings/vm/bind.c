@@ -3,7 +3,10 @@
 #include "bind.h"
 
 #include "err.h"
+#include "log.h"
+#include "utf8.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 struct vm *bind_vm(lua_State *L) {
@@ -80,6 +83,27 @@ const char *bind_text(lua_State *L, int index, size_t max) {
   luaL_argcheck(L, len <= max, index, "the text is too long");
   luaL_argcheck(L, strlen(text) == len, index, "the text contains a NUL");
   return text;
+}
+
+void bind_check_utf8(lua_State *L, const char *what, const char *text, size_t len) {
+  size_t valid = utf8_span(text, len);
+  if (valid < len) {
+    luaL_error(L, "%s: not UTF-8 at byte %d", what, (int)valid + 1);
+  }
+}
+
+void bind_push_stored(lua_State *L, const char *text, size_t len) {
+  static atomic_flag said = ATOMIC_FLAG_INIT;
+  if (utf8_span(text, len) == len) {
+    lua_pushlstring(L, text, len);
+    return;
+  }
+  char *mended = lua_newuserdata(L, 3 * len);
+  lua_pushlstring(L, mended, utf8_mend(text, len, mended));
+  lua_remove(L, -2);
+  if (!atomic_flag_test_and_set(&said)) {
+    LOG(LOG_WARN, "script", "a stored text is not UTF-8; such texts are shown with U+FFFD");
+  }
 }
 
 /* What the table itself holds: a value that a metatable makes up would be gone once it is popped. */

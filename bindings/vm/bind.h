@@ -44,7 +44,13 @@ const char *bind_text(lua_State *L, int index, size_t max);
 /* The field of the table at index (a positive one; metatables are not asked), or NULL when it is nil; raises when it is
  * not a string or longer than max. Borrowed from the table. */
 const char *bind_field(lua_State *L, int index, const char *name, size_t max, size_t *len);
-/* The same for a number; `otherwise` when it is nil. Raises when it is none from least to most. */
+/* Raises, naming what and the first wrong byte (counted from 1), when text is not UTF-8. */
+void bind_check_utf8(lua_State *L, const char *what, const char *text, size_t len);
+/* Pushes a text of the store. It was checked when it came, but not by earlier versions, and one that is not UTF-8 would
+ * cut off every client that reads it: it is pushed with U+FFFD for what is wrong, and the first time the log says so.
+ */
+void bind_push_stored(lua_State *L, const char *text, size_t len);
+/* The same as bind_field for a number; `otherwise` when it is nil. Raises when it is none from least to most. */
 double bind_number(lua_State *L, int index, const char *name, double otherwise, double least, double most);
 /* The id of a connection; raises for what can be none. */
 uint64_t bind_check_connection(lua_State *L, int index);

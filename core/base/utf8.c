@@ -1,10 +1,12 @@
-/* In: bytes that claim to be UTF-8. Out: how long the sequence at their start is.
- * Why: exact as the table of RFC 3629 section 4: only the second byte needs a range of its own, and that range is what
- * keeps out overlong forms (after E0 and F0), surrogates (after ED) and what lies beyond U+10FFFF (after F4). */
+/* In: bytes that claim to be UTF-8. Out: how long the sequence at their start is, and what follows from that for a
+ * whole text. Why: exact as the table of RFC 3629 section 4: only the second byte needs a range of its own, and that
+ * range is what keeps out overlong forms (after E0 and F0), surrogates (after ED) and what lies beyond U+10FFFF (after
+ * F4). */
 #include "utf8.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 static bool within(uint8_t byte, uint8_t low, uint8_t high) {
   return byte >= low && byte <= high;
@@ -26,4 +28,39 @@ size_t utf8_sequence(const char *bytes, size_t len) {
              within(p[3], 0x80, 0xbf)
            ? 4
            : 0;
+}
+
+size_t utf8_span(const char *bytes, size_t len) {
+  size_t at = 0;
+  while (at < len) {
+    uint64_t eight; /* most text is ASCII: eight bytes at a time */
+    if (len - at >= sizeof eight) {
+      memcpy(&eight, bytes + at, sizeof eight);
+      if ((eight & 0x8080808080808080u) == 0) {
+        at += sizeof eight;
+        continue;
+      }
+    }
+    size_t n = utf8_sequence(bytes + at, len - at);
+    if (n == 0)
+      break;
+    at += n;
+  }
+  return at;
+}
+
+size_t utf8_mend(const char *bytes, size_t len, char *out) {
+  size_t at = 0, written = 0;
+  while (at < len) {
+    size_t good = utf8_span(bytes + at, len - at);
+    memcpy(out + written, bytes + at, good);
+    at += good;
+    written += good;
+    if (at < len) {
+      memcpy(out + written, "\xef\xbf\xbd", 3);
+      at++;
+      written += 3;
+    }
+  }
+  return written;
 }

@@ -64,22 +64,7 @@ void frame_deinit(struct frame *f) {
 }
 
 bool frame_utf8_valid(const char *bytes, size_t len) {
-  size_t at = 0;
-  while (at < len) {
-    uint64_t eight;
-    if (len - at >= sizeof eight) {
-      memcpy(&eight, bytes + at, sizeof eight);
-      if ((eight & 0x8080808080808080u) == 0) {
-        at += sizeof eight;
-        continue;
-      }
-    }
-    size_t n = utf8_sequence(bytes + at, len - at);
-    if (n == 0)
-      return false;
-    at += n;
-  }
-  return true;
+  return utf8_span(bytes, len) == len;
 }
 
 size_t frame_header(uint8_t out[FRAME_HEADER_MAX], enum frame_opcode opcode, size_t len) {

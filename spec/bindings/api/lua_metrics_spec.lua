@@ -23,6 +23,10 @@ describe("chat.metrics", function()
     assert.equal(1, value [[chatbox_script_a2{a="1",b="x\"y\\z "}]])
   end)
 
+  it(".add refuses a label that is not UTF-8", function()
+    refused([[chat.metrics.add("a3", 1, { b = "x\xc3" })]], "b: not UTF-8 at byte 2")
+  end)
+
   it(".count counts for the server", function()
     for _, name in ipairs { "messages_received", "message_errors", "messages_sent", "sessions_created", "sessions_ended" } do
       local series = "chatbox_" .. name .. "_total"

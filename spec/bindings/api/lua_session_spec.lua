@@ -35,6 +35,22 @@ describe("chat.session", function()
     end)
   end)
 
+  describe("what is not UTF-8", function()
+    it("raises where it is said, whatever it was meant for", function()
+      local bytes = { ["\\xc3"] = 1, ["a\\xff"] = 2, ["\\xed\\xa0\\x80"] = 1, ["abcdefgh\\xf4\\x90\\x80\\x80"] = 9, ["\\xc0\\x80"] = 1 }
+      for escaped, at in pairs(bytes) do
+        local text, why = '"' .. escaped .. '"', ": not UTF-8 at byte " .. at
+        refused("session:send(" .. text .. ")", "session:send" .. why)
+        refused("session:append { sender = 'ai', type = 'x', content = " .. text .. " }", "content" .. why)
+        refused("session:append { sender = 'ai', type = " .. text .. ", content = '' }", "type" .. why)
+        refused("session:append { sender = 'ai', type = 'x', content = '', cid = " .. text .. " }", "cid" .. why)
+        refused("session:append { sender = 'ai', type = 'x', content = '', extra = " .. text .. " }", "extra" .. why)
+        refused("session:set { name = " .. text .. " }", "name" .. why)
+        refused("chat.connection.close(session, connection, 1000, " .. text .. ")", "reason" .. why)
+      end
+    end)
+  end)
+
   describe("a handle", function()
     it("is equal to another of the same conversation, and shows its id", function()
       assert.same({ true, true, false }, scene.run [[

@@ -59,12 +59,45 @@ static void what_follows_a_sequence_does_not_matter(void **state) {
   assert_int_equal(utf8_sequence("\xe2\x82\xac\xff", 4), 3);
 }
 
+static void a_text_is_well_formed_up_to_its_first_wrong_byte(void **state) {
+  (void)state;
+  assert_int_equal(utf8_span(NULL, 0), 0);
+  assert_int_equal(utf8_span("abcdefgh\xc3\xa4ijklmnopq", 19), 19);
+  assert_int_equal(utf8_span("abcdefghijk\xc3", 12), 11);
+  assert_int_equal(utf8_span("\xff"
+                             "abcdefgh",
+                             9),
+                   0);
+  assert_int_equal(utf8_span("a\0b\xe2\x82\xac\x80", 7), 6);
+}
+
+static void a_mended_text_is_well_formed_and_keeps_all_that_was(void **state) {
+  (void)state;
+  char out[30];
+  size_t len = utf8_mend("a\xc3 \xe2\x82\xac\xff\xfe"
+                         "b",
+                         9, out);
+  assert_int_equal(len, 15);
+  assert_memory_equal(out,
+                      "a\xef\xbf\xbd \xe2\x82\xac\xef\xbf\xbd\xef\xbf\xbd"
+                      "b",
+                      15);
+  assert_int_equal(utf8_mend("", 0, out), 0);
+  for (uint32_t bytes = 0; bytes < 1u << 24; bytes += 251) {
+    char in[3] = {(char)bytes, (char)(bytes >> 8), (char)(bytes >> 16)};
+    len = utf8_mend(in, sizeof in, out);
+    assert_true(len <= 9 && utf8_span(out, len) == len);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_code_point_but_surrogates_is_a_sequence),
     cmocka_unit_test(a_sequence_cut_short_is_none),
     cmocka_unit_test(what_is_malformed_is_no_sequence),
     cmocka_unit_test(what_follows_a_sequence_does_not_matter),
+    cmocka_unit_test(a_text_is_well_formed_up_to_its_first_wrong_byte),
+    cmocka_unit_test(a_mended_text_is_well_formed_and_keeps_all_that_was),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
