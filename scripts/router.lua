@@ -16,11 +16,13 @@ local router = {}
 local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
 local aside = chat.guard.aside()
 local count, take = chat.metrics.count, chat.limit.take
-local decode, send_error = json.decode, errors.send
+local decode, raw_json, send_error = json.decode, json.raw, errors.send
+local byte = string.byte
 local setmetatable, type = setmetatable, type
 
 local LATER = "later" -- to the server: the conversation is busy, call again when it is not
 local CID_MAX = 128 -- bytes
+local OBJECT = byte "{"
 local KIND_SHOWN = 64 -- bytes of an unknown type that are repeated in the error
 
 local ack = envelope.new("ack", "system", "cid", "id", "seq", "duplicate")
@@ -31,7 +33,8 @@ local said = {
 }
 
 -- A request holds session, connection, type and the declared fields; user = { id, name, roles, admin } is looked up
--- when it is asked for.
+-- when it is asked for. sent_metadata is the metadata byte for byte as the client wrote it, for whoever passes it on: a
+-- number there may have more digits than Lua can hold.
 local Request = {}
 function Request.__index(request, key)
   if key == "user" then
@@ -80,16 +83,16 @@ local function stays(request, route, raw)
 end
 
 local function extra(request)
-  if request.metadata or request.file_id then
-    return json.encode { metadata = request.metadata, file_id = request.file_id, file_url = request.file_url }
+  if request.sent_metadata or request.file_id then
+    return json.encode { metadata = request.sent_metadata, file_id = request.file_id, file_url = request.file_url }
   end
 end
 
 local function relay(session, request)
   local make = said[request.type]
   local document = request.file_id
-      and make(session, request.content, request.file_id, request.file_url, request.metadata)
-    or make(session, request.content, request.metadata)
+      and make(session, request.content, request.file_id, request.file_url, request.sent_metadata)
+    or make(session, request.content, request.sent_metadata)
   session:send(document, { except = request.connection, event = true })
 end
 
@@ -165,11 +168,15 @@ local function sayable(cid)
   return type(cid) == "string" and #cid <= CID_MAX
 end
 
+-- The name of a field that a client made up.
+local function shown(field)
+  return text.cut(text.clean(field), KIND_SHOWN)
+end
+
 local function unroutable(session, connection, document)
   local kind = type(document) == "table" and document.type
   if type(kind) == "string" then
-    kind = text.cut(text.clean(kind), KIND_SHOWN)
-    send_error(session, connection, "INVALID_FORMAT", "Invalid message format: unknown message type " .. kind)
+    send_error(session, connection, "INVALID_FORMAT", "Invalid message format: unknown message type " .. shown(kind))
   else
     send_error(session, connection, "INVALID_FORMAT")
   end
@@ -182,7 +189,7 @@ function router.new(routes)
   local compiled = compile(routes)
 
   return function(session, raw, connection, busy)
-    local document = decode(raw)
+    local document, metadata, halved = decode(raw, "metadata")
     local kind = type(document) == "table" and document.type
     local route = kind and compiled[kind]
     if busy and not (route and route.immediate) then
@@ -193,9 +200,13 @@ function router.new(routes)
 
     local request = setmetatable({ type = kind, session = session, connection = connection }, Request)
     local wrong = route.check(document, request)
+      or halved and "Invalid message format: " .. shown(halved) .. " contains half of a surrogate pair"
     if wrong then
       local cid = document.cid
       return send_error(session, connection, "INVALID_FORMAT", wrong, nil, sayable(cid) and cid or nil)
+    end
+    if metadata and byte(metadata) == OBJECT then
+      request.sent_metadata = raw_json(metadata)
     end
     count "messages_received"
 

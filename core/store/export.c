@@ -61,7 +61,9 @@ static int content_add(json_t *line, const struct message_record *m) {
 }
 
 static int message_write(FILE *out, const char *session_id, const struct message_record *m) {
-  json_t *extra = m->extra != NULL ? json_loads(m->extra, 0, NULL) : NULL;
+  json_t *extra = m->extra != NULL ? json_loads(m->extra, JSON_ALLOW_NUL, NULL) : NULL;
+  if (extra == NULL && m->extra != NULL)
+    extra = json_string(m->extra); /* a client may send what jansson cannot hold: the text itself says it all */
   json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s, s:s, s:I, s:o?}", "line", "message", "session_id",
                            session_id, "seq", (json_int_t)m->seq, "id", m->id, "cid", m->cid, "sender",
                            text_of(m->sender), "type", text_of(m->type), "at_ms", (json_int_t)m->at_ms, "extra", extra);

@@ -33,7 +33,7 @@ end
 
 function live.typing_indicator(session, request)
   if session.members > 1 then
-    session:send(typing(session, request.content, request.metadata), { except = request.connection })
+    session:send(typing(session, request.content, request.sent_metadata), { except = request.connection })
   end
 end
 

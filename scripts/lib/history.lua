@@ -6,7 +6,13 @@ local json = require "lib.json"
 local history = {}
 
 local function encode(message)
-  local extra = message.extra and json.decode(message.extra) or {}
+  local extra, metadata
+  if message.extra then
+    extra, metadata = json.decode(message.extra, "metadata")
+  end
+  if type(extra) ~= "table" then -- whatever wrote it
+    extra, metadata = {}, nil
+  end
   return json.encode {
     seq = message.seq,
     id = message.id,
@@ -16,7 +22,7 @@ local function encode(message)
     timestamp = chat.timer.iso(message.at_ms),
     file_id = extra.file_id,
     file_url = extra.file_url,
-    metadata = extra.metadata,
+    metadata = metadata and json.raw(metadata), -- byte for byte as the client sent it
     damaged = message.damaged,
   }
 end

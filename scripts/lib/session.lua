@@ -23,6 +23,10 @@ chat.session.method("reply", function(session, text)
   if type(text) ~= "string" or text == "" then
     error("session:reply needs a text", 2)
   end
+  local sayable, why_not = json.try(text)
+  if not sayable then
+    error("session:reply: " .. why_not, 2)
+  end
   local last_ms = session.last_activity_ms
   if not last_ms then
     return nil, "the conversation is gone", "GONE"

@@ -19,6 +19,11 @@ local wrong = {
   metric = function() chat.metrics.add("bytes", 1, { label = half }) end,
 }
 bot:hears("^wrong (%a+)$", function(session, message, kind) wrong[kind](session, message) end)
+bot:hears("^json (.*)$", function(session, message)
+  local json = require "lib.json"
+  local ok, text = pcall(function() return json.encode(assert(json.decode(message.content:sub(6)))) end)
+  session:reply(ok and text or "no: " .. text)
+end)
 bot:otherwise(function(session, message) session:reply(message.content) end)
 return bot
 `;
@@ -65,5 +70,60 @@ describe("bytes that are no text", () => {
     const back = await again.join(alice.user);
     back.sends({ type: "history" });
     await back.talks("still here");
+  });
+});
+
+/** Random documents, the same in each run. */
+function* documents(count) {
+  let state = 12345;
+  const below = (n) => (state = (state * 1103515245 + 12345) % 2147483648) % n;
+  const text = () => Array.from({ length: below(6) }, () => ["a", '"', "\\", "\n", "\0", "/", "é", "€", "😀", "\u007f", "\u2028"][below(11)]).join("");
+  const number = () => [below(100), -below(2 ** 31), below(2 ** 31) * 4194304, 2 ** 53, below(1000) / 7, below(1000) * 1e300, 5e-324, 0.1][below(8)];
+  const value = (depth) => {
+    const kind = below(depth > 5 ? 3 : 6);
+    if (kind === 0) return text();
+    if (kind === 1) return number();
+    if (kind === 2) return below(2) === 0;
+    if (kind < 5) return Array.from({ length: below(5) }, () => (below(6) === 0 ? null : value(depth + 1)));
+    return Object.fromEntries(Array.from({ length: below(5) }, (_, i) => [`${text()}${i}k`, value(depth + 1)]));
+  };
+  for (let i = 0; i < count; i++) yield [value(0)];
+}
+
+describe("JSON", () => {
+  test("survives a script: node's and Python's readers find what was sent", async (t) => {
+    const server = await start(t);
+    const alice = await server.join(somebody("alice"));
+    const sent = [[[], {}, [[]], [null, 1, null], 9007199254740992, -9007199254740992, 0.1 + 0.2, "\u2028"], ...documents(150)].map((d) => JSON.stringify(d));
+    const back = [];
+    for (const text of sent) {
+      alice.says(`json ${text}`);
+      back.push((await alice.hears("ai_response")).content);
+    }
+    for (const [i, text] of sent.entries()) assert.deepEqual(JSON.parse(back[i]), JSON.parse(text), back[i]);
+    const judge = "import json, sys; a, b = json.load(sys.stdin); print([i for i in range(len(a)) if json.loads(a[i]) != json.loads(b[i])])";
+    const judged = spawnSync("python3", ["-c", judge], { input: JSON.stringify([sent, back]) });
+    if (judged.error) return t.diagnostic("there is no python3 to judge too");
+    assert.equal(String(judged.stdout).trim(), "[]", String(judged.stderr));
+  });
+
+  test("of a client's metadata is stored and shown byte for byte; half a character in a content is refused by its cid", async (t) => {
+    const server = await start(t);
+    const alice = await server.join(somebody("alice"));
+    const other = await server.join(alice.user);
+    const metadata = String.raw`{ "id" : 1234567890123456789, "half":"\ud83d", "n":1.10, "e":"\u00e9\/" }`;
+    alice.sends(`{"type":"user_message","content":"hi","metadata":${metadata},"cid":"one"}`);
+    await alice.hears("ack", { cid: "one" });
+    const shown = await other.hears("user_message");
+    assert.ok(shown.metadata.id === 1234567890123456789 && shown.metadata.half === "\ud83d");
+    const answer = await server.get(`/sessions/${alice.session}`, { user: alice.user });
+    assert.ok(JSON.stringify(answer).includes(JSON.stringify(metadata).slice(1, -1)), JSON.stringify(answer).slice(0, 600));
+    const half = String.raw`{"type":"user_message","content":"a\ud83d","cid":"two"}`;
+    alice.sends(half);
+    const refused = await alice.hears("error");
+    assert.equal(refused.cid, "two");
+    assert.match(refused.error.message, /content contains half of a surrogate pair/);
+    await alice.talks("still here");
+    assert.equal((await server.history(alice.user, alice.session)).filter((m) => m.content.startsWith("a")).length, 0);
   });
 });

@@ -57,8 +57,30 @@ describe("the router", function()
       local stored = world.messages[anna.session.id][1]
       assert.same({ "user", "user_message", "hi", world.now_ms },
         { stored.sender, stored.type, stored.content, stored.at_ms })
-      assert.same({ metadata = { size = "5", ok = "true" } }, require "cjson.safe".decode(stored.extra))
+      assert.same({ metadata = { size = 5, ok = true } }, require "cjson.safe".decode(stored.extra))
     end)
+
+    it("and its metadata byte for byte, to be stored and to be shown", function()
+      local bob = world:connect { user = "anna" }
+      bob:heard()
+      for _, metadata in ipairs {
+        '{"id":1234567890123456789}', '{ "a" : 1.10,\t"b":"\\ud800 \\u00e9/\\/" }', "{}", '{"z":null,"a":"\\u0000"}', '{"n":-0.0e+10}',
+      } do
+        anna:send('{"type":"user_message","content":"x","metadata":' .. metadata .. ',"cid":"' .. #metadata .. '"}')
+        local log = world.messages[anna.session.id]
+        assert.equal('{"metadata":' .. metadata .. "}", log[#log - 1].extra)
+        local shown = select(2, bob:heard())
+        assert.matches(',"metadata":' .. metadata .. ',"sender"', shown[1], 1, true)
+      end
+    end)
+
+    it("but not half a character in its content, which is refused under its cid", function()
+      anna:heard()
+      anna:send '{"type":"user_message","content":"a\\udc00","cid":"c-1"}'
+      local told = anna:heard()[1]
+      assert.same({ "error", "INVALID_FORMAT", "Invalid message format: content contains half of a surrogate pair", "c-1" },
+        { told.type, told.error.code, told.error.message, told.cid })
+      assert.is_nil(world.messages[anna.session.id])    end)
 
     it("and does not name a conversation anew whose name cannot be read", function()
       anna.session.name, anna.session.name_damaged = "", true
@@ -94,7 +116,7 @@ describe("the router", function()
       say("hi", { metadata = { a = 1 }, sender = "ai" })
       assert.same({ "loading", "ai_response" }, types(anna:heard()))
       local shown = tab:heard()[1]
-      assert.same({ "user_message", "hi", "user", { a = "1" } }, { shown.type, shown.content, shown.sender, shown.metadata })
+      assert.same({ "user_message", "hi", "user", { a = 1 } }, { shown.type, shown.content, shown.sender, shown.metadata })
     end)
   end)
 

@@ -648,6 +648,8 @@ int luaopen_chatbox_spec(lua_State *L) {
   luaL_register(L, NULL, module);
   bind_push_strings(L);
   lua_setfield(L, -2, "strings");
+  bind_push_json(NULL, L);
+  lua_setfield(L, -2, "json");
   bind_push_tables(L);
   lua_setfield(L, -2, "tables");
 #ifdef CHATBOX_SANITIZE

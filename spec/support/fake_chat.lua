@@ -4,6 +4,7 @@
 --     local anna = world:connect { user = "anna" }
 --     anna:send { type = "ping" }   anna:heard() -> the documents that came since the last call
 local cjson = require "cjson.safe"
+local codec = require "chatbox_spec".json
 
 local fake = {}
 
@@ -110,7 +111,7 @@ function World:commit(context)
     if event then text = text:gsub("}$", (',"id":"%s","seq":%d}'):format(event.id, event.seq or 0)) end
     for _, member in ipairs(event and not event.seq and {} or self.clients) do -- a duplicate has got no number
       if (send.to and member == send.to) or (not send.to and member.session == send.session and member ~= send.except) then
-        table.insert(member.inbox, assert(cjson.decode(text)))
+        table.insert(member.inbox, assert((codec.decode(text, "metadata"))))
         table.insert(member.raw, text)
       end
     end
@@ -471,14 +472,9 @@ local function read_script(name)
   end
 end
 
---- cjson as the server sets it up.
+--- The server's own codec, as its scripts have it.
 function fake.cjson()
-  local json = cjson.new()
-  json.decode_max_depth(32)
-  json.encode_max_depth(32)
-  json.decode_invalid_numbers(false)
-  json.encode_invalid_numbers(false)
-  return json
+  return codec
 end
 
 function fake.new(options)

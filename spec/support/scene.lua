@@ -117,12 +117,25 @@ local CASE = [[
 local case = require "case"
 local cjson = require "cjson"
 
+-- A list with holes, as a spec wants to see it: null in each.
+local function whole(list, count)
+  for key, value in pairs(list) do
+    if type(key) == "number" and key > count then count = key end
+    if type(value) == "table" then whole(value, 0) end
+  end
+  for i = 1, count do
+    if list[i] == nil then list[i] = cjson.null end
+  end
+  return list
+end
+
 local function tell(session, connection, ...)
   local values = { ... }
   for i = 1, select("#", ...) do
     local kind = type(values[i])
-    if kind == "userdata" or kind == "function" then values[i] = tostring(values[i]) end
+    if kind == "userdata" and values[i] ~= cjson.null or kind == "function" then values[i] = tostring(values[i]) end
   end
+  whole(values, select("#", ...))
   if select("#", ...) > 0 then session:send(cjson.encode(values), { to = connection }) end
 end
 

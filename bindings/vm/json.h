@@ -1,0 +1,36 @@
+/* In: a value of Lua, or a text. Out: the other. Why a codec of our own and not lua-cjson: it cuts numbers to 14
+ * digits, leaves holes where it fails inside a value, knows no empty arrays, cannot say where a fault is, does not look
+ * whether bytes are text, and its buffers are outside a VM's memory where nobody can interrupt it. No library in Debian
+ * reads and writes Lua's tables; through the tree of one (jansson) a message would be copied twice.
+ *
+ * Shapes. A table marked by json_mark is an array, however short; another is one when it has whole-number keys. null is
+ * the light userdata NULL: it stands in arrays, and in an object it is as if the field were absent. */
+#pragma once
+#ifndef ROOM_BINDINGS
+#error "json.h is private to the bindings"
+#endif
+
+#include <lauxlib.h>
+
+#define JSON_DEPTH 32
+#define JSON_VALUES 50000
+#define JSON_BYTES (1u << 20) /* of texts encoded at once */
+#define JSON_TEXT (4u << 20)  /* bytes decoded at once */
+
+/* The keys in the registry of the metatables that mark a table. JSON_RAW: its [1] is JSON already. */
+enum json_mark { JSON_ARRAY, JSON_RAW };
+void json_marks_open(lua_State *L);
+/* Marks the table at the top. */
+void json_mark(lua_State *L, enum json_mark mark);
+/* The address of the metatable, to compare with. */
+const void *json_mark_of(lua_State *L, enum json_mark mark);
+
+/* Pushes the text of the value at index 1. → 1; or pushes nil and why, with the place (`at .items[3].name: …`) → 2.
+ * Bound: JSON_DEPTH, JSON_VALUES, JSON_BYTES. */
+int json_write(lua_State *L);
+
+/* Pushes the value of the text at index 1. → 1; or pushes nil and why → 2. With the name of a member at index 2: pushes
+ * the value, the bytes of that member of the outermost object as they stand in the text (or nil), and the name of
+ * another in which half of a surrogate pair stands (or nil); such a half is U+FFFD in the value. Without a name it is
+ * an error. Bound: JSON_DEPTH, JSON_VALUES, JSON_TEXT. */
+int json_read(lua_State *L);

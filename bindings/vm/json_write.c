@@ -1,0 +1,349 @@
+/* In: a value of Lua. Out: its JSON text, or why there is none and where. Why: see json.h. Nothing in here raises while
+ * memory of C is held: tables are read without their metatables, and the text is pushed by whoever can (lua_json.c). */
+#include "json.h"
+
+#include "utf8.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SMALL 4096     /* bytes; most texts are shorter and need no memory of their own */
+#define KEY_SHOWN 64   /* bytes of a key in the place of a fault */
+#define EXACT 0x1p53   /* whole numbers up to this one are exact */
+#define FAULT_TEXT 320 /* bytes */
+
+struct step {
+  const char *key; /* NULL: an index */
+  size_t len;
+  int index;
+};
+
+struct writer {
+  lua_State *L;
+  char *bytes; /* small, or malloc'ed */
+  size_t len, room;
+  size_t values, text;
+  int depth;
+  const void *array, *raw;
+  const char *why; /* of a fault */
+  bool everywhere; /* it is one of the whole, not of a place */
+  struct step path[JSON_DEPTH];
+  char own[80]; /* for a why that has to be put together */
+  char small[SMALL];
+};
+
+static bool fault(struct writer *w, const char *why) {
+  w->why = why;
+  return false;
+}
+
+static bool too_much(struct writer *w, const char *why) {
+  w->everywhere = true;
+  return fault(w, why);
+}
+
+static bool reserve(struct writer *w, size_t more) {
+  if (w->room - w->len >= more) {
+    return true;
+  }
+  size_t room = w->room * 2 > w->len + more ? w->room * 2 : w->len + more;
+  char *grown = realloc(w->bytes == w->small ? NULL : w->bytes, room);
+  if (!grown) {
+    return too_much(w, "not enough memory");
+  }
+  if (w->bytes == w->small) {
+    memcpy(grown, w->small, w->len);
+  }
+  w->bytes = grown;
+  w->room = room;
+  return true;
+}
+
+static bool put(struct writer *w, const char *bytes, size_t len) {
+  if (!reserve(w, len)) {
+    return false;
+  }
+  memcpy(w->bytes + w->len, bytes, len);
+  w->len += len;
+  return true;
+}
+
+static bool put_escape(struct writer *w, unsigned char c) {
+  static const char named[128] = {
+    ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\', ['/'] = '/'};
+  char text[8];
+  int n = named[c] ? snprintf(text, sizeof text, "\\%c", named[c]) : snprintf(text, sizeof text, "\\u%04x", c);
+  return put(w, text, (size_t)n);
+}
+
+static bool put_string(struct writer *w, const char *text, size_t len) {
+  static const bool escaped[256] = {[0 ... ' ' - 1] = true, ['"'] = true, ['\\'] = true, ['/'] = true, [0x7f] = true};
+  w->text += len;
+  if (w->text > JSON_BYTES) {
+    return too_much(w, "more than 1 MiB of text");
+  }
+  size_t valid = utf8_span(text, len);
+  if (valid < len) {
+    snprintf(w->own, sizeof w->own, "not UTF-8 at byte %zu", valid + 1);
+    return fault(w, w->own);
+  }
+  if (!reserve(w, len + 2)) {
+    return false;
+  }
+  w->bytes[w->len++] = '"';
+  for (size_t from = 0, i = 0; i <= len; i++) {
+    if (i == len || escaped[(unsigned char)text[i]]) {
+      if (!put(w, text + from, i - from) || (i < len && !put_escape(w, (unsigned char)text[i]))) {
+        return false;
+      }
+      from = i + 1;
+    }
+  }
+  return put(w, "\"", 1);
+}
+
+static bool put_number(struct writer *w, double n) {
+  char text[32];
+  int len = 0;
+  if (!isfinite(n)) {
+    return fault(w, isnan(n) ? "NaN has no place in JSON" : "an infinity has no place in JSON");
+  }
+  if (n == (double)(int32_t)n && (n != 0 || !signbit(n))) {
+    char *end = text + sizeof text, *p = end;
+    uint32_t rest = n < 0 ? 0 - (uint32_t)(int32_t)n : (uint32_t)n;
+    do {
+      *--p = (char)('0' + rest % 10);
+    } while (rest /= 10);
+    if (n < 0) {
+      *--p = '-';
+    }
+    return put(w, p, (size_t)(end - p));
+  }
+  if (fabs(n) <= EXACT && n == floor(n)) {
+    len = snprintf(text, sizeof text, "%.0f", n);
+  } else {
+    for (int digits = 15; digits <= 17; digits++) { /* as few as bring the same number back */
+      len = snprintf(text, sizeof text, "%.*g", digits, n);
+      if (strtod(text, NULL) == n) {
+        break;
+      }
+    }
+  }
+  return put(w, text, (size_t)len);
+}
+
+static bool put_value(struct writer *w);
+
+/* The value at the top belongs to the last step of the path. Pops it. */
+static bool put_part(struct writer *w, const char *key, size_t len, int index) {
+  w->path[w->depth - 1] = (struct step){key, len, index};
+  bool well = put_value(w);
+  lua_pop(w->L, 1);
+  return well;
+}
+
+/* The keys of the table at the top are 1 to n, and nothing else. */
+static bool is_sequence(struct writer *w, size_t n) {
+  lua_State *L = w->L;
+  size_t count = 0;
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1), count++) {
+    double key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+    if (lua_type(L, -2) != LUA_TNUMBER) {
+      lua_pop(L, 2);
+      return fault(w, "a table with both a list and named fields has no place in JSON");
+    }
+    if (!(key >= 1 && key <= (double)n) || key != floor(key) || count > JSON_VALUES) {
+      lua_pop(L, 2);
+      return count > JSON_VALUES ? too_much(w, "more than 50000 values")
+                                 : fault(w, "a list with holes has no place in JSON (json.null fills one)");
+    }
+  }
+  return count == n || fault(w, "a list with holes has no place in JSON (json.null fills one)");
+}
+
+static bool put_array(struct writer *w) {
+  size_t n = lua_objlen(w->L, -1);
+  if (!is_sequence(w, n) || !put(w, "[", 1)) {
+    return false;
+  }
+  for (size_t i = 1; i <= n; i++) {
+    if (i > 1 && !put(w, ",", 1)) {
+      return false;
+    }
+    lua_rawgeti(w->L, -1, (int)i);
+    if (!put_part(w, NULL, 0, (int)i)) {
+      return false;
+    }
+  }
+  return put(w, "]", 1);
+}
+
+static bool put_object(struct writer *w) {
+  lua_State *L = w->L;
+  if (!put(w, "{", 1)) {
+    return false;
+  }
+  bool first = true;
+  for (lua_pushnil(L); lua_next(L, -2);) {
+    if (lua_type(L, -2) != LUA_TSTRING) {
+      snprintf(w->own, sizeof w->own, "the keys of a JSON object are strings, not %s", luaL_typename(L, -2));
+      w->path[w->depth - 1].index = -1;
+      lua_pop(L, 2);
+      return fault(w, lua_objlen(L, -1) ? "a table with both a list and named fields has no place in JSON" : w->own);
+    }
+    size_t len;
+    const char *key = lua_tolstring(L, -2, &len);
+    if (lua_touserdata(L, -1) == NULL && lua_islightuserdata(L, -1)) { /* null is absence */
+      lua_pop(L, 1);
+      continue;
+    }
+    if ((!first && !put(w, ",", 1)) || !put_string(w, key, len) || !put(w, ":", 1)) {
+      lua_pop(L, 2);
+      return false;
+    }
+    if (!put_part(w, key, len, 0)) {
+      lua_pop(L, 1);
+      return false;
+    }
+    first = false;
+  }
+  return put(w, "}", 1);
+}
+
+/* What the first key is decides; the rest must agree. */
+static bool is_list(struct writer *w) {
+  lua_State *L = w->L;
+  lua_pushnil(L);
+  if (!lua_next(L, -2)) {
+    return false;
+  }
+  bool list = lua_type(L, -2) == LUA_TNUMBER && lua_tonumber(L, -2) == floor(lua_tonumber(L, -2));
+  lua_pop(L, 2);
+  return list;
+}
+
+static bool put_table(struct writer *w) {
+  lua_State *L = w->L;
+  const void *mark = NULL;
+  if (lua_getmetatable(L, -1)) {
+    mark = lua_topointer(L, -1);
+    lua_pop(L, 1);
+  }
+  if (mark == w->raw) {
+    size_t len;
+    lua_rawgeti(L, -1, 1);
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &len) : NULL;
+    bool well = text ? put(w, text, len) : fault(w, "no text");
+    lua_pop(L, 1);
+    return well;
+  }
+  if (w->depth == JSON_DEPTH) {
+    return too_much(w, "deeper than 32");
+  }
+  w->path[w->depth++] = (struct step){NULL, 0, -1};
+  if (!(mark == w->array || is_list(w) ? put_array(w) : put_object(w))) {
+    return false;
+  }
+  w->depth--;
+  return true;
+}
+
+/* The value at the top. After a fault the path says where it is. */
+static bool put_value(struct writer *w) {
+  lua_State *L = w->L;
+  size_t len;
+  const char *text;
+  if (++w->values > JSON_VALUES) {
+    return too_much(w, "more than 50000 values");
+  }
+  switch (lua_type(L, -1)) {
+  case LUA_TSTRING:
+    text = lua_tolstring(L, -1, &len);
+    return put_string(w, text, len);
+  case LUA_TNUMBER:
+    return put_number(w, lua_tonumber(L, -1));
+  case LUA_TBOOLEAN:
+    return lua_toboolean(L, -1) ? put(w, "true", 4) : put(w, "false", 5);
+  case LUA_TTABLE:
+    return put_table(w);
+  case LUA_TLIGHTUSERDATA:
+    if (!lua_touserdata(L, -1)) {
+      return put(w, "null", 4);
+    }
+    break;
+  default:
+    break;
+  }
+  snprintf(w->own, sizeof w->own, "a %s has no place in JSON", luaL_typename(L, -1));
+  return fault(w, w->own);
+}
+
+static bool is_name(const struct step *s) {
+  for (size_t i = 0; i < s->len; i++) {
+    char c = s->key[i];
+    if (!(c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (i && c >= '0' && c <= '9'))) {
+      return false;
+    }
+  }
+  return s->len > 0;
+}
+
+/* Pushes `at .items[3].name: why`. The keys are still in their tables. */
+static void push_fault(struct writer *w) {
+  luaL_Buffer b;
+  luaL_buffinit(w->L, &b);
+  bool placed = false;
+  for (int i = 0; i < w->depth && !w->everywhere; i++) {
+    const struct step *s = &w->path[i];
+    char text[KEY_SHOWN + 16];
+    if (!s->key && s->index < 0) {
+      continue;
+    }
+    if (!s->key) {
+      snprintf(text, sizeof text, "[%d]", s->index);
+    } else if (s->len > KEY_SHOWN) {
+      snprintf(text, sizeof text, "[a key of %zu bytes]", s->len);
+    } else {
+      snprintf(text, sizeof text, is_name(s) ? ".%.*s" : "[\"%.*s\"]", (int)s->len, s->key);
+    }
+    luaL_addstring(&b, placed ? "" : "at ");
+    luaL_addstring(&b, text);
+    placed = true;
+  }
+  luaL_addstring(&b, placed ? ": " : "");
+  luaL_addstring(&b, w->why);
+  luaL_pushresult(&b);
+}
+
+int json_write(lua_State *L) {
+  struct writer w;
+  w.L = L;
+  w.bytes = w.small;
+  w.room = SMALL;
+  w.len = w.values = w.text = 0;
+  w.depth = 0;
+  w.why = NULL;
+  w.everywhere = false;
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  luaL_checkstack(L, JSON_DEPTH * 4 + 8, "no room for its depth");
+  w.array = json_mark_of(L, JSON_ARRAY);
+  w.raw = json_mark_of(L, JSON_RAW);
+  bool well = put_value(&w);
+  if (well) {
+    lua_pushlstring(L, w.bytes, w.len);
+  }
+  if (w.bytes != w.small) {
+    free(w.bytes);
+  }
+  if (well) {
+    return 1;
+  }
+  lua_pushnil(L);
+  push_fault(&w);
+  return 2;
+}
