@@ -143,6 +143,17 @@ static int file_read(struct config *c, const char *path, char why[WHY_MAX]) {
 
 /* --- the environment ---------------------------------------------------------------------------------------------- */
 
+/* `docker --env-file` and many unit files hand quotes on that a shell, or our own file, would have taken off; so the
+ * same line means the same in all of them. A value that only begins or only ends with one is taken as it is. */
+static int environment_put(struct config *c, enum setting s, const char *text, char why[WHY_MAX]) {
+  char *copy = strdup(text), *value = copy ? unquote(copy) : NULL;
+  if (!copy)
+    snprintf(why, WHY_MAX, "%s", err_text(UV_ENOMEM));
+  int err = copy ? config_put(c, s, value ? value : text, "environment", why) : UV_ENOMEM;
+  free(copy);
+  return err;
+}
+
 /* A setting's own name counts more than its other name, whatever order they come in. */
 static int environment_read(struct config *c, char *const *entries, char why[WHY_MAX]) {
   bool named[SETTING_COUNT] = {false};
@@ -159,7 +170,7 @@ static int environment_read(struct config *c, char *const *entries, char why[WHY
     if (!own && named[setting])
       continue;
     named[setting] = own;
-    int err = config_put(c, (enum setting)setting, *entries + len + 1, "environment", why);
+    int err = environment_put(c, (enum setting)setting, *entries + len + 1, why);
     if (err)
       return err;
   }
