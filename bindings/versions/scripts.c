@@ -23,6 +23,15 @@ static void job_free(struct job *job) {
   free(job);
 }
 
+/* Said when it is not what was said last: a folder watched for changes is read often. */
+static void say_skipped(struct scripts *s, const struct bundle *bundle) {
+  const char *skipped = bundle_skipped(bundle);
+  if (*skipped && strcmp(skipped, s->skipped) != 0) {
+    LOG(LOG_WARN, "script", "left out of the scripts", LSTR("skipped", skipped));
+  }
+  snprintf(s->skipped, sizeof s->skipped, "%s", skipped);
+}
+
 int scripts_new(const struct vm_world *world, const char *dir, size_t workers, struct mailbox *home,
                 struct scripts **out, char why[512]) {
   struct scripts *s = calloc(1, sizeof *s + workers * sizeof *s->hosts);
@@ -35,6 +44,9 @@ int scripts_new(const struct vm_world *world, const char *dir, size_t workers, s
   s->count = workers;
   struct bundle *bundle = NULL;
   int code = bundle_read(dir, &bundle, why);
+  if (!code) {
+    say_skipped(s, bundle);
+  }
   if (!code && !(s->current = version_new(bundle, ++s->numbers, workers))) {
     code = UV_ENOMEM;
   }
@@ -278,6 +290,7 @@ static void read_and_stage(struct job *job) {
     fail(job, why);
     return;
   }
+  say_skipped(s, bundle);
   if (strcmp(bundle_version(bundle), scripts_version(s)) == 0) {
     history_drop(&s->history, job->entry);
     bundle_unref(bundle);

@@ -85,7 +85,8 @@ struct scripts {
   scripts_trial *trial; /* NULL: none */
   void *trial_arg;
   struct job *running;
-  const char *again; /* who wanted a reload meanwhile; NULL: nobody */
+  char skipped[BUNDLE_SKIPPED_MAX]; /* what the log already says is left out of the folder */
+  const char *again;                /* who wanted a reload meanwhile; NULL: nobody */
   struct history history;
   size_t count;
   struct host hosts[];

@@ -2,6 +2,8 @@
 #include "bundle.h"
 
 #include "err.h"
+#include "regular.h"
+#include "utf8.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,11 +20,15 @@
 #define FILE_MAX (1u << 20)
 #define TOTAL_MAX (16u << 20)
 #define DEPTH_MAX 8
+#define MORE_MAX 32        /* "; and N more" */
+#define ENTRIES_MAX 200000 /* of folders, whatever they are */
 
 struct bundle {
   atomic_int refs;
   struct bundle_file *files;
-  size_t count, room, total;
+  size_t count, room, total, entries;
+  size_t skipped_unlisted;
+  char skipped[BUNDLE_SKIPPED_MAX];
   char version[BUNDLE_VERSION_LEN + 1];
 };
 
@@ -31,28 +37,45 @@ static int fail(char why[512], const char *path, const char *text, int code) {
   return code;
 }
 
-static char *read_whole(const char *path, size_t *len, char why[512]) {
-  FILE *f = fopen(path, "rbe");
-  char *text = f ? malloc(FILE_MAX + 1) : NULL;
-  *len = text ? fread(text, 1, FILE_MAX + 1, f) : 0;
-  bool failed = !text || ferror(f);
-  if (failed) {
-    fail(why, path, strerror(errno), 0);
-  } else if (*len > FILE_MAX) {
-    fail(why, path, "larger than 1 MiB", 0);
-    failed = true;
+/* What no `require` can name and no log line can show as it is. */
+static bool name_ok(const char *name) {
+  for (size_t left = strlen(name), n; left > 0; name += n, left -= n) {
+    n = utf8_sequence(name, left);
+    if (n == 0 || (n == 1 && ((unsigned char)*name < ' ' || *name == 0x7F))) {
+      return false;
+    }
   }
-  if (f) {
-    fclose(f);
+  return true;
+}
+
+/* One more that is left out, as "name: reason"; what does not fit is only counted. */
+static int skip(struct bundle *b, const char *relative, const char *reason) {
+  size_t len = strlen(b->skipped), room = sizeof b->skipped - len - MORE_MAX;
+  if (b->skipped_unlisted > 0 || strlen(relative) + strlen(reason) + 4 > room) {
+    b->skipped_unlisted++;
+    return 0;
   }
-  if (failed) {
-    free(text);
-    return NULL;
+  char *at = b->skipped + len + (size_t)snprintf(b->skipped + len, room, "%s", len ? "; " : "");
+  snprintf(at, room - (size_t)(at - b->skipped - len), "%s: %s", relative, reason);
+  for (bool plain = name_ok(relative); !plain && *at; at++) {
+    *at = *at < ' ' || *at > '~' ? '?' : *at;
   }
-  char *fitted = realloc(text, *len + 1);
-  fitted = fitted ? fitted : text;
-  fitted[*len] = 0;
-  return fitted;
+  return 0;
+}
+
+/* Some editors put a byte order mark before UTF-8. */
+static void bom_drop(struct bundle_file *f) {
+  if (f->len >= 3 && memcmp(f->text, "\xEF\xBB\xBF", 3) == 0) {
+    f->len -= 3;
+    memmove(f->text, f->text + 3, f->len + 1);
+  }
+}
+
+static const char *kind_of(mode_t mode) {
+  return S_ISFIFO(mode)                   ? "a pipe"
+         : S_ISSOCK(mode)                 ? "a socket"
+         : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
+                                          : "no regular file";
 }
 
 /* "bots/echo.lua" -> "bots.echo" */
@@ -64,29 +87,43 @@ static char *module_name(const char *relative) {
   return name;
 }
 
+static int make_room(struct bundle *b) {
+  if (b->count < b->room) {
+    return 0;
+  }
+  size_t room = b->room ? b->room * 2 : 64;
+  struct bundle_file *files = realloc(b->files, room * sizeof *files);
+  if (!files) {
+    return UV_ENOMEM;
+  }
+  b->files = files;
+  b->room = room;
+  return 0;
+}
+
 static int add_file(struct bundle *b, const char *path, const char *relative, char why[512]) {
   if (b->count == FILES_MAX) {
     return fail(why, path, "more than 1000 files", E_TOO_BIG);
   }
-  if (b->count == b->room) {
-    size_t room = b->room ? b->room * 2 : 64;
-    struct bundle_file *files = realloc(b->files, room * sizeof *files);
-    if (!files) {
-      return UV_ENOMEM;
-    }
-    b->files = files;
-    b->room = room;
+  struct bundle_file f = {0};
+  int code = make_room(b);
+  code = code ? code : regular_read(path, FILE_MAX, &f.text, &f.len);
+  if (code == UV_ENOENT || code == E_UNSUPPORTED) {
+    return skip(b, relative, "it has just gone");
   }
-  struct bundle_file f = {.name = module_name(relative)};
-  f.text = read_whole(path, &f.len, why);
+  if (code) {
+    return fail(why, path, code == E_TOO_BIG ? "larger than 1 MiB" : err_text(code), code);
+  }
+  bom_drop(&f);
+  f.name = module_name(relative);
   if (asprintf(&f.path, "scripts/%s", relative) < 0) {
     f.path = NULL;
   }
-  if (!f.text || !f.name || !f.path) {
+  if (!f.name || !f.path) {
     free(f.text);
     free(f.name);
     free(f.path);
-    return E_INVALID;
+    return UV_ENOMEM;
   }
   b->files[b->count++] = f;
   b->total += f.len;
@@ -105,26 +142,40 @@ static int add_entry(struct bundle *b, const char *dir, const char *relative, co
       snprintf(below, sizeof below, "%s%s%s", relative, *relative ? "/" : "", entry) >= (int)sizeof below) {
     return fail(why, dir, "a path that is too long", E_TOO_BIG);
   }
+  const char *dot = strrchr(entry, '.');
+  bool script = dot && strcmp(dot, ".lua") == 0;
   struct stat st;
   if (stat(path, &st)) {
-    return fail(why, path, strerror(errno), uv_translate_sys_error(errno));
+    bool leads_nowhere = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES;
+    return leads_nowhere ? skip(b, below, errno == ENOENT ? "a link to nothing" : strerror(errno))
+                         : fail(why, path, strerror(errno), uv_translate_sys_error(errno));
+  }
+  if (!S_ISDIR(st.st_mode) && !script) {
+    return 0;
+  }
+  if (!name_ok(entry)) {
+    return skip(b, below, "its name is no UTF-8 or has control characters");
   }
   if (S_ISDIR(st.st_mode)) {
     return depth == DEPTH_MAX ? fail(why, path, "nested too deeply", E_TOO_BIG)
                               : add_folder(b, path, below, depth + 1, why);
   }
-  const char *dot = strrchr(entry, '.');
-  return dot && strcmp(dot, ".lua") == 0 ? add_file(b, path, below, why) : 0;
+  return S_ISREG(st.st_mode) ? add_file(b, path, below, why) : skip(b, below, kind_of(st.st_mode));
 }
 
+/* A folder below the first that may not be read is left out (lost+found is one); without the first there is nothing. */
 static int add_folder(struct bundle *b, const char *path, const char *relative, int depth, char why[512]) {
   DIR *d = opendir(path);
+  if (!d && depth > 0 && (errno == EACCES || errno == EPERM || errno == ENOENT)) {
+    return skip(b, relative, strerror(errno));
+  }
   if (!d) {
     return fail(why, path, strerror(errno), uv_translate_sys_error(errno));
   }
   int code = 0;
   for (struct dirent *e; !code && (e = readdir(d));) {
-    code = add_entry(b, path, relative, e->d_name, depth, why);
+    code = ++b->entries > ENTRIES_MAX ? fail(why, path, "more than 200000 entries", E_TOO_BIG)
+                                      : add_entry(b, path, relative, e->d_name, depth, why);
   }
   closedir(d);
   return code;
@@ -184,8 +235,16 @@ int bundle_read(const char *dir, struct bundle **out, char why[512]) {
     bundle_unref(b);
     return code;
   }
+  if (b->skipped_unlisted) {
+    size_t len = strlen(b->skipped);
+    snprintf(b->skipped + len, sizeof b->skipped - len, "%s%zu more", len ? "; and " : "", b->skipped_unlisted);
+  }
   *out = b;
   return 0;
+}
+
+const char *bundle_skipped(const struct bundle *b) {
+  return b->skipped;
 }
 
 struct bundle *bundle_ref(struct bundle *b) {

@@ -2,6 +2,8 @@
 #include "pages.h"
 
 #include "err.h"
+#include "log.h"
+#include "regular.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -58,26 +60,27 @@ static uint64_t fingerprint(const char *bytes, size_t len) {
   return h;
 }
 
+/* 1: left out, because it is no regular file or a link to nothing. */
 static int read_page(const char *dir, const char *name, struct page *page, char why[512]) {
-  char path[4352];
-  snprintf(path, sizeof path, "%s/%s", dir, name);
-  FILE *f = fopen(path, "rbe");
-  char *bytes = f ? malloc(PAGE_BYTES_MAX + 1) : NULL;
-  size_t len = bytes ? fread(bytes, 1, PAGE_BYTES_MAX + 1, f) : 0;
-  bool failed = !bytes || ferror(f) || len > PAGE_BYTES_MAX;
-  if (failed) {
-    snprintf(why, 512, "%.400s: %s", path, len > PAGE_BYTES_MAX ? "larger than 1 MiB" : strerror(errno));
+  char path[4352], *bytes = NULL;
+  size_t len = 0;
+  if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path) {
+    return 1;
   }
-  if (f) {
-    fclose(f);
+  int code = regular_read(path, PAGE_BYTES_MAX, &bytes, &len);
+  if (code == UV_ENOENT || code == UV_ELOOP || code == E_UNSUPPORTED) {
+    LOG(LOG_WARN, "pages", "left out of the pages: no regular file", LSTR("path", path));
+    return 1;
   }
-  char *fitted = failed ? NULL : realloc(bytes, len ? len : 1);
-  *page = (struct page){.name = strdup(name), .type = type_of(name), .bytes = fitted, .len = len};
-  if (!fitted) {
-    free(bytes);
-    return failed ? E_INVALID : UV_ENOMEM;
+  if (code) {
+    snprintf(why, 512, "%.400s: %s", path,
+             code == E_TOO_BIG   ? "larger than 1 MiB"
+             : code == UV_EISDIR ? strerror(EISDIR)
+                                 : err_text(code));
+    return E_INVALID;
   }
-  snprintf(page->etag, sizeof page->etag, "\"%016llx\"", (unsigned long long)fingerprint(fitted, len));
+  *page = (struct page){.name = strdup(name), .type = type_of(name), .bytes = bytes, .len = len};
+  snprintf(page->etag, sizeof page->etag, "\"%016llx\"", (unsigned long long)fingerprint(bytes, len));
   return page->name ? 0 : UV_ENOMEM;
 }
 
@@ -100,7 +103,9 @@ int pages_load(const char *dir, struct pages **out, char why[512]) {
       snprintf(why, 512, "WEB_DIR: %s: more than %d files", dir, PAGES_MAX);
       code = E_TOO_BIG;
     } else {
-      code = read_page(dir, e->d_name, &p->all[p->count++], why);
+      code = read_page(dir, e->d_name, &p->all[p->count], why);
+      p->count += code <= 0; /* a page without a name is freed with the others */
+      code = code < 0 ? code : 0;
     }
   }
   closedir(d);

@@ -223,6 +223,9 @@ static int check_dir(const struct config *config, const char *dir) {
     check_loaded(config, b, c, &f);
   }
   watchdog_free(d);
+  if (b && *bundle_skipped(b)) {
+    fprintf(stderr, "skipped: %s\n", bundle_skipped(b));
+  }
   if (f.count) {
     count_problems(&f);
   } else {
@@ -234,20 +237,12 @@ static int check_dir(const struct config *config, const char *dir) {
 }
 
 int command_check(int argc, char **argv) {
-  static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
-  const char *file = NULL;
-  for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-    if (o != 'c') {
-      return EXIT_USAGE;
-    }
-    file = optarg;
-  }
-  struct config *c = load(file);
+  struct config *c = load_from(argc, argv);
   if (!c) {
     return EXIT_USAGE;
   }
-  const char *dir = optind < argc ? argv[optind] : config_string(c, SETTING_SCRIPTS_DIR);
-  int code = check_dir(c, dir);
+  int code = argc - optind > 1 ? complain_about(argv[0], argv[optind + 1])
+                               : check_dir(c, optind < argc ? argv[optind] : config_string(c, SETTING_SCRIPTS_DIR));
   config_free(c);
   return code;
 }

@@ -5,6 +5,8 @@
 #include "bundle.h"
 #include "err.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <uv.h>
 
 #define MIB (1u << 20)
@@ -252,9 +254,106 @@ static void what_cannot_be_read_is_named(void **state) {
   struct folder *f = *state;
   read_fails("/nonexistent", "/nonexistent: No such file or directory");
   assert_int_equal(read_fails(f->path, "no scripts here"), E_NOT_FOUND);
-  folder_text(f, "a.lua", "");
+}
+
+/* ---- what is left out ---- */
+
+static void device_make(const struct folder *f, const char *name) {
+  link_to(f, "/dev/zero", name);
+}
+
+static void socket_make(const struct folder *f, const char *name) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "%s", folder_at(f, name));
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+  close(fd);
+}
+
+static void only_regular_files_are_scripts_and_the_rest_is_said(void **state) {
+  struct folder *f = *state;
+  folder_text(f, "init.lua", "x");
+  struct bundle *b = read_path(f->path);
+  assert_string_equal(bundle_skipped(b), "");
+  bundle_unref(b);
+  assert_int_equal(mkfifo(folder_at(f, "pipe.lua"), 0600), 0);
+  assert_int_equal(mkfifo(folder_at(f, "pipe"), 0600), 0); /* nobody takes it for a script */
+  link_to(f, "pipe", "to_pipe.lua");
+  device_make(f, "zero.lua");
+  socket_make(f, "socket.lua");
   link_to(f, "nowhere", "gone.lua");
-  read_fails(f->path, "gone.lua: No such file or directory");
+  link_to(f, "nowhere", "gone");
+  link_to(f, "self.lua", "self.lua");
+  b = read_path(f->path);
+  assert_int_equal(bundle_count(b), 1);
+  const char *const said[] = {"pipe.lua: a pipe",
+                              "to_pipe.lua: a pipe",
+                              "zero.lua: a device",
+                              "socket.lua: a socket",
+                              "gone.lua: a link to nothing",
+                              "gone: a link to nothing",
+                              "self.lua: Too many levels of symbolic links"};
+  for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+    if (strstr(bundle_skipped(b), said[i]) == NULL)
+      fail_msg("\"%s\" is missing in: %s", said[i], bundle_skipped(b));
+  bundle_unref(b);
+}
+
+static void a_folder_that_may_not_be_read_is_left_out(void **state) {
+  struct folder *f = *state;
+  folder_text(f, "init.lua", "x");
+  folder_make(f, "lost+found");
+  assert_int_equal(chmod(folder_at(f, "lost+found"), 0), 0);
+  assert_int_equal(chmod(f->path, 0755), 0);
+  if (geteuid() == 0)
+    assert_int_equal(seteuid(65534), 0); /* root may read everything */
+  struct bundle *b = read_path(f->path);
+  if (getuid() == 0)
+    assert_int_equal(seteuid(0), 0);
+  assert_int_equal(bundle_count(b), 1);
+  assert_string_equal(bundle_skipped(b), "lost+found: Permission denied");
+  bundle_unref(b);
+}
+
+static void a_name_nobody_can_print_is_left_out(void **state) {
+  struct folder *f = *state;
+  folder_text(f, "größe.lua", "x");
+  folder_text(f, "a\nb.lua", "x");
+  folder_text(f, "a\xFF.lua", "x");
+  struct bundle *b = read_path(f->path);
+  assert_int_equal(bundle_count(b), 1);
+  assert_non_null(bundle_find(b, "größe"));
+  assert_non_null(strstr(bundle_skipped(b), "a?b.lua: "));
+  assert_non_null(strstr(bundle_skipped(b), "a?.lua: "));
+  bundle_unref(b);
+}
+
+static void what_is_left_out_is_said_within_bounds(void **state) {
+  struct folder *f = *state;
+  folder_text(f, "init.lua", "x");
+  for (int i = 0; i < 3000; i++) {
+    char name[32];
+    snprintf(name, sizeof name, "gone-%d.lua", i);
+    link_to(f, "nowhere", name);
+  }
+  struct bundle *b = read_path(f->path);
+  assert_true(strlen(bundle_skipped(b)) < BUNDLE_SKIPPED_MAX);
+  assert_non_null(strstr(bundle_skipped(b), "; and 29"));
+  assert_string_equal(bundle_skipped(b) + strlen(bundle_skipped(b)) - 5, " more");
+  bundle_unref(b);
+}
+
+static void a_byte_order_mark_is_no_part_of_a_script(void **state) {
+  struct folder *f = *state;
+  folder_text(f, "a.lua", "\xEF\xBB\xBFreturn 1\r\n");
+  folder_text(f, "b.lua", "\xEF\xBB\xBF");
+  folder_text(f, "c.lua", "\xEF\xBB");
+  struct bundle *b = read_path(f->path);
+  assert_string_equal(bundle_find(b, "a")->text, "return 1\r\n");
+  assert_int_equal(bundle_find(b, "a")->len, 10);
+  assert_int_equal(bundle_find(b, "b")->len, 0);
+  assert_int_equal(bundle_find(b, "c")->len, 2);
+  bundle_unref(b);
 }
 
 #define FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -275,6 +374,11 @@ int main(void) {
     FOLDER(eight_folders_deep_is_read_and_nine_are_too_deep),
     FOLDER(a_link_that_goes_round_in_circles_is_refused),
     FOLDER(what_cannot_be_read_is_named),
+    FOLDER(only_regular_files_are_scripts_and_the_rest_is_said),
+    FOLDER(a_folder_that_may_not_be_read_is_left_out),
+    FOLDER(a_name_nobody_can_print_is_left_out),
+    FOLDER(what_is_left_out_is_said_within_bounds),
+    FOLDER(a_byte_order_mark_is_no_part_of_a_script),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -168,6 +168,22 @@ static void what_cannot_be_read_is_named(void **state) {
   assert_string_equal(why, "WEB_DIR: /nonexistent: No such file or directory");
 }
 
+static void only_regular_files_are_pages(void **state) {
+  struct folder *f = *state;
+  folder_text(f, "index.html", "x");
+  assert_int_equal(mkfifo(folder_at(f, "pipe.html"), 0600), 0);
+  assert_int_equal(symlink("/dev/zero", folder_at(f, "zero.js")), 0);
+  assert_int_equal(symlink("nowhere", folder_at(f, "gone.css")), 0);
+  assert_int_equal(symlink("index.html", folder_at(f, "other.html")), 0);
+  struct pages *p = load(f);
+  assert_non_null(pages_find(p, "index.html"));
+  assert_non_null(pages_find(p, "other.html"));
+  assert_null(pages_find(p, "pipe.html"));
+  assert_null(pages_find(p, "zero.js"));
+  assert_null(pages_find(p, "gone.css"));
+  pages_unref(p);
+}
+
 static void an_empty_folder_is_an_empty_set(void **state) {
   struct pages *p = load(*state);
   assert_null(pages_find(p, "index.html"));
@@ -185,6 +201,7 @@ int main(void) {
     FOLDER(a_file_of_one_mib_fits_and_one_byte_more_does_not),
     FOLDER(there_are_256_files_and_no_more),
     FOLDER(what_cannot_be_read_is_named),
+    FOLDER(only_regular_files_are_pages),
     FOLDER(an_empty_folder_is_an_empty_set),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
