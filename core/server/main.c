@@ -15,9 +15,11 @@
 #include "token.h"
 #include "user_id.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +55,9 @@ static int run(int argc, char **argv) {
     file = o == 'c' ? optarg : file;
     fresh |= o == 'f';
   }
+  if (optind < argc) {
+    return complain_about(argv[0], argv[optind]);
+  }
   struct config *c = load(file);
   if (!c) {
     return EXIT_USAGE;
@@ -65,7 +70,7 @@ static int run(int argc, char **argv) {
 }
 
 static int config(int argc, char **argv) {
-  struct config *c = load_from(argc, argv);
+  struct config *c = load_only(argc, argv);
   if (!c) {
     return EXIT_USAGE;
   }
@@ -170,7 +175,7 @@ typedef int walk_fn(const struct store_options *o, store_progress_fn *tell, void
 
 /* Over the whole store, which nothing else may use meanwhile. */
 static int walk(int argc, char **argv, walk_fn *fn, bool needs_key, const char *done) {
-  struct config *c = load_from(argc, argv);
+  struct config *c = load_only(argc, argv);
   if (!c) {
     return EXIT_USAGE;
   }
@@ -202,7 +207,7 @@ static int handback(int argc, char **argv) {
 }
 
 static int docs(int argc, char **argv) {
-  const char *which = argc > 1 ? argv[1] : "";
+  const char *which = argc == 2 ? argv[1] : "";
   if (strcmp(which, "settings") == 0) {
     config_print(NULL, stdout);
   } else if (strcmp(which, "lua") == 0) {
@@ -273,7 +278,19 @@ static int usage(FILE *out, int code) {
   return code;
 }
 
-int main(int argc, char **argv) {
+/* --help or -h among a command's options, and not the value of one of them. */
+static bool help_asked(int argc, char **argv) {
+  for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++) {
+    const char *before = argv[i - 1];
+    bool value = i > 2 && strncmp(before, "--", 2) == 0 && !strchr(before, '=') && strcmp(before, "--fresh") != 0;
+    if (!value && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static int command_run(int argc, char **argv) {
   if (argc < 2) {
     return usage(stderr, EXIT_USAGE);
   }
@@ -288,7 +305,7 @@ int main(int argc, char **argv) {
     if (strcmp(argv[1], commands[i].name) != 0) {
       continue;
     }
-    if (argc > 2 && strcmp(argv[2], "--help") == 0) {
+    if (help_asked(argc, argv)) {
       printf("Usage: chatbox %s\n\n%s\n", commands[i].line, commands[i].help);
       return EXIT_DONE;
     }
@@ -296,4 +313,31 @@ int main(int argc, char **argv) {
   }
   fprintf(stderr, "chatbox: there is no command %s\n\n", argv[1]);
   return usage(stderr, EXIT_USAGE);
+}
+
+/* A file or socket opened later must not get the number of a closed standard descriptor: what is printed would go into
+ * it. Standard output is opened for reading, so writing to it fails as it would have; messages on standard error are
+ * dropped. */
+static bool descriptors_fill(void) {
+  for (int fd = 0; fd <= 2; fd++) {
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) != fd) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* Output that did not arrive (a full disk, a closed pipe) is a command that failed. */
+static int output_end(int code) {
+  bool failed = ferror(stdout) != 0;
+  failed = fflush(stdout) != 0 || failed;
+  return failed && code == EXIT_DONE ? complain("standard output: not everything could be written", EXIT_FAILED) : code;
+}
+
+int main(int argc, char **argv) {
+  if (!descriptors_fill()) {
+    return EXIT_FAILED;
+  }
+  signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk, not the end */
+  return output_end(command_run(argc, argv));
 }

@@ -14,10 +14,14 @@ enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 
 /* Says text on stderr; code. */
 int complain(const char *text, int code);
+/* Says that a command takes no such argument; EXIT_USAGE. */
+int complain_about(const char *command, const char *argument);
 /* Settings of the environment and file (NULL: none); NULL: complained. */
 struct config *load(const char *file);
 /* The same of a command line that has --config FILE at most; what is left of it starts at optind. */
 struct config *load_from(int argc, char **argv);
+/* The same when nothing else may be on the command line. */
+struct config *load_only(int argc, char **argv);
 
 /* Commands. */
 int command_backup(int argc, char **argv);

@@ -20,6 +20,11 @@ int complain(const char *text, int code) {
   return code;
 }
 
+int complain_about(const char *command, const char *argument) {
+  fprintf(stderr, "chatbox: %s: unexpected argument \"%s\"; see chatbox %s --help\n", command, argument, command);
+  return EXIT_USAGE;
+}
+
 /* Scripts and pages of an installed tree are found from the binary, so the tree can be moved as a whole. */
 static void installed(char *out, size_t room, const char *what) {
   char binary[PATH_MAX] = "";
@@ -57,15 +62,30 @@ struct config *load(const char *file) {
   return c;
 }
 
-/* Takes --config FILE; what is left of the command line starts at optind. NULL: complained. */
-struct config *load_from(int argc, char **argv) {
+static bool config_option(int argc, char **argv, const char **file) {
   static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {NULL, 0, NULL, 0}};
-  const char *file = NULL;
-  for (int o; (o = getopt_long(argc, argv, "+c:", options, NULL)) != -1;) {
+  for (int o; (o = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
     if (o != 'c') {
-      return NULL;
+      return false;
     }
-    file = optarg;
+    *file = optarg;
+  }
+  return true;
+}
+
+struct config *load_from(int argc, char **argv) {
+  const char *file = NULL;
+  return config_option(argc, argv, &file) ? load(file) : NULL;
+}
+
+struct config *load_only(int argc, char **argv) {
+  const char *file = NULL;
+  if (!config_option(argc, argv, &file)) {
+    return NULL;
+  }
+  if (optind < argc) {
+    complain_about(argv[0], argv[optind]);
+    return NULL;
   }
   return load(file);
 }

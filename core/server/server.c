@@ -166,6 +166,19 @@ static void leave_at_once(int number) {
   _exit(0);
 }
 
+/* What would end the process by default and means nothing here. A file that may not grow (SIGXFSZ) is a full disk to
+ * the store. Who needs one of these (the watchdog, the budgets of scripts) sets its handler later. */
+static void ignore_signals(void) {
+  static const int unused[] = {SIGPIPE,   SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM,
+                               SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR,  SIGSTKFLT};
+  for (size_t i = 0; i < sizeof unused / sizeof *unused; i++) {
+    signal(unused[i], SIG_IGN);
+  }
+  for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
+    signal(number, SIG_IGN);
+  }
+}
+
 static void hear_signals(struct server *s) {
   for (size_t i = 0; i < 3; i++) {
     uv_signal_start(&s->signals[i], on_signal, signums[i]);
@@ -425,8 +438,7 @@ int server_run(const struct config *config, char why[512]) {
   if (!s) {
     return UV_ENOMEM;
   }
-  signal(SIGPIPE, SIG_IGN);
-  signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk to the store, not the end */
+  ignore_signals();
   int code = log_start((size_t)config_int(config, SETTING_LOG_BUFFER));
   if (code) {
     snprintf(why, 512, "no thread for the log: %s", err_text(code));

@@ -1,0 +1,164 @@
+// The program's command line as a shell, a service manager or a container uses it: what is not understood is refused,
+// what could not be printed is a failure, and neither closed descriptors nor stray signals end anything.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { describe, test } from "node:test";
+import { BIN, ROOT, mint, serve, somebody } from "./support.mjs";
+
+const SECRET = "c0ffee-Quiet-Harbour-Lantern-7781-Meadow-Fox";
+
+/** A folder of its own, gone with the test. */
+async function folder(t) {
+  const dir = await mkdtemp(path.join(os.tmpdir(), "chatbox-cli-"));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+const environment = (dir, env = {}) => ({
+  PATH: process.env.PATH,
+  HOME: dir,
+  JWT_SECRET: SECRET,
+  STORE_URL: `sqlite:${path.join(dir, "chatbox.db")}`,
+  SCRIPTS_DIR: path.join(ROOT, "scripts"),
+  WEB_DIR: path.join(ROOT, "web"),
+  SERVER_ADDRESS: "127.0.0.1",
+  SERVER_PORT: "0",
+  ...env,
+});
+
+/** { status, stdout, stderr } of the program, or of a shell line that calls it "$0". */
+const run = (dir, args, env) => spawnSync(BIN, args, { env: environment(dir, env), encoding: "utf8", timeout: 120000 });
+const shell = (dir, line, env) => spawnSync("sh", ["-c", line, BIN], { env: environment(dir, env), encoding: "utf8", timeout: 120000 });
+
+describe("arguments", () => {
+  test("one that a command does not take is refused by name, and nothing is done", async (t) => {
+    const dir = await folder(t);
+    const surplus = [
+      ["run", "my.conf"],
+      ["config", "my.conf"],
+      ["check", path.join(ROOT, "scripts"), "my.conf"],
+      ["reencrypt", "my.conf"],
+      ["handback", "my.conf"],
+    ];
+    for (const args of surplus) {
+      const { status, stdout, stderr } = run(dir, args);
+      assert.equal(status, 2, args.join(" "));
+      assert.match(stderr, /my\.conf/, args.join(" "));
+      assert.equal(stdout, "");
+    }
+    for (const args of [["token", "--user", "a", "b"], ["reload", "b"], ["promote", "b"], ["rollback", "b"], ["scripts", "b"],
+      ["export", "--user", "a", "b"], ["erase", "--user", "a", "b"], ["docs", "settings", "b"], ["backup", "a", "b"]]) {
+      assert.equal(run(dir, args).status, 2, args.join(" "));
+    }
+  });
+
+  test("an unknown option is refused by every command, and every command explains itself", async (t) => {
+    const dir = await folder(t);
+    const words = ["run", "check", "config", "token", "reload", "promote", "rollback", "scripts", "reencrypt", "handback", "backup", "export", "erase"];
+    for (const word of words) {
+      assert.equal(run(dir, [word, "--nonsense"]).status, 2, word);
+      for (const help of [["-h"], ["--help"], ["--config", "nowhere.conf", "--help"]]) {
+        const { status, stdout } = run(dir, [word, ...help]);
+        assert.equal(status, 0, word);
+        assert.match(stdout, new RegExp(`^Usage: chatbox ${word}`));
+      }
+    }
+    assert.equal(run(dir, ["token", "--user", "--help"]).stdout.split(".").length, 3, "a user may be called --help");
+  });
+});
+
+describe("standard output", () => {
+  test("what could not be printed is a failure", async (t) => {
+    const dir = await folder(t);
+    for (const args of ["config", "token --user alice", "docs settings", "docs lua", "--help", "--version", "check"]) {
+      const { status, stderr } = shell(dir, `exec "$0" ${args} >/dev/full`);
+      assert.equal(status, 1, args);
+      assert.match(stderr, /standard output/, args);
+    }
+  });
+
+  test("closed descriptors are no accident, and no command prints into a file it opened itself", async (t) => {
+    const dir = await folder(t);
+    for (const closed of ["<&-", "2>&-", "<&- 2>&-"]) {
+      assert.equal(shell(dir, `exec "$0" token --user alice ${closed}`).status, 0, closed);
+      assert.equal(shell(dir, `exec "$0" check ${closed}`).status, 0, closed);
+    }
+    for (const closed of [">&-", "<&- >&-", "<&- >&- 2>&-"]) {
+      assert.equal(shell(dir, `exec "$0" token --user alice ${closed}`).status, 1, closed);
+      assert.equal(shell(dir, `exec "$0" check ${closed}`).status, 1, closed);
+    }
+  });
+});
+
+describe("a running server", () => {
+  test("is not ended by signals that mean nothing to it", async (t) => {
+    const server = await serve(t);
+    for (const name of ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE", "SIGIO", "SIGXFSZ", "SIGPWR"]) {
+      server.process.kill(name);
+    }
+    for (const number of [34, 40, 64]) spawnSync("kill", [`-${number}`, String(server.process.pid)]);
+    await server.join(somebody("alice"));
+  });
+
+  for (const closed of ["<&-", "<&- >&-", "<&- >&- 2>&-"]) {
+    test(`lives with ${closed}`, async (t) => {
+      const dir = await folder(t);
+      const child = spawn("sh", ["-c", `exec "$0" run ${closed}`, BIN], { env: environment(dir), stdio: ["pipe", "pipe", "pipe"] });
+      const ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal })));
+      t.after(() => child.kill("SIGKILL"));
+      let reached;
+      do reached = run(dir, ["scripts"]);
+      while (reached.status !== 0 && child.exitCode === null && child.signalCode === null);
+      assert.equal(reached.status, 0, reached.stderr);
+      child.kill("SIGTERM");
+      assert.deepEqual(await ended, { code: 0, signal: null });
+    });
+  }
+});
+
+describe("a folder of scripts", () => {
+  test("check, start and reload leave the same out, say so once, and none of them waits for a pipe", async (t) => {
+    const server = await serve(t);
+    const left = path.join(server.scripts, "pipe.lua");
+    assert.equal(spawnSync("mkfifo", [left]).status, 0);
+    await symlink("nowhere", path.join(server.scripts, "bots/gone.lua"));
+    await symlink("/dev/zero", path.join(server.scripts, "zero.lua"));
+    await server.script("extra.lua", "\uFEFFreturn {}\r\n");
+    const checked = await server.command("check");
+    assert.equal(checked.code, 0, checked.out);
+    for (const name of ["pipe.lua: a pipe", "bots/gone.lua: a link to nothing", "zero.lua: a device"]) assert.ok(checked.err.includes(name), checked.err);
+    const reload = await server.command("reload");
+    assert.equal(reload.code, 0, reload.out + reload.err);
+    await server.script("extra.lua", "\uFEFFreturn { 1 }\r\n");
+    assert.equal((await server.command("reload")).code, 0);
+    const said = server.log.all.filter((line) => line.msg === "left out of the scripts");
+    assert.equal(said.length, 1);
+    assert.match(said[0].skipped, /pipe\.lua: a pipe/);
+    await server.stop();
+    const next = await server.again();
+    t.after(() => next.remove());
+    await next.join(somebody("alice"));
+    assert.match(checked.out, /ok: version/);
+  });
+});
+
+describe("a secret in quotes", () => {
+  for (const quote of ['"', "'"]) {
+    test(`${quote} means the same in the environment as in the file`, async (t) => {
+      const server = await serve(t, { secret: SECRET, env: { JWT_SECRET: `${quote}${SECRET}${quote}` } });
+      await server.join(somebody("alice"));
+      const file = path.join(server.dir, "chatbox.conf");
+      await writeFile(file, `JWT_SECRET=${quote}${SECRET}${quote}\n`, { mode: 0o600 });
+      const dir = await folder(t);
+      const token = run(dir, ["token", "--user", "bob", "--config", file], { JWT_SECRET: undefined });
+      assert.equal(token.status, 0, token.stderr);
+      const claims = JSON.parse(Buffer.from(token.stdout.split(".")[1], "base64url"));
+      assert.equal(mint(SECRET, claims).split(".").length, 3);
+      assert.equal((await server.get("/sessions", { token: token.stdout.trim() })).status, 200);
+    });
+  }
+});
