@@ -6,7 +6,6 @@
 
 #include <stddef.h>
 
-/* 0 and malloc'ed text with a NUL behind its len bytes; E_TOO_BIG: more than max bytes; UV_EISDIR; E_UNSUPPORTED: a pipe,
- * a socket, a device;
- * UV_ENOENT: nothing there, or a link to nothing; or libuv's other codes. */
+/* 0 and malloc'ed text with a NUL behind its len bytes; E_TOO_BIG: more than max bytes; UV_EISDIR; E_UNSUPPORTED: a
+ * pipe, a socket, a device; UV_ENOENT: nothing there, or a link to nothing; or libuv's other codes. */
 int regular_read(const char *path, size_t max, char **text, size_t *len) NODISCARD;

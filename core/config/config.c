@@ -271,7 +271,8 @@ static void manual_print(FILE *out) {
   fputs(
     "# Settings\n\n"
     "Each setting is looked up in the environment, then in the file given with `--config` (lines of `KEY=value`,\n"
-    "`#` starts a comment line, the last line of a key counts), then here. In both a value may stand in quotes, which are\n"
+    "`#` starts a comment line, the last line of a key counts), then here. In both a value may stand in quotes, which "
+    "are\n"
     "no part of it.\n"
     "An unknown key in the file, a value outside its bounds and a placeholder nobody replaced stop the start.\n"
     "`chatbox config` prints what is in force.\n\n"
