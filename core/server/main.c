@@ -256,6 +256,9 @@ static const struct command commands[] = {
    "it; the server has to be stopped. Can be broken off and resumed."},
   {"backup", "backup FILE [--config FILE]", command_backup,
    "Copies the database, as it is now, to a new file; a server may be using it."},
+  {"restore", "restore FILE [--config FILE]", command_restore,
+   "Puts what backup wrote in the place of the database, which is gone then; the server has to be stopped. FILE stays, "
+   "and nothing changes when it is damaged."},
   {"export", "export --user ID | --session ID [--config FILE]", command_export,
    "Prints all that is stored of a user, or one conversation, as JSON lines; a server may be running."},
   {"erase", "erase --user ID [--config FILE]", command_erase,

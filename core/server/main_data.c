@@ -1,6 +1,6 @@
-/* In: chatbox backup, export or erase. Out: that, and its exit code. Why: people have a right to their data and to have
- * it gone, and who runs a server has to have copies; all of it also while the server runs. An export and an erasure are
- * written down in the database before, or with, what they do. */
+/* In: chatbox backup, restore, export or erase. Out: that, and its exit code. Why: people have a right to their data
+ * and to have it gone, and who runs a server has to have copies; all of it also while the server runs. An export and an
+ * erasure are written down in the database before, or with, what they do. */
 #include "main_impl.h"
 
 #include "cipher.h"
@@ -152,6 +152,24 @@ int command_backup(int argc, char **argv) {
     printf("done: %s\n", w.file);
   }
   return options_end(&w, code, why);
+}
+
+int command_restore(int argc, char **argv) {
+  struct data_options w;
+  char why[256] = "";
+  if (!options_read(argc, argv, &w) || !w.file || w.id) {
+    return complain("restore: FILE is needed: what `chatbox backup` wrote", EXIT_USAGE);
+  }
+  if (!options_begin(&w)) {
+    return EXIT_USAGE;
+  }
+  struct store_options o = {.backends = store_backends, .url = config_string(w.config, SETTING_STORE_URL)};
+  int code = store_restore(&o, w.file, why);
+  if (code == 0) {
+    printf("done: %s is %s\n", o.url, w.file);
+  }
+  code = options_end(&w, code, why);
+  return code == EXIT_USAGE ? EXIT_FAILED : code; /* a bad file is no bad command line */
 }
 
 static bool of_this_server_only(const struct data_options *w, char why[256]) {

@@ -25,6 +25,7 @@ struct config *load_only(int argc, char **argv);
 
 /* Commands. */
 int command_backup(int argc, char **argv);
+int command_restore(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_erase(int argc, char **argv);
 int command_check(int argc, char **argv);

@@ -167,6 +167,10 @@ int store_handback(const struct store_options *o, store_progress_fn *tell, void 
 /* A copy, as of one instant, of a database that a server may be using meanwhile, in a new file (0600; E_CONFLICT when
  * there is one) that is there whole or not at all. 0; or a negative code with one line in why[]; E_UNSUPPORTED. */
 int store_backup(const struct store_options *o, const char *file, char why[256]) NODISCARD;
+/* Puts a copy of such a file in the place of the database, which is gone then, and which nobody may be using (E_BUSY).
+ * It is looked at first: E_INVALID, E_SCHEMA: it is no whole database of this program, and nothing has changed. 0; or a
+ * negative code with one line in why[]; E_UNSUPPORTED. */
+int store_restore(const struct store_options *o, const char *file, char why[256]) NODISCARD;
 /* Folder in which the database lies, for the control socket; borrowed. */
 const char *store_folder(const struct store *s);
 
@@ -187,6 +191,8 @@ struct store_backend {
   int (*reencrypt)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
   /* Of a reader handle: a copy of the whole database as of now in a new file. See store_backup. NULL: not supported. */
   int (*backup)(void *handle, const char *file, char why[256]);
+  /* Without a handle: see store_restore. NULL: not supported. */
+  int (*restore)(const char *location, const char *file, char why[256]);
   /* Of a writer handle: makes the database whole for the program it was taken over from. NULL: not supported. */
   int (*handback)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
 };

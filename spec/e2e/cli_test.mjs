@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -118,6 +118,80 @@ describe("a running server", () => {
       assert.deepEqual(await ended, { code: 0, signal: null });
     });
   }
+});
+
+describe("backup and restore", () => {
+  test("a copy put over a database that crashed is not undone by what that left, and restore puts it there", async (t) => {
+    const server = await serve(t);
+    const database = path.join(server.dir, "chatbox.db");
+    const copy = path.join(server.dir, "copy.db");
+    const alice = await server.join(somebody("alice"));
+    await alice.saysSurely("before the copy", "cid-1");
+    assert.equal((await server.command("backup", copy)).code, 0);
+    await alice.saysSurely("after the copy", "cid-2");
+    const busy = await server.command("restore", copy);
+    assert.equal(busy.code, 1);
+    assert.match(busy.err, /another process uses the database/);
+    await server.kill();
+    assert.ok((await stat(`${database}-wal`)).size > 0);
+
+    await cp(copy, database);
+    const refused = spawnSync(BIN, ["run"], { env: server.env, encoding: "utf8", timeout: 120000 });
+    assert.equal(refused.status, 1, refused.stderr);
+    assert.match(refused.stderr, /is a backup, and .*-wal beside it would undo it: use `chatbox restore`/);
+    assert.ok((await stat(`${database}-wal`)).size > 0, "nothing has changed");
+
+    const restored = await server.command("restore", copy);
+    assert.equal(restored.code, 0, restored.err);
+    assert.equal((await stat(database)).mode & 0o777, 0o600);
+    const next = await server.again();
+    t.after(() => next.remove());
+    const users = (text) => [...new Set(text.map((m) => m.content).filter((content) => /^(before|after) the copy$/.test(content)))]; // said and echoed
+    assert.deepEqual(users(await next.history(alice.user, alice.session)), ["before the copy"]);
+    await next.kill(); // its own -wal is no reason to refuse it
+    const last = await server.again();
+    t.after(() => last.remove());
+    assert.deepEqual(users(await last.history(alice.user, alice.session)), ["before the copy"]);
+  });
+
+  test("restore changes nothing when the file is no whole backup", async (t) => {
+    const server = await serve(t);
+    const database = path.join(server.dir, "chatbox.db");
+    const alice = await server.join(somebody("alice"));
+    await alice.saysSurely("kept", "cid-1");
+    await server.stop();
+    const before = await readFile(database);
+    const bad = path.join(server.dir, "bad");
+    await mkdir(bad);
+    await writeFile(path.join(bad, "empty"), "");
+    await writeFile(path.join(bad, "text"), "no database at all, but longer than the header of one\n".repeat(100));
+    await writeFile(path.join(bad, "torn"), before.subarray(0, 4096));
+    spawnSync("mkfifo", [path.join(bad, "pipe")]);
+    for (const name of ["empty", "text", "torn", "pipe", "none", "."]) {
+      const { code, err } = await server.command("restore", path.join(bad, name));
+      assert.equal(code, 1, `${name}: ${err}`);
+      assert.deepEqual(await readFile(database), before, name);
+    }
+    assert.equal((await server.command("restore", database)).code, 1);
+    assert.equal((await server.command("restore")).code, 2);
+    assert.deepEqual((await readdir(server.dir)).filter((name) => name.includes("restoring")), []);
+    const next = await server.again();
+    t.after(() => next.remove());
+    assert.equal((await next.history(alice.user, alice.session))[0].content, "kept");
+  });
+
+  test("a backup that was ended leaves nothing that blocks the next one", async (t) => {
+    const server = await serve(t);
+    const copy = path.join(server.dir, "copy.db");
+    await writeFile(`${copy}.part`, "");
+    assert.equal((await server.command("backup", copy)).code, 0);
+    const other = path.join(server.dir, "other.db");
+    await writeFile(`${other}.part`, "a letter to my aunt");
+    const refused = await server.command("backup", other);
+    assert.equal(refused.code, 1);
+    assert.match(refused.err, /other\.db\.part is already there/);
+    assert.equal(await readFile(`${other}.part`, "utf8"), "a letter to my aunt");
+  });
 });
 
 describe("a folder of scripts", () => {

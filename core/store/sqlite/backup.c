@@ -1,15 +1,17 @@
 /* In: an open database. Out: a copy of it, as of one instant, in a new file. Why VACUUM INTO: one read transaction, so
  * a server that writes meanwhile neither waits nor tears the copy, and no page of it holds what was erased before. It
- * is written beside its place and gets its name when it is whole and on the disk. */
+ * is written beside its place and gets its name when it is whole, marked as a copy (mark.c) and on the disk. */
 #include "sqlite_impl.h"
 
 #include "err.h"
+#include "mark.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
@@ -19,13 +21,49 @@ static int backup_failed(const char *what, const char *file, int code, char why[
   return code;
 }
 
-/* Owned by its maker before there is a byte in it: SQLite would make it with the umask's mode. */
+/* What an ended backup left: empty, or a database whose first page is written last. */
+static bool is_leftover(int fd) {
+  static const char none[16] = {0};
+  char start[16];
+  ssize_t n = pread(fd, start, sizeof start, 0);
+  return n == 0 || (n == (ssize_t)sizeof start &&
+                    (memcmp(start, "SQLite format 3", 16) == 0 || memcmp(start, none, sizeof none) == 0));
+}
+
+/* A backup that runs holds a lock on its file, so the file of one that was ended can be told from it. */
+static int leftover_remove(const char *part, char why[256]) {
+  struct stat of_fd, of_path;
+  int fd = open(part, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), code = 0;
+  if (fd < 0)
+    return errno == ENOENT ? 0 : backup_failed("remove", part, uv_translate_sys_error(errno), why);
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    snprintf(why, 256, "another backup is writing %.200s", part);
+    code = E_BUSY;
+  } else if (fstat(fd, &of_fd) != 0 || !S_ISREG(of_fd.st_mode) || !is_leftover(fd)) {
+    snprintf(why, 256, "%.200s is already there, and no backup left it", part);
+    code = E_CONFLICT;
+  } else if (lstat(part, &of_path) == 0 && of_path.st_ino == of_fd.st_ino && unlink(part) != 0) {
+    code = backup_failed("remove", part, uv_translate_sys_error(errno), why);
+  }
+  close(fd);
+  return code;
+}
+
+/* Owned by its maker before there is a byte in it: SQLite would make it with the umask's mode. A descriptor with the
+ * lock, or a negative code. */
 static int part_make(const char *part, char why[256]) {
+  int code = leftover_remove(part, why);
+  if (code)
+    return code;
   int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0)
     return backup_failed("make", part, uv_translate_sys_error(errno), why);
-  close(fd);
-  return 0;
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    snprintf(why, 256, "another backup is writing %.200s", part);
+    close(fd);
+    return E_BUSY;
+  }
+  return fd;
 }
 
 static int part_fill(sqlite3 *db, const char *part, char why[256]) {
@@ -73,11 +111,14 @@ int sqlite_backup(sqlite3 *db, const char *file, char why[256]) {
     snprintf(why, 256, "%.200s is already there", file);
     return E_CONFLICT;
   }
-  int code = part_make(part, why);
-  if (code)
-    return code;
-  code = part_fill(db, part, why);
+  int fd = part_make(part, why);
+  if (fd < 0)
+    return fd;
+  int code = part_fill(db, part, why);
+  if (code == 0 && (code = mark_set(fd)) != 0)
+    backup_failed("write", part, code, why);
   code = code ? code : part_name(part, file, why);
   unlink(part);
+  close(fd);
   return code;
 }

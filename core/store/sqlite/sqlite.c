@@ -4,6 +4,7 @@
 #include "sqlite_impl.h"
 
 #include "err.h"
+#include "mark.h"
 #include "store_file.h"
 
 #include <limits.h>
@@ -148,7 +149,9 @@ static int handle_open(struct sqlite_handle *h, const struct store_options *o, c
     return open_failed(h, path, why);
   sqlite3_extended_result_codes(h->db, 1);
   sqlite3_busy_timeout(h->db, BUSY_TIMEOUT_MS);
-  int r = writer ? writer_prepare(h, o, path, why) : reader_prepare(h, o, path, why);
+  int r = mark_look(h->db, path, writer, why);
+  if (r == 0)
+    r = writer ? writer_prepare(h, o, path, why) : reader_prepare(h, o, path, why);
   for (int i = 0; i < S_COUNT && r == 0; i++) {
     if (sqlite3_prepare_v3(h->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &h->statements[i], NULL) !=
         SQLITE_OK)
@@ -171,9 +174,14 @@ static void sqlite_close(void *handle) {
   free(h);
 }
 
+/* "./" keeps SQLite from taking a name such as file:x or :memory: for more than a name. */
+static void path_plain(const char *location, char out[PATH_MAX]) {
+  snprintf(out, PATH_MAX, "%s%s", location[0] == '/' ? "" : "./", location);
+}
+
 static int sqlite_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
-  char path[PATH_MAX]; /* "./" keeps SQLite from taking a name such as file:x or :memory: for more than a name */
-  snprintf(path, sizeof path, "%s%s", location[0] == '/' ? "" : "./", location);
+  char path[PATH_MAX];
+  path_plain(location, path);
   struct sqlite_handle *h = calloc(1, sizeof *h);
   if (h == NULL) {
     snprintf(why, 256, "out of memory");
@@ -202,6 +210,32 @@ static int handle_backup(void *handle, const char *file, char why[256]) {
   return sqlite_backup(h->db, file, why);
 }
 
+/* A whole database of this program, of whatever version it can bring up to date. */
+static int whole_check(const char *path, char why[256]) {
+  struct sqlite_handle h = {.lock_fd = -1};
+  int version = 0, r = 0;
+  char said[32] = "";
+  if (sqlite3_open_v2(path, &h.db, SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+    r = open_failed(&h, path, why);
+  r = r ? r : schema_check(&h, path, &version, why);
+  if (r == 0 && version == 0) {
+    snprintf(why, 256, "%.160s: there is nothing in the backup", path);
+    r = E_INVALID;
+  }
+  if (r == 0 && (query(&h, "PRAGMA quick_check(1)", said) != SQLITE_OK || strcmp(said, "ok") != 0)) {
+    snprintf(why, 256, "%.160s: the backup is damaged: %.31s", path, *said ? said : sqlite3_errmsg(h.db));
+    r = E_INVALID;
+  }
+  sqlite3_close(h.db);
+  return r;
+}
+
+static int sqlite_restore(const char *location, const char *file, char why[256]) {
+  char path[PATH_MAX];
+  path_plain(location, path);
+  return mark_restore(file, path, whole_check, why);
+}
+
 const struct store_backend store_sqlite = {
   .scheme = "sqlite",
   .open = sqlite_open,
@@ -210,4 +244,5 @@ const struct store_backend store_sqlite = {
   .read = sqlite_read,
   .reencrypt = handle_reencrypt,
   .backup = handle_backup,
+  .restore = sqlite_restore,
 };
