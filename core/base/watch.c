@@ -1,5 +1,7 @@
 /* In: folders. Out: one call some milliseconds after anything below them has changed. Why: see watch.h. inotify does
- * not look into sub-folders, so each is watched, and the tree is walked again after a change. */
+ * not look into sub-folders, so each is watched, and the tree is walked again after a change. It watches folders and
+ * not paths: whether a path still leads to the folder that is watched (it was removed and made again, a link above it
+ * was swapped) is looked up twice a second. */
 #include "watch.h"
 
 #include "log.h"
@@ -16,18 +18,33 @@
 #define FOLDERS_MAX 256
 #define DEPTH_MAX 8
 #define SETTLE_MS 50 /* an editor's save is several changes */
+#define LOOK_EVERY_MS 500
+
+/* Where a path leads to; all zero: nowhere. */
+struct folder_id {
+  dev_t device;
+  ino_t inode;
+};
 
 struct watched_folder {
   uv_fs_event_t event;
   struct watch *watch;
+  struct folder_id id;
   char *path;
 };
 
+struct root {
+  char *path;
+  struct folder_id id;
+};
+
 struct watch {
-  uv_timer_t settle;
+  uv_timer_t settle, look;
+  unsigned open_timers;
+  bool said_too_many;
   void (*changed)(void *);
   void *arg;
-  char *roots[FOLDERS_MAX];
+  struct root roots[FOLDERS_MAX];
   size_t root_count;
   struct watched_folder *places[FOLDERS_MAX];
   size_t count;
@@ -35,6 +52,16 @@ struct watch {
 };
 
 static void on_settled(uv_timer_t *timer);
+
+static struct folder_id id_of(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 ? (struct folder_id){st.st_dev, st.st_ino} : (struct folder_id){0, 0};
+}
+
+static bool leads_elsewhere(const char *path, struct folder_id id) {
+  struct folder_id now = id_of(path);
+  return now.device != id.device || now.inode != id.inode;
+}
 
 static void on_event(uv_fs_event_t *event, const char *name, int events, int status) {
   struct watched_folder *place = event->data;
@@ -64,7 +91,10 @@ static void add_place(struct watch *w, const char *path) {
     return;
   }
   if (w->count == FOLDERS_MAX) {
-    LOG(LOG_WARN, "watch", "a folder is not watched: there are too many", LSTR("path", path));
+    if (!w->said_too_many) {
+      LOG(LOG_WARN, "watch", "a folder is not watched: there are too many", LSTR("path", path));
+    }
+    w->said_too_many = true;
     return;
   }
   struct watched_folder *place = calloc(1, sizeof *place);
@@ -73,6 +103,7 @@ static void add_place(struct watch *w, const char *path) {
     return;
   }
   place->watch = w;
+  place->id = id_of(path); /* before it is watched: what is exchanged in between is found out by the next look */
   uv_fs_event_init(w->loop, &place->event);
   place->event.data = place;
   int code = uv_fs_event_start(&place->event, on_event, path, 0);
@@ -87,7 +118,9 @@ static void add_place(struct watch *w, const char *path) {
 static void add_tree(struct watch *w, const char *path, int depth) {
   DIR *d = opendir(path);
   if (!d) {
-    LOG(LOG_WARN, "watch", "a folder cannot be watched", LSTR("path", path), LSTR("error", strerror(errno)));
+    if (depth == 0) { /* of one further down, whoever reads the folders says that it is left out */
+      LOG(LOG_WARN, "watch", "a folder cannot be watched", LSTR("path", path), LSTR("error", strerror(errno)));
+    }
     return;
   }
   add_place(w, path);
@@ -95,8 +128,8 @@ static void add_tree(struct watch *w, const char *path, int depth) {
     char below[4096];
     struct stat st;
     int len = snprintf(below, sizeof below, "%s/%s", path, e->d_name);
-    if (e->d_name[0] != '.' && len < (int)sizeof below && stat(below, &st) == 0 && S_ISDIR(st.st_mode) &&
-        depth < DEPTH_MAX) {
+    if (e->d_type != DT_REG && e->d_name[0] != '.' && len < (int)sizeof below && stat(below, &st) == 0 &&
+        S_ISDIR(st.st_mode) && depth < DEPTH_MAX) {
       add_tree(w, below, depth + 1);
     }
   }
@@ -111,7 +144,22 @@ static void drop_all(struct watch *w) {
 
 static void watch_all(struct watch *w) {
   for (size_t i = 0; i < w->root_count; i++) {
-    add_tree(w, w->roots[i], 0);
+    w->roots[i].id = id_of(w->roots[i].path);
+    add_tree(w, w->roots[i].path, 0);
+  }
+}
+
+static void on_look(uv_timer_t *timer) {
+  struct watch *w = timer->data;
+  bool differs = false;
+  for (size_t i = 0; i < w->root_count && !differs; i++) {
+    differs = leads_elsewhere(w->roots[i].path, w->roots[i].id);
+  }
+  for (size_t i = 0; i < w->count && !differs; i++) {
+    differs = leads_elsewhere(w->places[i]->path, w->places[i]->id);
+  }
+  if (differs && !uv_is_active((uv_handle_t *)&w->settle)) {
+    uv_timer_start(&w->settle, on_settled, SETTLE_MS, 0);
   }
 }
 
@@ -133,17 +181,23 @@ struct watch *watch_new(uv_loop_t *loop, const char *const *folders, size_t coun
   w->changed = changed;
   w->arg = arg;
   uv_timer_init(loop, &w->settle);
-  w->settle.data = w;
+  uv_timer_init(loop, &w->look);
+  w->settle.data = w->look.data = w;
+  w->open_timers = 2;
   for (size_t i = 0; i < count && i < FOLDERS_MAX; i++) {
-    w->roots[w->root_count] = strdup(folders[i]);
-    w->root_count += w->roots[w->root_count] != NULL;
+    w->roots[w->root_count].path = strdup(folders[i]);
+    w->root_count += w->roots[w->root_count].path != NULL;
   }
   watch_all(w);
+  uv_timer_start(&w->look, on_look, LOOK_EVERY_MS, LOOK_EVERY_MS);
   return w;
 }
 
 static void free_watch(uv_handle_t *handle) {
-  free(handle->data);
+  struct watch *w = handle->data;
+  if (--w->open_timers == 0) {
+    free(w);
+  }
 }
 
 void watch_free(struct watch *w) {
@@ -152,7 +206,8 @@ void watch_free(struct watch *w) {
   }
   drop_all(w);
   for (size_t i = 0; i < w->root_count; i++) {
-    free(w->roots[i]);
+    free(w->roots[i].path);
   }
   uv_close((uv_handle_t *)&w->settle, free_watch);
+  uv_close((uv_handle_t *)&w->look, free_watch);
 }

@@ -1,6 +1,7 @@
 /* In: folders. Out: one call some milliseconds after anything below them has changed.
  * Why: in development a saved file is live at once. Folders are watched, not files: editors replace files, and a
- * mounted ConfigMap swaps a link. Thread: the loop's. Bound: 256 folders, 8 deep. */
+ * mounted ConfigMap swaps a link. A folder may go and come back, or be exchanged by a link above it: that is seen
+ * within half a second. Thread: the loop's. Bound: 256 folders, 8 deep. */
 #pragma once
 #include "attr.h"
 

@@ -155,6 +155,79 @@ static void a_swapped_config_map_is_seen(void **state) {
   await_change(sc);
 }
 
+/* The folder that is watched itself: first it is gone, then it is there again with a file in it, and that is watched.
+ */
+static void the_folder_itself_may_go_and_come_back(void **state) {
+  struct scene *sc = *state;
+  const char *folders[] = {folder_at(&sc->folder, "scripts")};
+  folder_make(&sc->folder, "scripts");
+  sc->watch = watch_new(&sc->loop, folders, 1, on_change, sc);
+  assert_non_null(sc->watch);
+  for (int round = 0; round < 2; round++) {
+    assert_int_equal(rmdir(folder_at(&sc->folder, "scripts")), 0);
+    await_change(sc);
+    folder_make(&sc->folder, "scripts");
+    await_change(sc);
+    folder_text(&sc->folder, "scripts/a.lua", "x");
+    await_change(sc);
+    assert_int_equal(unlink(folder_at(&sc->folder, "scripts/a.lua")), 0);
+    await_change(sc);
+  }
+}
+
+static void a_folder_that_was_not_there_at_first_is_watched_when_it_comes(void **state) {
+  struct scene *sc = *state;
+  const char *folders[] = {folder_at(&sc->folder, "later/scripts")};
+  sc->watch = watch_new(&sc->loop, folders, 1, on_change, sc);
+  assert_non_null(sc->watch);
+  folder_make(&sc->folder, "later");
+  folder_make(&sc->folder, "later/scripts");
+  await_change(sc);
+  folder_text(&sc->folder, "later/scripts/a.lua", "x");
+  await_change(sc);
+}
+
+static void swap_link(struct scene *sc, const char *target) {
+  assert_int_equal(symlink(target, folder_at(&sc->folder, "next")), 0);
+  assert_int_equal(rename(folder_at(&sc->folder, "next"), folder_at(&sc->folder, "current")), 0);
+}
+
+/* As a release is put in force: current -> releases/2, and current/scripts is what is watched. */
+static void a_link_swapped_above_the_folder_is_seen_and_followed(void **state) {
+  struct scene *sc = *state;
+  const char *const names[] = {"1", "1/scripts", "1/scripts/bots", "2", "2/scripts", "2/scripts/bots"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    folder_make(&sc->folder, names[i]);
+  swap_link(sc, "1");
+  const char *folders[] = {folder_at(&sc->folder, "current/scripts")};
+  sc->watch = watch_new(&sc->loop, folders, 1, on_change, sc);
+  assert_non_null(sc->watch);
+  static const char *const files[] = {"2/scripts/bots/a.lua", "1/scripts/bots/a.lua", "2/scripts/bots/b.lua"};
+  for (int i = 0; i < 3; i++) {
+    swap_link(sc, i % 2 ? "1" : "2");
+    await_change(sc);
+    folder_text(&sc->folder, files[i], "x");
+    await_change(sc);
+  }
+}
+
+/* A folder below is a link to what is elsewhere, through a link that is swapped. */
+static void a_link_swapped_behind_a_folder_below_is_seen(void **state) {
+  struct scene *sc = *state;
+  folder_make(&sc->folder, "scripts");
+  folder_make(&sc->folder, "1");
+  folder_make(&sc->folder, "2");
+  swap_link(sc, "1");
+  assert_int_equal(symlink("../current", folder_at(&sc->folder, "scripts/bots")), 0);
+  const char *folders[] = {folder_at(&sc->folder, "scripts")};
+  sc->watch = watch_new(&sc->loop, folders, 1, on_change, sc);
+  assert_non_null(sc->watch);
+  swap_link(sc, "2");
+  await_change(sc);
+  folder_text(&sc->folder, "2/a.lua", "x");
+  await_change(sc);
+}
+
 static void each_of_several_folders_is_watched(void **state) {
   struct scene *sc = *state;
   struct folder other;
@@ -215,6 +288,10 @@ int main(void) {
     SCENE(a_folder_that_came_later_is_watched_too),
     SCENE(a_folder_that_was_removed_and_made_again_is_watched),
     SCENE(a_swapped_config_map_is_seen),
+    SCENE(the_folder_itself_may_go_and_come_back),
+    SCENE(a_folder_that_was_not_there_at_first_is_watched_when_it_comes),
+    SCENE(a_link_swapped_above_the_folder_is_seen_and_followed),
+    SCENE(a_link_swapped_behind_a_folder_below_is_seen),
     SCENE(each_of_several_folders_is_watched),
     SCENE(too_many_folders_are_watched_up_to_the_bound),
     SCENE(a_link_that_goes_round_in_circles_does_no_harm),
