@@ -21,7 +21,7 @@
 #define TOTAL_MAX (16u << 20)
 #define DEPTH_MAX 8
 #define MORE_MAX 32        /* "; and N more" */
-#define ENTRIES_MAX 200000 /* of folders, whatever they are */
+#define ENTRIES_MAX 200000 /* that are looked at */
 
 struct bundle {
   atomic_int refs;
@@ -132,6 +132,11 @@ static int add_file(struct bundle *b, const char *path, const char *relative, ch
 
 static int add_folder(struct bundle *b, const char *path, const char *relative, int depth, char why[512]);
 
+static bool is_script(const char *entry) {
+  const char *dot = strrchr(entry, '.');
+  return dot && strcmp(dot, ".lua") == 0;
+}
+
 static int add_entry(struct bundle *b, const char *dir, const char *relative, const char *entry, int depth,
                      char why[512]) {
   char path[4096], below[4096];
@@ -142,8 +147,7 @@ static int add_entry(struct bundle *b, const char *dir, const char *relative, co
       snprintf(below, sizeof below, "%s%s%s", relative, *relative ? "/" : "", entry) >= (int)sizeof below) {
     return fail(why, dir, "a path that is too long", E_TOO_BIG);
   }
-  const char *dot = strrchr(entry, '.');
-  bool script = dot && strcmp(dot, ".lua") == 0;
+  bool script = is_script(entry);
   struct stat st;
   if (stat(path, &st)) {
     bool leads_nowhere = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EACCES;
@@ -174,6 +178,9 @@ static int add_folder(struct bundle *b, const char *path, const char *relative, 
   }
   int code = 0;
   for (struct dirent *e; !code && (e = readdir(d));) {
+    if (e->d_type == DT_REG && !is_script(e->d_name)) {
+      continue; /* of these there may be very many; the others are looked at */
+    }
     code = ++b->entries > ENTRIES_MAX ? fail(why, path, "more than 200000 entries", E_TOO_BIG)
                                       : add_entry(b, path, relative, e->d_name, depth, why);
   }

@@ -3,7 +3,8 @@
  * versions. Links are followed (a mounted ConfigMap is one). `chatbox check`, a start and a reload all read with this,
  * so they judge alike. Only regular files are scripts: pipes, sockets, devices, links to nothing, folders that may not
  * be read and names that are no UTF-8 are left out, and bundle_skipped says which. A byte order mark is dropped.
- * Bounds: 1,000 files, 1 MiB each, 16 MiB in all, 8 folders deep, 200,000 entries of folders. Thread: immutable after
+ * Bounds: 1,000 files, 1 MiB each, 16 MiB in all, 8 folders deep, 200,000 entries that may be scripts or
+ * folders. Thread: immutable after
  * reading, shared by reference. */
 #pragma once
 #include "attr.h"

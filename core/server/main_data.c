@@ -49,7 +49,8 @@ static bool options_read(int argc, char **argv, struct data_options *w) {
     }
   }
   w->file = argv[optind];
-  return optind + (w->file != NULL) == argc && (!w->id || (*w->id && strlen(w->id) <= ID_MAX));
+  return optind + (w->file != NULL) == argc && (!w->file || *w->file) &&
+         (!w->id || (*w->id && strlen(w->id) <= ID_MAX));
 }
 
 /* What is wrong with the settings was said. */
@@ -213,10 +214,20 @@ static int export_to(const struct data_options *w, const struct keyring *keys, F
   return code;
 }
 
+/* A user is known by the one spelling of the id (user_id.h), but what was stored before that rule is stored as it was
+ * stated: a command about a user is about both. True: w is now about the other one, in spelled[]. */
+static bool other_spelling(struct data_options *w, char spelled[TOKEN_USER_MAX + 1]) {
+  if (strcmp(w->kind, "user") != 0 || user_id_normalise(w->id, spelled) != 0 || strcmp(spelled, w->id) == 0) {
+    return false;
+  }
+  w->id = spelled;
+  return true;
+}
+
 int command_export(int argc, char **argv) {
   struct data_options w;
   struct keyring *keys = NULL;
-  char why[256] = "";
+  char why[256] = "", spelled[TOKEN_USER_MAX + 1];
   if (!options_read(argc, argv, &w) || !w.id || w.file) {
     return complain("export: --user ID or --session ID is needed", EXIT_USAGE);
   }
@@ -225,6 +236,9 @@ int command_export(int argc, char **argv) {
   }
   int code = server_keyring(w.config, 0, &keys, why);
   code = code ? code : export_to(&w, keys, stdout, why);
+  if (code == 0 && other_spelling(&w, spelled)) {
+    code = export_to(&w, keys, stdout, why);
+  }
   keyring_free(keys);
   return options_end(&w, code, why);
 }
@@ -236,29 +250,41 @@ static bool names_nobody(const char *id, int code, const char *said) {
   return !found && user_id_normalise(id, spelled) == E_INVALID;
 }
 
+static int erase_one(const struct data_options *w, char said[256], char why[256]) {
+  char subject[SUBJECT_MAX];
+  struct store_op *op = subject_write("user", w->id, subject, sizeof subject)
+                          ? NULL
+                          : store_op_audit(STORE_ERASE, "command line", "erase", subject, now_ms());
+  if (op) {
+    op->session.user_id = strdup(w->id);
+  }
+  int code = ask_or_act(w, "erase", op, said, why);
+  store_op_free(op);
+  return code;
+}
+
 int command_erase(int argc, char **argv) {
   struct data_options w;
-  char why[256] = "", said[256] = "", subject[SUBJECT_MAX];
+  char why[256] = "", said[256] = "", spelled[TOKEN_USER_MAX + 1];
   if (!options_read(argc, argv, &w) || !w.id || w.file || strcmp(w.kind, "user") != 0) {
     return complain("erase: --user ID is needed", EXIT_USAGE);
   }
   if (!options_begin(&w)) {
     return EXIT_USAGE;
   }
-  struct store_op *op = subject_write("user", w.id, subject, sizeof subject)
-                          ? NULL
-                          : store_op_audit(STORE_ERASE, "command line", "erase", subject, now_ms());
-  if (op) {
-    op->session.user_id = strdup(w.id);
-  }
-  int code = ask_or_act(&w, "erase", op, said, why);
-  store_op_free(op);
+  int code = erase_one(&w, said, why);
   if (names_nobody(w.id, code, said)) {
     config_free(w.config);
     return complain(code ? why : "erase: --user: nobody can have this id, and nothing is stored under it", EXIT_USAGE);
   }
   if (code == 0) {
     printf("erased: %s\n", said);
+  }
+  if (code == 0 && other_spelling(&w, spelled)) {
+    code = erase_one(&w, said, why);
+    if (code == 0) {
+      printf("erased, in the other spelling of the id: %s\n", said);
+    }
   }
   return options_end(&w, code, why);
 }

@@ -3,11 +3,11 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { BIN, ROOT, mint, serve, somebody } from "./support.mjs";
+import { BIN, ROOT, botThatSays, mint, serve, somebody } from "./support.mjs";
 
 const SECRET = "c0ffee-Quiet-Harbour-Lantern-7781-Meadow-Fox";
 
@@ -217,6 +217,61 @@ describe("a folder of scripts", () => {
     t.after(() => next.remove());
     await next.join(somebody("alice"));
     assert.match(checked.out, /ok: version/);
+  });
+});
+
+describe("a folder of scripts that is watched", () => {
+  test("may be removed and put back, and a link above it may be swapped, time and again", async (t) => {
+    const dir = await folder(t);
+    const release = async (name, text) => {
+      await cp(path.join(ROOT, "scripts"), path.join(dir, name, "scripts"), { recursive: true });
+      await writeFile(path.join(dir, name, "scripts/bots/echo.lua"), botThatSays(text));
+    };
+    const current = async (name) => {
+      await symlink(name, path.join(dir, "next"));
+      await rename(path.join(dir, "next"), path.join(dir, "current"));
+    };
+    for (const name of ["first", "second", "third"]) await release(name, name);
+    await current("first");
+    const scripts = path.join(dir, "current/scripts");
+    const server = await serve(t, { env: { SCRIPT_WATCH: "true", SCRIPTS_DIR: scripts, RATE_LIMIT: "1000000" } });
+    const alice = await server.join(somebody("alice"));
+    const answers = async (text) => {
+      do alice.says("?");
+      while ((await alice.hears("ai_response")).content !== text);
+    };
+    await answers("first");
+    for (const name of ["second", "third", "first"]) {
+      await current(name);
+      await answers(name);
+    }
+    const away = path.join(dir, "away");
+    await rename(path.join(dir, "first/scripts"), away);
+    await server.log.next((line) => line.msg === "reload failed: the running version goes on", "a reload that fails");
+    await answers("first");
+    await writeFile(path.join(away, "bots/echo.lua"), botThatSays("back"));
+    await rename(away, path.join(dir, "first/scripts"));
+    await answers("back");
+    await writeFile(path.join(scripts, "bots/echo.lua"), botThatSays("saved"));
+    await answers("saved");
+  });
+});
+
+describe("erase and export", () => {
+  test("find the user that chats, in whatever spelling the shell has the id", async (t) => {
+    const server = await serve(t);
+    const composed = `${somebody()}-j\u00fcrgen`;
+    const alice = await server.join(composed);
+    await alice.saysSurely("hello", "cid-1");
+    const typed = composed.normalize("NFD");
+    const exported = await server.command("export", "--user", typed);
+    assert.equal(exported.code, 0, exported.err);
+    assert.match(exported.out, /"hello"/);
+    const erased = await server.command("erase", "--user", typed);
+    assert.equal(erased.code, 0, erased.err);
+    assert.match(erased.out, /other spelling of the id: 1 conversations/);
+    assert.doesNotMatch((await server.command("export", "--user", composed)).out, /hello/);
+    assert.equal((await server.command("erase", "--user", "bob\n")).code, 2, "nobody can have this id");
   });
 });
 
