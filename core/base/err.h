@@ -27,6 +27,7 @@
   X(KEY, -10021, "the key it was encrypted with is not set")                                                           \
   X(PLAINTEXT, -10022, "it is stored as plain text, though there is a key")                                            \
   X(PROTOCOL, -10030, "the protocol was broken")                                                                       \
+  X(MORE, -10023, "there is more to do")                                                                               \
   X(BUSY, -10018, "in use by another process")
 
 enum err {

@@ -16,7 +16,8 @@
 #include <uv.h>
 
 #define BATCH_MAX 512
-#define AWAY_WAIT_MS 100 /* between two tries while the database is away */
+#define AWAY_WAIT_MS 100     /* between two tries while the database is away */
+#define FAILING_WAIT_MS 1000 /* between two looks at one that takes no writes */
 
 struct queue {
   struct post *first, **last; /* linked through store_op.post */
@@ -40,6 +41,7 @@ struct store {
   struct queue writes, reads;
   size_t unanswered;             /* submitted, reply not yet posted */
   bool refusing, closing, away;  /* away: writes wait for the database */
+  bool draining, failing;        /* erasures do not go on; writes fail, all of them */
   pthread_cond_t idle;           /* unanswered is 0 */
   size_t handles, running;       /* of threads[] */
   struct store_thread threads[]; /* the writer, then the readers */
@@ -149,15 +151,34 @@ static size_t thread_take(struct store_thread *t, struct store_op **ops, size_t 
 
 /* ---- while the database is away ---- */
 
-/* Until it is time for another try; false: the store closes, this was the last one. */
-static bool away_wait(struct store *s) {
+static struct timespec time_in(uint64_t ms) {
   struct timespec until;
   clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_nsec += AWAY_WAIT_MS * 1000000L;
+  until.tv_sec += (time_t)(ms / 1000);
+  until.tv_nsec += (long)(ms % 1000) * 1000000;
   if (until.tv_nsec >= 1000000000) {
     until.tv_sec++;
     until.tv_nsec -= 1000000000;
   }
+  return until;
+}
+
+/* What there is now, or comes within so long. */
+static size_t thread_take_within(struct store_thread *t, struct store_op **ops, size_t max, uint64_t ms) {
+  struct store *s = t->store;
+  struct timespec until = time_in(ms);
+  int timed_out = ms == 0;
+  lock_acquire(&s->lock);
+  while (t->queue->count == 0 && !s->closing && !timed_out)
+    timed_out = pthread_cond_timedwait(&t->queue->ready, &s->lock.mutex, &until);
+  size_t n = queue_take(t->queue, ops, max);
+  lock_release(&s->lock);
+  return n;
+}
+
+/* Until it is time for another try; false: the store closes, this was the last one. */
+static bool away_wait(struct store *s) {
+  struct timespec until = time_in(AWAY_WAIT_MS);
   lock_acquire(&s->lock);
   int timed_out = 0;
   while (!s->closing && !timed_out)
@@ -176,14 +197,55 @@ static bool session_gave_up(struct store_op *const *given_up, size_t n, const st
   return false;
 }
 
+/* ---- erasures, which go on between the batches ---- */
+
+/* Of the writer's thread. */
+struct erasing {
+  struct queue ops; /* those that have begun */
+  bool leftover;    /* there may be some that were begun before */
+  bool failed;      /* not of them, but of the last batch: something in it has failed */
+};
+
+static bool erasing_any(const struct erasing *e) {
+  return e->ops.count > 0 || e->leftover;
+}
+
+static void erasing_add(struct erasing *e, struct store_op *op) {
+  queue_push(&e->ops, op);
+}
+
+/* One step. Who stops the store does not wait for all of them: the next start goes on. true: it is to be tried again,
+ * but not at once. */
+static bool erasing_step(struct store_thread *t, struct erasing *e) {
+  struct store *s = t->store;
+  struct store_op *op = (struct store_op *)e->ops.first;
+  lock_acquire(&s->lock);
+  bool stop = s->closing || s->draining;
+  lock_release(&s->lock);
+  int code = stop ? E_STOPPING : s->backend->erase(t->handle, op);
+  if (code == E_MORE || code == E_AWAY)
+    return code == E_AWAY;
+  if (op == NULL) {
+    e->leftover = false;
+    return false;
+  }
+  queue_take(&e->ops, &op, 1);
+  op->code = code == 0 || code == E_STOPPING ? code : E_STORE;
+  ops_answer(s, &op, 1);
+  return false;
+}
+
 /* Answers what has an outcome and what has no time left; the rest stays in ops, in order. How many stay. */
-static size_t keep_waiting(struct store *s, struct store_op **ops, size_t n, bool last_try) {
+static size_t keep_waiting(struct store *s, struct store_op **ops, size_t n, bool last_try, struct erasing *e) {
   struct store_op *done[BATCH_MAX], *given_up[BATCH_MAX];
   size_t done_count = 0, given_up_count = 0, kept = 0;
   uint64_t now = uv_hrtime();
   for (size_t i = 0; i < n; i++) {
     bool late = last_try || (s->timeout_ns && now >= ops[i]->submitted_ns + s->timeout_ns);
-    if (ops[i]->code != E_AWAY) {
+    e->failed = e->failed || ops[i]->code == E_STORE;
+    if (ops[i]->code == E_MORE) {
+      erasing_add(e, ops[i]);
+    } else if (ops[i]->code != E_AWAY) {
       done[done_count++] = ops[i];
     } else if (late || session_gave_up(given_up, given_up_count, ops[i])) {
       ops[i]->code = E_STORE;
@@ -230,26 +292,71 @@ static bool still_away(struct store_thread *t) {
   return probe.code == E_AWAY;
 }
 
+/* Until all of ops, and what comes while the database is away, has an outcome. */
+static void batch_settle(struct store_thread *t, struct store_op **ops, size_t n, struct erasing *e) {
+  struct store *s = t->store;
+  bool more = true;
+  for (bool away = false; n > 0 || (away && more);) {
+    away = n > 0 ? batch_write(t, ops, n) : still_away(t);
+    away_note(s, away); /* first: who has his answer and asks whether it is away is told the truth */
+    n = keep_waiting(s, ops, n, !more, e);
+    more = !away || away_wait(s);
+    n += take_more(t, ops + n, away ? BATCH_MAX - n : 0);
+  }
+}
+
+/* Something has failed, or had before: is it the fault of the database? Readiness says so until it is not. */
+static bool failing_note(struct store_thread *t) {
+  struct store *s = t->store;
+  struct store_op probe = {.kind = STORE_PING}, *ops[] = {&probe};
+  s->backend->write(t->handle, ops, 1);
+  lock_acquire(&s->lock);
+  bool news = s->failing != (probe.code == E_STORE);
+  s->failing = probe.code == E_STORE;
+  lock_release(&s->lock);
+  if (news)
+    LOG(probe.code ? LOG_ERROR : LOG_INFO, "store",
+        probe.code ? "the database takes no writes" : "the database takes writes again");
+  return probe.code == E_STORE;
+}
+
+/* What is next; 0: nothing yet. *closed: and nothing will be. */
+static size_t writer_take(struct store_thread *t, struct store_op **ops, bool busy, bool failing, bool later,
+                          bool *closed) {
+  size_t n = !busy && !failing ? thread_take(t, ops, BATCH_MAX)
+                               : thread_take_within(t, ops, BATCH_MAX,
+                                                    !busy   ? FAILING_WAIT_MS
+                                                    : later ? AWAY_WAIT_MS
+                                                            : 0);
+  lock_acquire(&t->store->lock);
+  *closed = n == 0 && !busy && t->store->closing;
+  lock_release(&t->store->lock);
+  return n;
+}
+
 static void *writer_run(void *arg) {
   struct store_thread *t = arg;
-  struct store *s = t->store;
   struct store_op *ops[BATCH_MAX];
-  for (size_t n; (n = thread_take(t, ops, BATCH_MAX)) > 0;) {
-    bool more = true;
-    for (bool away = false; n > 0 || (away && more);) {
-      away = n > 0 ? batch_write(t, ops, n) : still_away(t);
-      away_note(s, away); /* first: who has his answer and asks whether it is away is told the truth */
-      n = keep_waiting(s, ops, n, !more);
-      more = !away || away_wait(s);
-      n += take_more(t, ops + n, away ? BATCH_MAX - n : 0);
-    }
+  struct erasing e = {.leftover = t->store->backend->erase != NULL};
+  e.ops.last = &e.ops.first;
+  bool later = false, failing = false;
+  for (;;) {
+    bool closed;
+    size_t n = writer_take(t, ops, erasing_any(&e), failing, later, &closed);
+    if (closed)
+      return NULL;
+    e.failed = false;
+    if (n > 0)
+      batch_settle(t, ops, n, &e);
+    if (e.failed || failing)
+      failing = failing_note(t);
+    later = erasing_any(&e) && erasing_step(t, &e);
   }
-  return NULL;
 }
 
 static bool away_now(struct store *s) {
   lock_acquire(&s->lock);
-  bool away = s->away;
+  bool away = s->away || s->failing;
   lock_release(&s->lock);
   return away;
 }
@@ -355,16 +462,11 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
 }
 
 int store_drain(struct store *s, uint64_t timeout_ms) {
-  struct timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  until.tv_sec += (time_t)(timeout_ms / 1000);
-  until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-  if (until.tv_nsec >= 1000000000) {
-    until.tv_sec++;
-    until.tv_nsec -= 1000000000;
-  }
+  struct timespec until = time_in(timeout_ms);
   int timed_out = 0;
   lock_acquire(&s->lock);
+  s->draining = true;
+  pthread_cond_broadcast(&s->writes.ready);
   while (s->unanswered > 0 && !timed_out)
     timed_out = pthread_cond_timedwait(&s->idle, &s->lock.mutex, &until);
   s->refusing = true;

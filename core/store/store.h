@@ -83,10 +83,12 @@ enum store_kind {
   STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq;
                    * the first one's seq says whether there are more, see STORE_HISTORY_BYTES */
   STORE_PING,     /* does it answer, and do no writes wait for it -> code */
-  STORE_ERASE,  /* all conversations of session.user_id with their messages, and audit is written, together -> erased */
-  STORE_EXPIRE, /* conversations with last_activity_ms < before_ms that are not in_use, oldest first, at most limit;
-                 * audit is written when there was one -> erased, sessions[] (id and user_id only) */
-  STORE_AUDIT   /* writes audit */
+  STORE_ERASE,    /* all conversations of session.user_id with their messages -> erased. From its place among the writes
+                   * on nobody finds them; they go in steps, between which other writes are served; audit is written at
+                   * the end. One that is interrupted goes on at the next start */
+  STORE_EXPIRE,   /* conversations with last_activity_ms < before_ms that are not in_use, oldest first, at most limit;
+                   * audit is written when there was one -> erased, sessions[] (id and user_id only) */
+  STORE_AUDIT     /* writes audit */
 };
 
 struct store_op {
@@ -108,6 +110,7 @@ struct store_op {
   bool (*in_use)(void *arg, const char *id); /* expire: asked on a store thread, with arg. NULL: none is */
   struct store_erased erased;                /* reply */
   struct audit_record audit;                 /* erase, expire, audit */
+  int64_t erasure;                           /* the backend's, of one that is not at its end */
   uint64_t submitted_ns;
 };
 
@@ -187,6 +190,11 @@ struct store_backend {
    * has failed (E_STORE) with the rest of its session. */
   void (*write)(void *handle, struct store_op **ops, size_t count);
   void (*read)(void *handle, struct store_op *op);
+  /* One step of an erasure: bounded in rows and bytes, so that no write waits long for it. Of op, which write has
+   * answered with E_MORE: from then on nobody finds what it erases. Or of what was begun and never ended (op NULL), of
+   * this process or an earlier one. 0: it is at its end, and what was erased is overwritten; E_MORE; E_AWAY: later;
+   * else it has failed, and goes on with the next start or when it is asked for again. NULL: write does all of it. */
+  int (*erase)(void *handle, struct store_op *op);
   /* Of a writer handle with keys; see store_reencrypt. NULL: not supported. */
   int (*reencrypt)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
   /* Of a reader handle: a copy of the whole database as of now in a new file. See store_backup. NULL: not supported. */

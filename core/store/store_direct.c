@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#define ERASE_TRIES 20 /* each waits half a second for whoever has the database locked */
+
 int store_direct_open(const struct store_options *o, bool writer, struct store_direct *out, char why[256]) {
   const char *location;
   out->backend = store_backend_find(o, &location);
@@ -23,6 +25,10 @@ int store_direct_run(struct store_direct *d, struct store_op *op) {
     d->backend->write(d->handle, &op, 1);
   else
     d->backend->read(d->handle, op);
+  for (int tries = 0; op->code == E_MORE || (op->code == E_AWAY && op->erasure != 0 && tries < ERASE_TRIES);) {
+    op->code = d->backend->erase(d->handle, op);
+    tries += op->code == E_AWAY;
+  }
   return op->code;
 }
 

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { open, readFile, rm, stat, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -345,13 +345,43 @@ describe("a full disk", () => {
     const error = await alice.hearsError("DATABASE_ERROR");
     assert.equal(error.recoverable, true);
     assert.equal((await server.get("/healthz")).status, 200);
+    assert.equal((await server.get("/readyz")).status, 503);
     assert.equal((await server.get(`/sessions/${alice.session}`, { user: alice.user })).status, 200); // reading goes on
     limit("unlimited");
+    while ((await server.get("/readyz")).status !== 200); // by itself: nobody sends a server messages that is not ready
     const ack = await alice.saysSurely(text, "too much");
     assert.equal(ack.duplicate, false);
     const acks = alice.heard.all.filter((m) => m.type === "ack");
     assert.deepEqual(acks.map((m) => m.cid), ["first", "too much"]);
     const mine = (await server.history(alice.user, alice.session)).filter((m) => m.sender === "user");
     assert.deepEqual(mine.map((m) => m.content), ["there is room", text]);
+  });
+});
+
+describe("a database file that is not what it was", () => {
+  const readyz = async (server) => (await server.get("/readyz")).status;
+
+  test("deleted: the server is not ready", async (t) => {
+    const server = await serve(t);
+    assert.equal(await readyz(server), 200);
+    await rm(path.join(server.dir, "chatbox.db"));
+    assert.equal(await readyz(server), 503);
+  });
+
+  test("damaged: the server is not ready as soon as a write was refused", async (t) => {
+    const server = await serve(t, { env: LIMITS });
+    const alice = await server.join(somebody("alice"));
+    await alice.saysSurely("whole", "c1");
+    await server.stop();
+    const file = path.join(server.dir, "chatbox.db");
+    const broken = await again(t, server);
+    const bytes = Buffer.alloc(4096, 0xff);
+    const { size } = await stat(file);
+    const handle = await open(file, "r+");
+    for (let at = 4096; at < size; at += 4096) await handle.write(bytes, 0, 4096, at);
+    await handle.close();
+    const bob = await broken.join(somebody("bob")).catch(() => undefined);
+    bob?.says("lost", { cid: "c2" });
+    await within((async () => { while ((await readyz(broken)) !== 503); })(), "the server to say that it is not ready");
   });
 });

@@ -50,6 +50,10 @@ static void faulty_read(void *handle, struct store_op *op) {
   }
 }
 
+static int faulty_erase(void *handle, struct store_op *op) {
+  return store_sqlite.erase(handle, op);
+}
+
 static int faulty_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
   return store_sqlite.open(o, location, writer, handle, why);
 }
@@ -59,5 +63,11 @@ static void faulty_close(void *handle) {
 }
 
 static const struct store_backend faulty_store = {
-  .scheme = "sqlite", .open = faulty_open, .close = faulty_close, .write = faulty_write, .read = faulty_read};
+  .scheme = "sqlite",
+  .open = faulty_open,
+  .close = faulty_close,
+  .write = faulty_write,
+  .read = faulty_read,
+  .erase = faulty_erase,
+};
 static const struct store_backend *const faulty_backends[] = {&faulty_store, NULL};

@@ -165,6 +165,7 @@ static int handle_open(struct sqlite_handle *h, const struct store_options *o, c
 
 static void sqlite_close(void *handle) {
   struct sqlite_handle *h = handle;
+  scrub_end(h);
   keys_close(h);
   for (int i = 0; i < S_COUNT; i++)
     sqlite3_finalize(h->statements[i]);
@@ -242,6 +243,7 @@ const struct store_backend store_sqlite = {
   .close = sqlite_close,
   .write = sqlite_write,
   .read = sqlite_read,
+  .erase = sqlite_erase_step,
   .reencrypt = handle_reencrypt,
   .backup = handle_backup,
   .restore = sqlite_restore,

@@ -30,7 +30,8 @@
   X(FENCE_END, "RELEASE op")                                                                                           \
   X(FIND, "SELECT key, top, uid FROM sessions WHERE id = ?1 AND" NOT_ERASING)                                          \
   X(INSERT_SESSION,                                                                                                    \
-    "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?1, ifnull(?2, ''), ?3, ?4, ?5, ?6, ?7, nullif(?8, 0), ?9,"      \
+    "INSERT INTO sessions(key, " SESSION_COLUMNS ") VALUES(1 + max(ifnull((SELECT max(key) FROM sessions), 0),"        \
+    " ifnull((SELECT max(last) FROM erasing), 0)), ?1, ifnull(?2, ''), ?3, ?4, ?5, ?6, ?7, nullif(?8, 0), ?9,"         \
     " ?10, ?11, ?12, ?13, ?14, ?15)")                                                                                  \
   X(UPDATE_SESSION,                                                                                                    \
     "UPDATE sessions SET nm = iif(?18, nm, ?3), modelId = ?4, assistingAdminId = ?5, assistingAdminName = ?6, ts = "   \
@@ -47,10 +48,22 @@
   X(HISTORY, "SELECT seq, id, cid, sender, type, extra, content, ts FROM messages"                                     \
              " WHERE session = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")                                            \
   X(PING, "SELECT key FROM sessions LIMIT 1")                                                                          \
-  X(OWNED, "SELECT key FROM sessions WHERE uid = ?1 LIMIT 1")                                                          \
+  X(OWNED, "SELECT max(key) FROM sessions WHERE uid = ?1 AND" NOT_ERASING " HAVING count(*) > 0")                      \
   X(IDLE, "SELECT key, id, uid, lastActivity FROM sessions WHERE (lastActivity, key) > (?1, ?2)"                       \
-          " AND lastActivity < ?3 ORDER BY lastActivity, key LIMIT 1")                                                 \
-  X(DELETE_MESSAGES, "DELETE FROM messages WHERE session = ?1")                                                        \
+          " AND lastActivity < ?3 AND" NOT_ERASING " ORDER BY lastActivity, key LIMIT 1")                              \
+  X(ERASURE, "INSERT INTO erasures(ts, actor, action, subject) VALUES(?1, ?2, ?3, ?4)")                                \
+  X(ERASING, "INSERT INTO erasing(uid, first, last, erasure) VALUES(?1, ?2, ?3, ?4)"                                   \
+             " ON CONFLICT(uid, first) DO UPDATE SET last = max(last, ?3)")                                            \
+  X(ERASING_USER, "SELECT erasure FROM erasing WHERE uid = ?1 AND first = 0")                                          \
+  X(ERASURE_FIRST, "SELECT min(key) FROM erasures HAVING count(*) > 0")                                                \
+  X(ERASURE_READ, "SELECT ts, actor, action, subject, sessions, messages FROM erasures WHERE key = ?1")                \
+  X(ERASED, "UPDATE erasures SET sessions = sessions + ?2, messages = messages + ?3 WHERE key = ?1")                   \
+  X(ERASING_END, "DELETE FROM erasing WHERE erasure = ?1")                                                             \
+  X(ERASURE_END, "DELETE FROM erasures WHERE key = ?1")                                                                \
+  X(DOOMED, "SELECT s.key FROM erasing e CROSS JOIN sessions s ON s.uid = e.uid AND s.key BETWEEN e.first AND e.last"  \
+            " WHERE e.erasure = ?1 LIMIT 1")                                                                           \
+  X(SIZES, "SELECT seq, length(content) + ifnull(length(extra), 0) FROM messages WHERE session = ?1 ORDER BY seq")     \
+  X(DELETE_MESSAGES, "DELETE FROM messages WHERE session = ?1 AND seq <= ?2")                                          \
   X(DELETE_SESSION, "DELETE FROM sessions WHERE key = ?1")                                                             \
   X(KEY, "SELECT sealed FROM keys WHERE id = ?1")                                                                      \
   X(KEY_RESERVE, "INSERT INTO keys(id, sealed, whole) VALUES(?1, ?2, ?3)"                                              \
@@ -68,11 +81,12 @@ struct sqlite_handle {
   sqlite3 *db;
   const struct keyring *keys;
   sqlite3_stmt *statements[S_COUNT];
-  int lock_fd; /* writer, else -1 */
-  bool writer;
-  bool broken;        /* the running transaction cannot be kept */
-  struct key_use use; /* of a writer with keys */
-  uint64_t reserving; /* by the running transaction; 0: nothing */
+  int lock_fd;          /* writer, else -1 */
+  bool writer, failing; /* failing: the last transaction could not be kept */
+  struct scrub *scrub;  /* while the file is scrubbed, else NULL */
+  bool broken;          /* the running transaction cannot be kept */
+  struct key_use use;   /* of a writer with keys */
+  uint64_t reserving;   /* by the running transaction; 0: nothing */
 };
 
 /* ---- store_sqlite_statement.c ---- */
@@ -136,10 +150,20 @@ int names_reseal(sqlite3 *db, const struct keyring *keys, sqlite3_int64 *after, 
 
 void sqlite_write(void *handle, struct store_op **ops, size_t count); /* write.c */
 void sqlite_read(void *handle, struct store_op *op);                  /* read.c */
-/* erase.c; within a transaction of the caller. 0 or negative. */
+/* erase.c; within a transaction of the caller. 0 or negative. op->erasure: 0 when there was nothing to erase, else it
+ * goes on with sqlite_erase_step. */
 int sqlite_erase(struct sqlite_handle *h, struct store_op *op) NODISCARD;
 int sqlite_expire(struct sqlite_handle *h, struct store_op *op) NODISCARD;
 int sqlite_audit(struct sqlite_handle *h, const struct audit_record *a) NODISCARD;
+int sqlite_erase_step(void *handle, struct store_op *op); /* see struct store_backend */
+
+/* ---- scrub.c: overwriting what no row holds any more ---- */
+
+/* E_MORE, or why not: E_AWAY: somebody reads an older state of the database; it is to be tried again. */
+int scrub_begin(struct sqlite_handle *h) NODISCARD;
+/* Some pages more. 0: at its end: whatever was deleted before it began is in no file; E_MORE; E_AWAY; E_STORE, UV_*. */
+int scrub_step(struct sqlite_handle *h) NODISCARD;
+void scrub_end(struct sqlite_handle *h); /* in any case, also when it was broken off */
 
 /* ---- walks over everything; the calling thread is the only one that uses db ---- */
 

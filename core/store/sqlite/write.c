@@ -147,6 +147,15 @@ static int op_write(struct sqlite_handle *h, struct store_op *op, struct session
   return !found && !op->has_session ? E_NOT_FOUND : op_write_rows(h, op, p, !found);
 }
 
+/* Down to the pages that every message goes to, and, with the commit, to the disk. */
+static int probe(struct sqlite_handle *h) {
+  static const char sql[] = "INSERT INTO messages(session, seq, id, ts, content) VALUES(-1, 1, 'probe', 0, x'');"
+                            "DELETE FROM messages WHERE session = -1;"
+                            "INSERT INTO keys(id, sealed) VALUES('probe', 0); DELETE FROM keys WHERE id = 'probe'";
+  int code = sqlite3_exec(h->db, sql, NULL, NULL, NULL);
+  return code == SQLITE_OK ? 0 : statement_failed(h, sqlite3_extended_errcode(h->db));
+}
+
 static int op_run(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool found) {
   switch (op->kind) {
   case STORE_WRITE:
@@ -157,8 +166,8 @@ static int op_run(struct sqlite_handle *h, struct store_op *op, struct session_r
     return sqlite_expire(h, op);
   case STORE_AUDIT:
     return sqlite_audit(h, &op->audit);
-  case STORE_PING: /* that it began is the answer */
-    return 0;
+  case STORE_PING: /* that it began is the answer, unless writes have failed */
+    return h->failing ? probe(h) : 0;
   default:
     return E_INVALID;
   }
@@ -209,6 +218,7 @@ static bool begin_busy(struct sqlite_handle *h, bool *begun) {
 static void op_failed(struct store_op *op, int code) {
   op->code = code;
   op->erased = (struct store_erased){0};
+  op->erasure = 0;
   while (op->session_count > 0)
     session_record_deinit(&op->sessions[--op->session_count]);
   for (size_t i = 0; i < op->message_count; i++) {
@@ -255,10 +265,16 @@ void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   if (begun && !h->broken && statement_do(h, S_COMMIT) == 0) {
     metrics_add(METRIC_STORE_COMMITS, 1);
     keys_sealed(h, texts);
+    h->failing = false;
   }
   h->reserving = 0;
+  for (size_t i = 0; i < count && !h->broken; i++) {
+    if (ops[i]->code == 0 && ops[i]->erasure != 0)
+      ops[i]->code = E_MORE;
+  }
   if (!h->broken)
     return;
+  h->failing = true;
   if (!sqlite3_get_autocommit(h->db))
     (void)statement_do(h, S_ROLLBACK);
   batch_failed(ops, count, E_STORE);

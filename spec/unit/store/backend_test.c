@@ -645,7 +645,7 @@ static void an_erasure_keeps_its_place_among_the_writes(void **state) {
   ops[2] = caller_write(1); /* to what is no more */
   caller_add(ops[2], 2, NULL, "late", 4);
   ops[3] = write_session(2, 1);
-  caller_add(ops[3], 1, "c", "after", 5);
+  caller_add(ops[3], 3, "c", "after", 5); /* an id is used once, also while its first message is being erased */
   for (int i = 0; i < 4; i++)
     assert_int_equal(caller_submit(f->caller, f->store, ops[i]), 0);
   caller_wait(f->caller, 4);
