@@ -96,7 +96,7 @@ static int keys_forget(struct mongo *h, bool others) {
   if (h->keys != NULL)
     snprintf(own, sizeof own, MONGO_KEY_PREFIX "%s", keyring_id(h->keys));
   mongoc_collection_t *meta = mongo_collection(h, h->client, MONGO_META);
-  bson_t *all = mongo_json(others ? "{'_id': {'$regex': '^" MONGO_KEY_PREFIX "', '$ne': '%s'}}"
+  bson_t *all = mongo_json(others ? "{'$and': [{'_id': {'$regex': '^" MONGO_KEY_PREFIX "'}}, {'_id': {'$ne': '%s'}}]}"
                                   : "{'_id': {'$regex': '^" MONGO_KEY_PREFIX "'}}",
                            own);
   bson_t *update = mongo_json("{'$unset': {'" MONGO_KEY_WHOLE "': ''}}");
