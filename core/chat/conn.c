@@ -103,6 +103,15 @@ void conn_set_active_ms(struct conn *c, uint64_t ms) {
   atomic_store_explicit(&c->active_ms, ms, memory_order_relaxed);
 }
 
+void conn_count_refusal(struct conn *c, bool refused, uint64_t now_ms) {
+  c->refused = refused ? c->refused + 1 : 0;
+  c->rests_until_ms = c->refused >= CONN_REFUSED_MAX ? now_ms + CONN_REST_MS : 0;
+}
+
+uint64_t conn_rests_until_ms(const struct conn *c) {
+  return c->rests_until_ms;
+}
+
 struct meter *conn_meter(struct conn *c) {
   return &c->meter;
 }

@@ -83,6 +83,13 @@ void conn_close(struct conn *c, int code, const char *reason, const struct mailb
 
 /* --- home thread --- */
 
+/* A text was over its rate (or was not). From the CONN_REFUSED_MAX-th in a row on the transport reads nothing
+ * for CONN_REST_MS. */
+#define CONN_REFUSED_MAX 32
+#define CONN_REST_MS 500
+void conn_count_refusal(struct conn *c, bool refused, uint64_t now_ms);
+uint64_t conn_rests_until_ms(const struct conn *c); /* 0: it is read */
+
 /* Puts it into the wheel until conn_dead, due when its token ends. */
 void conn_expires_in(struct conn *c, struct wheel *w);
 struct conn *conn_of_expiry(struct wheel_link *l);

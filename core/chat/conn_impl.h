@@ -32,6 +32,8 @@ struct conn {
   uint32_t early_count, early_head, early_limit;
   struct meter meter;
   atomic_ullong active_ms;
+  uint64_t rests_until_ms;
+  unsigned refused; /* texts since one was let through */
   char *address;
   char *wanted;
   char *reason;

@@ -59,6 +59,7 @@ struct peer {
   struct peer *next_dirty;
   struct decoder decoder;
   uint64_t heard_ms, pinged_ms, closing_ms;
+  uint64_t rests_until_ms; /* nothing is read until then, because it sent more than its share; 0: it is */
   bool ping, close_sent, deaf;
 
   size_t dropped; /* lingering */

@@ -194,6 +194,16 @@ static void on_text(struct peer *p, const char *text, size_t len) {
   decoder_rest(&p->decoder); /* an idle connection keeps nothing of what it once said */
 }
 
+/* Who goes on sending when most of it is refused is read no faster than one read a tick: refusing costs little, but not
+ * nothing, and a sender the kernel holds back costs nothing at all. */
+static void rest_if_over(struct peer *p) {
+  uint64_t until = conn_rests_until_ms(p->conn);
+  if (until && until > worker_now_ms(p->net->worker)) {
+    p->rests_until_ms = until;
+    peer_pause(p, true);
+  }
+}
+
 static void on_input(struct peer *p, char *bytes, size_t len) {
   p->heard_ms = worker_turn_ms(p->net->worker);
   struct pongs pongs;
@@ -221,6 +231,7 @@ static void on_input(struct peer *p, char *bytes, size_t len) {
     }
   }
   pongs_flush(p, &pongs);
+  rest_if_over(p);
 }
 
 static void on_writeable(struct peer *p) {
@@ -234,6 +245,13 @@ static bool is_overdue(const struct peer *p, uint64_t now) {
 }
 
 static void on_tick(struct peer *p, uint64_t now) {
+  if (p->rests_until_ms && now >= p->rests_until_ms) {
+    p->rests_until_ms = 0;
+    peer_pause(p, false);
+  }
+  if (p->rests_until_ms) {
+    p->heard_ms = now; /* it could not be heard */
+  }
   if (now - p->pinged_ms >= p->net->ping_ms) {
     p->pinged_ms = now;
     p->ping = true;

@@ -131,6 +131,7 @@ bool admission_text(struct site *site, struct conn *c, const char *text, size_t 
   uint64_t now = worker_now_ms(site->worker); /* that of the turn is from before the loop slept */
   uint64_t wait_ms = meter_spend(conn_meter(c), 1, len, now);
   conn_set_active_ms(c, now);
+  conn_count_refusal(c, wait_ms > 0, now);
   if (wait_ms) {
     count_refusal();
     refuse_text(site, c, text, len, wait_ms);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { DEFAULTS, TEXT, frame, rawJoin, serve, somebody, within } from "./support.mjs";
+import { DEFAULTS, TEXT, closeCode, frame, rawJoin, serve, somebody, within } from "./support.mjs";
 
 describe("a log that nobody reads", () => {
   const LOUD = `local bot = require "bot" "echo"
@@ -79,6 +79,20 @@ describe("one who sends more than its share", () => {
     raw.drop();
     alice.sends({ type: "ping", session_id: alice.session }); // another connection of the same user has its own share
     await alice.hears("pong");
+  });
+
+  test("and goes on all the same is read no faster: the kernel holds it back, and it is not even closed", async (t) => {
+    const server = await serve(t, { env: TALKER });
+    const bob = await server.join(somebody("bob"));
+    const raw = await rawJoin(server, somebody("alice"));
+    const ping = frame(TEXT, '{"type":"ping"}');
+    raw.socket.write(Buffer.alloc(300000 * ping.length, ping));
+    await raw.receives(/TOO_MANY_REQUESTS/);
+    for (let i = 0; i < 200; i++) await bob.talks(`still talking ${i}`);
+    const blocked = await server.metric("chatbox_ratelimit_blocked_total");
+    assert.ok(blocked < 30000, `${blocked} of 300,000 were read and refused`);
+    assert.equal(closeCode(raw), undefined);
+    raw.drop();
   });
 
   test("on many connections shares one bucket of the user, and each refusal carries the cid of its message", async (t) => {
@@ -223,5 +237,42 @@ return help
     await bob.talks("not held up");
     for (let i = 0; i < 3; i++) await alice.hears("helped");
     await alice.talks("and free again");
+  });
+});
+
+describe("one address", () => {
+  const from = (address) => ({ headers: { "X-Forwarded-For": address } });
+
+  test("at its bound lets the newcomer in and closes its most silent connection; no other address and no proxy notices", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, MAX_CONNECTIONS_PER_ADDRESS: "3" } });
+    const bob = await server.join(somebody("bob"), from("203.0.113.9"));
+    const office = [];
+    for (let i = 0; i < 3; i++) office.push(await server.join(somebody("office"), from("198.51.100.7")));
+    await office[0].talks("I am not silent");
+    await office[2].talks("nor am I");
+    const fourth = await server.join(somebody("office"), from("198.51.100.7"));
+    const { code } = await office[1].ends();
+    assert.equal(code, 1013);
+    await fourth.talks("there was room for me");
+    await office[0].talks("I am still here");
+    await bob.talks("so am I");
+    const direct = [];
+    for (let i = 0; i < 6; i++) direct.push(await server.join(somebody("direct"))); // loopback is a trusted proxy
+    for (const client of [...direct, bob]) await client.talks("nobody closed us");
+  });
+
+  test("has one bucket for all its users; IPv6 counts by network of 64 bits", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, ADDRESS_WORK_RATE: "1", RATE_BURST: "10s" } });
+    const people = [];
+    for (let i = 0; i < 5; i++) people.push(await server.join(somebody("six"), from(`2001:db8:0:7::${i + 1}`)));
+    const answers = await Promise.all(people.flatMap((person) => Array.from({ length: 6 }, () => {
+      person.sends({ type: "ping" });
+      return person.next((m) => m.type === "pong" || m.type === "error");
+    })));
+    const refused = answers.filter((m) => m.type === "error");
+    assert.ok(refused.length >= 15 && refused.length <= 20, `${refused.length} of 30`);
+    assert.ok(refused.every(({ error }) => error.code === "TOO_MANY_REQUESTS" && error.retry_after > 0));
+    const other = await server.join(somebody("other"), from("2001:db8:0:8::1"));
+    await other.talks("another network");
   });
 });

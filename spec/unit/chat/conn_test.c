@@ -191,6 +191,24 @@ static void what_is_sent_to_a_dead_one_falls_on_the_floor(void **state) {
   conn_unref(c);
 }
 
+static void who_is_refused_again_and_again_rests_until_one_is_let_through(void **state) {
+  struct home *h = *state;
+  struct conn *c = client_of(h, NULL, 4096, 1);
+  for (int i = 0; i < CONN_REFUSED_MAX - 1; i++)
+    conn_count_refusal(c, true, 1000);
+  assert_int_equal(conn_rests_until_ms(c), 0);
+  conn_count_refusal(c, true, 1000);
+  assert_int_equal(conn_rests_until_ms(c), 1000 + CONN_REST_MS);
+  conn_count_refusal(c, true, 5000);
+  assert_int_equal(conn_rests_until_ms(c), 5000 + CONN_REST_MS);
+  conn_count_refusal(c, false, 6000);
+  assert_int_equal(conn_rests_until_ms(c), 0);
+  conn_count_refusal(c, true, 7000);
+  assert_int_equal(conn_rests_until_ms(c), 0);
+  conn_dead(c);
+  conn_unref(c);
+}
+
 static void death_lets_the_conversation_go(void **state) {
   struct home *h = *state;
   struct sessions *t = sessions_new(1, 1, NULL);
@@ -474,6 +492,7 @@ int main(void) {
     HOME(a_close_comes_behind_what_was_sent_and_before_nothing),
     HOME(a_reason_is_cut_at_its_bound_wherever_it_comes_from),
     HOME(what_is_sent_to_a_dead_one_falls_on_the_floor),
+    HOME(who_is_refused_again_and_again_rests_until_one_is_let_through),
     HOME(death_lets_the_conversation_go),
     HOME(texts_that_come_early_are_kept_in_order_and_bounded),
     HOME(without_room_for_early_texts_none_is_taken),
