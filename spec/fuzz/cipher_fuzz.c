@@ -26,8 +26,8 @@ static int open_copy(const struct keyring *k, uint64_t seq, const void *stored, 
   check(copy != NULL);
   if (len > 0)
     memcpy(copy, stored, len);
-  struct cipher_place at = {.what = "message", .session_id = SESSION, .seq = seq, .texts = {"u1", "id"}};
-  int code = cipher_open(k, &at, copy, len, content, content_len);
+  struct cipher_place place = {.what = "message", .session_id = SESSION, .seq = seq, .texts = {"u1", "id"}};
+  int code = cipher_open(k, &place, copy, len, content, content_len);
   check((code == 0) == (*content != NULL));
   check(code == 0 || code == E_CIPHER || code == E_KEY || code == E_PLAINTEXT);
   check(code != 0 || (*content)[*content_len] == '\0');
@@ -50,8 +50,8 @@ static void stored_check(const struct keyring *k, const char *stored, size_t len
 static void content_check(const struct keyring *sealer, const struct keyring *opener, const char *text, size_t len) {
   char *stored, *content;
   size_t stored_len, content_len;
-  struct cipher_place at = {.what = "message", .session_id = SESSION, .seq = SEQ, .texts = {"u1", "id"}};
-  check(cipher_seal(sealer, &at, text, len, &stored, &stored_len) == 0);
+  struct cipher_place place = {.what = "message", .session_id = SESSION, .seq = SEQ, .texts = {"u1", "id"}};
+  check(cipher_seal(sealer, &place, text, len, &stored, &stored_len) == 0);
   check(open_copy(opener, SEQ, stored, stored_len, &content, &content_len) == 0);
   check(content_len == len && memcmp(content, text, len) == 0);
   free(stored);
@@ -62,8 +62,8 @@ static void content_check(const struct keyring *sealer, const struct keyring *op
 static void edits_check(const uint8_t *data, size_t size) {
   char *stored, *content, text[256] = {0};
   size_t len, content_len, text_len = size > 0 ? data[0] : 0;
-  struct cipher_place at = {.what = "message", .session_id = SESSION, .seq = SEQ, .texts = {"u1", "id"}};
-  check(cipher_seal(strict, &at, text, text_len, &stored, &len) == 0);
+  struct cipher_place place = {.what = "message", .session_id = SESSION, .seq = SEQ, .texts = {"u1", "id"}};
+  check(cipher_seal(strict, &place, text, text_len, &stored, &len) == 0);
   char *before = strdup(stored);
   check(before != NULL);
   size_t edits = 0, spread = len / 256 + 1;
