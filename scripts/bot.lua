@@ -40,6 +40,19 @@ function Bot:otherwise(fn)
   return self
 end
 
+--- Calls fn(session, message) in place of a rule when the server ended while a dialogue that this message began was
+--- under way and a part of it had been stored. Without it the message is answered anew.
+---     bot:interrupted(function(session, message) session:reply "We were interrupted. Where were we?" end)
+---@param fn fun(session: table, message: table)
+---@return Bot
+function Bot:interrupted(fn)
+  if type(fn) ~= "function" then
+    error("bot:interrupted needs a function", 2)
+  end
+  self.resume = fn
+  return self
+end
+
 -- Where rule fits: its captures, or the whole match when it has none. nil when it does not fit.
 local function fits(rule, content, lower)
   local from, to = lower:find(rule.plain, 1, true)
@@ -65,6 +78,9 @@ end
 function Bot:answer(session, message)
   if aside[self.label] then -- it had to be ended too often
     return session:reply(ASIDE)
+  end
+  if message.begun and self.resume then
+    return self.run(self.resume, session, message)
   end
   local rules = self.rules
   if rules[1] then

@@ -12,7 +12,7 @@ local development = chat.config.get "DEVELOPMENT"
 local function failed(session, connection, incident, message)
   local more = { incident = incident }
   if development then
-    local user = chat.connection.user(session, connection)
+    local user = connection and chat.connection.user(session, connection)
     more.detail = user and user.admin and message or nil
   end
   errors.send(session, connection, "INTERNAL", nil, more)
@@ -38,6 +38,7 @@ return {
   http = api.new(require "api.routes"),
   failed = failed,
   refused = refused,
+  unanswered = router.unanswered(routes),
   describe = function()
     return router.describe(routes)
   end,

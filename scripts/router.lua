@@ -8,6 +8,7 @@ local check = require "lib.check"
 local envelope = require "lib.envelope"
 local errors = require "lib.errors"
 local json = require "lib.json"
+local live = require "handlers.live"
 local name = require "lib.name"
 local text = require "lib.text"
 
@@ -20,6 +21,8 @@ local decode, raw_json, send_error = json.decode, json.raw, errors.send
 local byte = string.byte
 local setmetatable, type = setmetatable, type
 
+local FAILED = "Your message could not be answered. Please try to say it differently."
+local ENDED = "Session not found: it has ended"
 local LATER = "later" -- to the server: the conversation is busy, call again when it is not
 local CID_MAX = 128 -- bytes
 local OBJECT = byte "{"
@@ -32,13 +35,19 @@ local said = {
   voice_message = envelope.new("voice_message", "user", "content", "file_id", "file_url", "metadata"),
 }
 
+-- Somebody who is not here: the request was made before the server ended.
+local function absent(session)
+  return { id = session.user_id, name = session.user_id, roles = {}, admin = false }
+end
+
 -- A request holds session, connection, type and the declared fields; user = { id, name, roles, admin } is looked up
 -- when it is asked for. sent_metadata is the metadata byte for byte as the client wrote it, for whoever passes it on: a
 -- number there may have more digits than Lua can hold.
 local Request = {}
 function Request.__index(request, key)
   if key == "user" then
-    local user = chat.connection.user(request.session, request.connection)
+    local session, connection = request.session, request.connection
+    local user = connection and chat.connection.user(session, connection) or absent(session)
     request.user = user
     return user
   end
@@ -58,28 +67,80 @@ local function limited(request, limiter)
   return false
 end
 
+-- To the conversation `other`, with the message; its answer comes there.
+local function follow(request, other, raw)
+  local session, connection = request.session, request.connection
+  if not chat.connection.move(session, connection, other) then
+    refuse(request, "SERVICE_ERROR", "Failed to establish session connection")
+  elseif not chat.connection.forward(session, connection, other, raw) then -- too much waits there already
+    refuse(request, "SERVICE_ERROR", "Server busy — please retry")
+  end
+  return false
+end
+
+-- The conversation `ended` is over. A message that it has is acknowledged from there; anything else that is said begins
+-- a new one, or goes on in the user's active one. true when that is where the connection is.
+local function goes_on(request, ended, raw)
+  local session, cid = request.session, request.cid
+  if cid then
+    local message, _, code = chat.store.message { session_id = ended.id, cid = cid }
+    if message then
+      session:send(ack(ended, cid, message.id, message.seq, true), { to = request.connection })
+      return false
+    elseif code ~= "NOT_FOUND" then
+      refuse(request, "DATABASE_ERROR")
+      return false
+    end
+  end
+  if session.end_ms == 0 then
+    return true
+  end
+  local current = session:current()
+  if not current then
+    refuse(request, "DATABASE_ERROR")
+    return false
+  end
+  live.moved(current, request.connection)
+  session:commit() -- it hears where it is before it hears anything from there
+  return follow(request, current, raw)
+end
+
 -- The message names another conversation than the one its connection is in. true when it stays here all the same: the
 -- name is unknown, such as the UUID a client makes up for a new chat. Waits, but only for what looks like our own.
-local function stays(request, route, raw)
-  local session, connection, id = request.session, request.connection, request.session_id
+local function stays(request, route, raw, id)
+  local session, connection = request.session, request.connection
   if not access.is_id(id) then
     return true
   end
   if route.rate == "live" and limited(request, "reads") then -- a look-up costs a read of the store
     return false
   end
-  local other, code = access.find(id, session.user_id)
-  if not other then
-    if code == "UNKNOWN" then
-      return true
-    end
-    refuse(request, code, code == "NOT_FOUND" and "Session not found: it has ended" or nil)
-  elseif not chat.connection.move(session, connection, other) then
-    refuse(request, "SERVICE_ERROR", "Failed to establish session connection")
-  elseif not chat.connection.forward(session, connection, other, raw) then -- too much waits there already
-    refuse(request, "SERVICE_ERROR", "Server busy — please retry")
+  local other, code = access.read(id, session.user_id)
+  if code == "UNKNOWN" then
+    return true
+  elseif not other then
+    send_error(session, connection, code, nil, nil, request.cid, id)
+    return false
+  elseif other.end_ms == 0 then
+    return follow(request, other, raw)
+  elseif route.stored then
+    return goes_on(request, other, raw)
+  elseif route.active then
+    send_error(session, connection, "NOT_FOUND", ENDED, nil, request.cid, id)
+    return false
   end
-  return false
+  request.place = other
+  return true
+end
+
+-- The conversation a message is for, when it is not the one its connection is in. One that names none is for the one
+-- its connection asked for: who asked for somebody else's does not write into another.
+local function elsewhere(request)
+  local session, id = request.session, request.session_id
+  if not id or id == "" then
+    id = chat.connection.wanted(session, request.connection)
+  end
+  return id and id ~= "" and id ~= session.id and id or nil
 end
 
 local function extra(request)
@@ -96,20 +157,25 @@ local function relay(session, request)
   session:send(document, { except = request.connection, event = true })
 end
 
--- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, or
--- failed. With a cid the sender is told once it is stored; without one it is handed over and nobody waits. The others
--- see it once it is stored, with its number, and only once.
-local function record(session, request)
-  if session.name == "" and not session.name_damaged and request.type == "user_message" then
-    session:set { name = name(request.content) }
-  end
-  session:append {
+-- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, and it is
+-- dealt with; or the store failed. With a cid the sender is told once it is stored; without one it is handed over and
+-- nobody waits. The others see it once it is stored, with its number, and only once.
+local function record(session, request, open)
+  local id = session:append {
     sender = "user",
     type = request.type,
     content = request.content or "",
     cid = request.cid,
     extra = extra(request),
+    open = open,
   }
+  if not id then
+    refuse(request, "DATABASE_ERROR")
+    return false
+  end
+  if session.name == "" and not session.name_damaged and request.type == "user_message" then
+    session:set { name = name(request.content) }
+  end
   relay(session, request)
   if request.cid then
     local stored = session:flush()
@@ -122,7 +188,7 @@ local function record(session, request)
       ack(session, request.cid, message.id, message.seq, message.duplicate),
       { to = request.connection }
     )
-    if message.duplicate then
+    if message.duplicate and not message.open then
       return false
     end
   end
@@ -135,6 +201,14 @@ local function guarded(label, handler)
   return chat.guard.watch(label, function(session, request)
     handler(session, request)
   end)
+end
+
+local function handle(route, session, request)
+  if aside[route.name] then
+    refuse(request, "SERVICE_ERROR", ASIDE)
+  elseif route.handler then
+    route.handler(session, request)
+  end
 end
 
 local function compile(routes)
@@ -215,19 +289,54 @@ function router.new(routes)
     elseif route.admin and not (request.user and request.user.admin) then
       return refuse(request, "INSUFFICIENT_PERMISSIONS")
     end
-    local id = request.session_id
-    if id and id ~= session.id and not stays(request, route, raw) then
+    local id = request.session_id ~= session.id and elsewhere(request)
+    if id and not stays(request, route, raw, id) then
       return
     elseif route.active and session.end_ms ~= 0 then
-      return refuse(request, "NOT_FOUND", "Session not found: it has ended")
-    elseif route.stored and not record(session, request) then
+      if not route.stored then
+        return refuse(request, "NOT_FOUND", ENDED)
+      elseif not goes_on(request, session, raw) then
+        return
+      end
+    elseif route.stored and not record(session, request, route.handler ~= nil) then
       return
     end
+    handle(route, session, request)
+  end
+end
 
-    if aside[route.name] then
-      refuse(request, "SERVICE_ERROR", ASIDE)
-    elseif route.handler then
-      route.handler(session, request)
+--- The function the server calls for every message that it has stored and that nobody has dealt with: the server ended,
+--- or the store failed, before its answer was stored. What was running when the server ended runs once more and not a
+--- third time, for it may be what ended it.
+---@param routes table as routes.lua
+---@return fun(session: table, message: table) message: { type, content, cid?, extra?, attempts, begun }
+function router.unanswered(routes)
+  local compiled = compile(routes)
+
+  return function(session, message)
+    local route = compiled[message.type]
+    if not (route and route.handler) then
+      return
+    end
+    local request = setmetatable({
+      type = message.type,
+      session = session,
+      content = message.content,
+      cid = message.cid,
+      begun = message.begun,
+    }, Request)
+    for key, value in pairs(message.extra and decode(message.extra) or {}) do
+      request[key] = value
+    end
+    if session.end_ms ~= 0 then
+      return
+    elseif message.attempts > 0 then
+      refuse(request, "INTERNAL", FAILED)
+      return session:reply(FAILED)
+    end
+    session:attempt()
+    if session:flush() then
+      handle(route, session, request)
     end
   end
 end

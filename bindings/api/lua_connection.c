@@ -130,6 +130,7 @@ static void do_rebind(struct post *post) {
 
 static int move(struct vm *vm, struct session *from, struct session *to, struct conn *c) {
   uint64_t now = worker_now_ms(vm->worker);
+  conn_want_nothing(c);
   struct rebind *r = malloc(sizeof *r);
   int code = r ? session_join(to, c, now) : UV_ENOMEM;
   if (code && code != E_DUPLICATE) {
@@ -215,7 +216,7 @@ static const struct bind_function functions[] = {
   {"user", l_connection_user, "session, connection number", "table user", false,
    "Who it is: {id, name, roles, admin}."},
   {"wanted", l_connection_wanted, "session, connection number", "string id", false,
-   "The session id of the URL, or an empty text."},
+   "The session id of the URL, or an empty text; also once it was moved."},
   {"refresh", l_connection_refresh, "session, connection number, token string", "true, number? expires_ms", false,
    "Takes a new token of the same user: its name, roles and expiry count from now on. EXPIRED, INVALID or TOO_BIG when "
    "it "

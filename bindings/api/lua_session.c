@@ -278,19 +278,28 @@ static const struct bind_function functions[] = {
    "Adds to the last 100 response times."},
   {"session:times", l_session_times, "", "table", false, "max, avg (ms) and count of the last 100 response times."},
   {"session:append", l_session_append, "message table", "string id", false,
-   "Adds a message {sender, type, content, cid?, extra?}; extra is JSON text. The session is stored from then on."},
+   "Adds a message {sender, type, content, cid?, extra?, open?}; extra is JSON text. The session is stored from then "
+   "on. "
+   "One that is open waits for an answer: it is dealt with when this handler has ended; if it cannot end, because the "
+   "server does, the next one calls unanswered(session, message)."},
+  {"session:attempt", l_session_attempt, "", "true", false,
+   "Of unanswered: stores that its message is about to be dealt with once more; to be followed by session:flush."},
   {"session:close", l_session_close, "", "true", false, "Ends the conversation."},
   {"session:send", l_session_send, "text string, options? table", "true", false,
    "Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is "
    "the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate."},
   {"session:commit", l_session_commit, "", "true", false, "What was done so far takes effect now; nobody waits."},
   {"session:flush", l_session_flush, "", "table stored", true,
-   "Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last "
-   "flush (of very many only the last)."},
+   "Waits until what this handler did is stored: {id, seq, cid, duplicate, open} of each message appended since the "
+   "last "
+   "flush (of very many only the last). open: of a duplicate that nobody has dealt with; this handler does from now "
+   "on."},
   {"session:ask", l_session_ask, "options? table", "any", true,
    "Waits for the user's next message, at most {within = duration} (5m); other messages run meanwhile."},
   {"session:offer", l_session_offer, "value any", "boolean", false,
    "Gives a value to the handler that asked, if one did."},
+  {"session:current", l_session_current, "", "session", true,
+   "The conversation its user goes on in: the active one, this or another; a new one when all have ended."},
   {"open", l_session_open, "id string", "session", true,
    "A conversation by id, from memory or the store. Checks no owner."},
   {"method", l_session_method, "name string, fn function", "true", false,

@@ -103,6 +103,19 @@ int l_session_close(lua_State *L) {
   return bind_result(L, code);
 }
 
+int l_session_attempt(lua_State *L) {
+  int code;
+  struct task *t = bind_task(L);
+  if (!t->session || session_id_handle(t->session) != bind_check_session(L, 1) || !t->errand.stored) {
+    return luaL_error(L, "session:attempt: this handler deals with no stored message of the conversation");
+  }
+  struct effects *e = effects_here(L, &code);
+  if (e) {
+    effects_mark(e, t->errand.dealing.id, STORE_ATTEMPT);
+  }
+  return bind_result(L, code);
+}
+
 static char *copy_bytes(const char *bytes, size_t len) {
   char *copy = bytes ? malloc(len + 1) : NULL;
   if (copy) {
@@ -110,6 +123,26 @@ static char *copy_bytes(const char *bytes, size_t len) {
     copy[len] = 0;
   }
   return copy;
+}
+
+/* Whether the message at index 2 is to be dealt with by the handler that appends it, which there is one of. */
+static bool check_open(lua_State *L) {
+  const struct task *t = bind_task(L);
+  lua_getfield(L, 2, "open");
+  bool open = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  if (open && (t->kind != TASK_MESSAGE || session_id_handle(t->session) != bind_check_session(L, 1))) {
+    luaL_error(L, "session:append: only the handler of a message can leave one open, in its own conversation");
+  }
+  if (open && t->errand.dealing.id[0]) {
+    luaL_error(L, "session:append: the handler deals with another message already");
+  }
+  return open;
+}
+
+/* A message of this client was refused, and this is not that one: it would be stored in front of it. */
+static bool out_of_turn(const struct task *t, const char *sender, const char *cid) {
+  return t->kind == TASK_MESSAGE && t->conn && strcmp(sender, "user") == 0 && conn_refuses(t->conn, cid);
 }
 
 int l_session_append(lua_State *L) {
@@ -125,6 +158,11 @@ int l_session_append(lua_State *L) {
   bind_check_utf8(L, "content", content, content_len);
   bind_check_utf8(L, "cid", cid, cid ? strlen(cid) : 0);
   bind_check_utf8(L, "extra", extra, extra ? strlen(extra) : 0);
+  bool open = check_open(L);
+  struct task *t = bind_task(L);
+  if (out_of_turn(t, sender, cid)) {
+    return bind_result(L, E_STORE);
+  }
   int code;
   struct effects *e = effects_here(L, &code);
   if (!e) {
@@ -136,7 +174,8 @@ int l_session_append(lua_State *L) {
                              .content = copy_bytes(content, content_len),
                              .cid = cid ? strdup(cid) : NULL,
                              .extra = extra ? strdup(extra) : NULL,
-                             .at_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker)};
+                             .at_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker),
+                             .open = open};
   id_new_at(m.at_ms, m.id);
   char id[STORE_ID_LEN + 1];
   memcpy(id, m.id, sizeof id);
@@ -147,6 +186,9 @@ int l_session_append(lua_State *L) {
   code = effects_append(e, &m);
   if (code) {
     return bind_result(L, code);
+  }
+  if (open) {
+    slice_take_errand(t, id, false);
   }
   lua_pushlstring(L, id, STORE_ID_LEN);
   return 1;

@@ -13,6 +13,7 @@
 int l_session_set(lua_State *L);
 int l_session_add_tokens(lua_State *L);
 int l_session_add_response_time(lua_State *L);
+int l_session_attempt(lua_State *L);
 int l_session_close(lua_State *L);
 int l_session_append(lua_State *L);
 int l_session_send(lua_State *L);
@@ -22,3 +23,4 @@ int l_session_flush(lua_State *L);
 int l_session_ask(lua_State *L);
 int l_session_offer(lua_State *L);
 int l_session_open(lua_State *L);
+int l_session_current(lua_State *L);

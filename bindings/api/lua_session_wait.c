@@ -174,6 +174,26 @@ static void begin_open(struct task *t) {
   free(id);
 }
 
+static void begin_current(struct task *t) {
+  struct task_ticket *ticket = task_ticket(t);
+  char *user = t->wait.text;
+  t->wait.text = NULL;
+  join_open(t->vm->worker, user, "", on_opened, ticket);
+  free(user);
+}
+
+int l_session_current(lua_State *L) {
+  struct task *t = bind_task(L);
+  struct session *s = bind_session_ref(t->vm, bind_check_session(L, 1));
+  if (!s) {
+    return bind_result(L, E_GONE);
+  }
+  free(t->wait.text);
+  t->wait.text = strdup(session_user(s));
+  session_unref(s);
+  return task_wait(L, "session:current", begin_current);
+}
+
 int l_session_open(lua_State *L) {
   const char *id = bind_text(L, 1, 1000);
   struct task *t = bind_task(L);

@@ -70,6 +70,16 @@ static void push_message(lua_State *L, const struct message_record *m) {
   }
 }
 
+static void push_place(lua_State *L, const struct message_record *m) {
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, m->id);
+  lua_setfield(L, -2, "id");
+  lua_pushnumber(L, (double)m->seq);
+  lua_setfield(L, -2, "seq");
+  lua_pushnumber(L, (double)m->at_ms);
+  lua_setfield(L, -2, "at_ms");
+}
+
 static int push_answer(lua_State *L, const struct store_op *op) {
   if (op->kind == STORE_PING) {
     lua_pushboolean(L, op->code == 0);
@@ -80,6 +90,10 @@ static int push_answer(lua_State *L, const struct store_op *op) {
   }
   if (op->kind == STORE_SESSION) {
     push_record(L, &op->session);
+    return 1;
+  }
+  if (op->kind == STORE_CID) {
+    push_place(L, &op->messages[0]);
     return 1;
   }
   size_t count = op->kind == STORE_SESSIONS ? op->session_count : op->message_count;
@@ -189,6 +203,23 @@ static int l_store_history(lua_State *L) {
   return wait_for(L, op, "chat.store.history", begin_ask);
 }
 
+static int l_store_message(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  const char *id = bind_field(L, 1, "session_id", 1000, NULL), *cid = bind_field(L, 1, "cid", STORE_CID_MAX, NULL);
+  luaL_argcheck(L, id && cid, 1, "session_id and cid are needed");
+  bind_task(L);
+  if (!id_valid(id)) {
+    return unknown(L);
+  }
+  struct store_op *op = store_op_new(STORE_CID);
+  if (op && (op->messages = calloc(1, sizeof *op->messages))) {
+    memcpy(op->session.id, id, STORE_ID_LEN + 1);
+    op->message_count = 1;
+    op->messages[0].cid = strdup(cid);
+  }
+  return wait_for(L, op, "chat.store.message", begin_ask);
+}
+
 static void on_ready_timeout(void *arg) {
   struct task *t = arg;
   t->wait.timer = NULL;
@@ -217,6 +248,8 @@ static const struct bind_function functions[] = {
   {"history", l_store_history, "query table", "table messages", true,
    "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. One that "
    "cannot be read, or is not genuine, has damaged = true and no content, whatever else it says."},
+  {"message", l_store_message, "query table", "table message", true,
+   "{id, seq, at_ms} of the message with {cid} in the conversation {session_id}."},
   {"ready", l_store_ready, "", "boolean", true,
    "Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping."},
   {NULL, NULL, NULL, NULL, false, NULL},

@@ -67,9 +67,16 @@ struct commits {
     char id[STORE_ID_LEN + 1];
     char *cid;
     uint64_t seq;
-    bool duplicate;
+    bool duplicate, open;
   } * stored;
   size_t used, room;
+};
+
+/* The message it deals with, and what the store knows of that: slice.c. */
+struct errand {
+  struct dealing dealing; /* id "": none */
+  bool stored;            /* it has been handed to the store */
+  bool begun;             /* and so has a part of what is done about it */
 };
 
 struct task {
@@ -95,6 +102,7 @@ struct task {
   struct slice slice;
   struct wait wait;
   struct commits commits;
+  struct errand errand;
 };
 
 struct idle_call {
@@ -123,7 +131,7 @@ struct vm {
   size_t parked, max_parked;
   size_t outstanding;     /* completions on their way that know this VM */
   struct task *to_resume; /* an asker that was offered something, resumed when the offering task has ended */
-  int message_ref, connect_ref, http_ref, failed_ref, refused_ref, describe_ref;
+  int message_ref, connect_ref, http_ref, failed_ref, refused_ref, unanswered_ref, describe_ref;
   int require_ref;
   struct idle_call when_idle, when_nearly_full;
   unsigned quarantine_changes;     /* that the scripts know of */

@@ -138,7 +138,7 @@ static void flushed(struct task *t) {
   lua_createtable(co, (int)t->commits.used, 0);
   for (size_t i = 0; i < t->commits.used; i++) {
     const struct stored *s = &t->commits.stored[i];
-    lua_createtable(co, 0, 4);
+    lua_createtable(co, 0, 5);
     lua_pushstring(co, s->id);
     lua_setfield(co, -2, "id");
     lua_pushnumber(co, (double)s->seq);
@@ -147,6 +147,8 @@ static void flushed(struct task *t) {
     lua_setfield(co, -2, "cid");
     lua_pushboolean(co, s->duplicate);
     lua_setfield(co, -2, "duplicate");
+    lua_pushboolean(co, s->open);
+    lua_setfield(co, -2, "open");
     lua_rawseti(co, -2, (int)i + 1);
   }
   slice_forget_stored(t);
@@ -167,6 +169,7 @@ static void on_settled(struct effects *e, void *arg) {
   bool alive = t->generation == (uint32_t)e->token;
   /* session:flush waits, or will in a moment, and answers nil: then the script tells the user. */
   bool told = alive && (t->commits.flushing || t->wait.begin == task_begin_flush);
+  slice_note_client(e);
   if (alive) {
     t->commits.in_flight--;
     slice_note_stored(t, e);
@@ -188,7 +191,7 @@ static void on_settled(struct effects *e, void *arg) {
 }
 
 void task_commit(struct task *t) {
-  slice_commit(t, on_settled);
+  slice_commit(t, false, on_settled);
 }
 
 /* ---- its end ---- */
@@ -204,7 +207,7 @@ static void on_end(struct task *t) {
     session_later(t->session, t->item);
     t->item = NULL;
   } else {
-    task_commit(t);
+    slice_commit(t, true, on_settled);
     task_tally(t, false, false);
     if (t->kind == TASK_HTTP) {
       answer_table(t);
@@ -213,13 +216,18 @@ static void on_end(struct task *t) {
   task_end(t, true);
 }
 
+/* The server ends, and the store knows that this waits for an answer: the next start gives one. */
+static bool answered_later(const struct task *t) {
+  return atomic_load(t->vm->world->stopping) && t->errand.dealing.id[0] && t->errand.stored;
+}
+
 void task_cancel(struct task *t) {
   struct http_request *http = t->http;
   t->http = NULL;
   task_stop_waiting(t);
   if (http) {
     answer_error(http, 503);
-  } else if (t->conn && t->kind == TASK_MESSAGE) {
+  } else if (t->conn && t->kind == TASK_MESSAGE && !answered_later(t)) {
     task_notice(t->vm, t->vm->refused_ref, t->session, t->conn, "CANCELLED", NULL);
   }
   task_end(t, false);
@@ -230,9 +238,12 @@ static void fail(struct task *t, enum guard_end end) {
   struct failure f;
   failure_note(t, end, &f);
   struct http_request *http = t->http;
-  struct session *s = t->session && t->conn && t->kind != TASK_NOTICE ? session_ref(t->session) : NULL;
-  struct conn *c = s ? conn_ref(t->conn) : NULL;
+  bool told = t->conn ? t->kind != TASK_NOTICE : t->kind == TASK_MESSAGE; /* without a client: everybody there */
+  struct session *s = t->session && told ? session_ref(t->session) : NULL;
+  struct conn *c = s && t->conn ? conn_ref(t->conn) : NULL;
   t->http = NULL;
+  slice_discard(t);
+  slice_end_errand(t);
   task_end(t, false); /* before anybody is told: what it held can be collected then */
   if (end == GUARD_MEMORY) {
     vm_collect(vm);

@@ -63,7 +63,55 @@ static void commit_counts(struct task *t) {
   t->slice.count_used = 0;
 }
 
-void slice_commit(struct task *t, void (*settled)(struct effects *e, void *task)) {
+/* What this is to the message it deals with. A message that goes with it is not a part of the answer yet. */
+static void mark(struct task *t, struct effects *e, bool last) {
+  struct errand *errand = &t->errand;
+  errand->stored |= e->opens > 0;
+  if (errand->stored && last) {
+    effects_mark(e, errand->dealing.id, STORE_DEALT);
+  } else if (errand->stored && !e->opens && !errand->begun && effects_stores(e) && !e->mark.id[0]) {
+    effects_mark(e, errand->dealing.id, STORE_BEGUN);
+    errand->begun = true;
+  }
+}
+
+static void mark_all(struct task *t, bool last) {
+  struct effects *e = NULL;
+  if (!t->errand.dealing.id[0]) {
+    return;
+  }
+  e = last && t->errand.stored ? slice_effects(t, t->session) : slice_pending(t, t->session);
+  if (e) {
+    mark(t, e, last);
+  }
+}
+
+void slice_take_errand(struct task *t, const char *id, bool stored) {
+  struct errand *errand = &t->errand;
+  memcpy(errand->dealing.id, id, sizeof errand->dealing.id);
+  errand->stored = stored;
+  errand->begun = false;
+  session_dealing_add(t->session, &errand->dealing);
+}
+
+void slice_forget_errand(struct task *t) {
+  if (t->errand.dealing.id[0]) {
+    session_dealing_remove(t->session, &t->errand.dealing);
+  }
+}
+
+void slice_end_errand(struct task *t) {
+  bool stored = t->errand.dealing.id[0] && t->errand.stored;
+  struct effects *e = stored ? effects_new(t->session, NULL, worker_wall_ms(t->vm->worker)) : NULL;
+  if (e) {
+    effects_mark(e, t->errand.dealing.id, STORE_DEALT);
+    effects_commit(e, worker_home(t->vm->worker));
+  }
+  slice_forget_errand(t);
+}
+
+void slice_commit(struct task *t, bool last, void (*settled)(struct effects *e, void *task)) {
+  mark_all(t, last);
   while (t->slice.effects) {
     struct effects *e = t->slice.effects;
     t->slice.effects = e->next;
@@ -97,7 +145,43 @@ static void forget_half(struct task *t) {
   memmove(t->commits.stored, t->commits.stored + half, t->commits.used * sizeof *t->commits.stored);
 }
 
-void slice_note_stored(struct task *t, const struct effects *e) {
+/* The message it deals with has been stored, or not, or it was there already: then it is dealt with here only if nobody
+ * has, and nobody else does. */
+static void note_errand(struct task *t, struct effects *e) {
+  struct message_record *m = &e->messages[e->opens - 1];
+  if (e->code) {
+    slice_forget_errand(t); /* but it may be stored all the same, and stays open then */
+  } else if (m->duplicate) {
+    uint64_t late_ms = worker_home(t->vm->worker)->late_ms;
+    m->open = m->open && (uint64_t)m->at_ms + late_ms >= e->now_ms && !effects_dealing_with(t->session, m->id);
+    slice_forget_errand(t);
+    if (m->open) {
+      slice_take_errand(t, m->id, true);
+    }
+  }
+}
+
+/* What its client has to send first, see conn_refused. */
+void slice_note_client(const struct effects *e) {
+  for (size_t i = 0; e->conn && i < e->message_count; i++) {
+    const struct message_record *m = &e->messages[i];
+    bool said = m->sender && strcmp(m->sender, "user") == 0;
+    if (said && e->code) {
+      conn_refused(e->conn, m->cid);
+    } else if (said) {
+      conn_stored(e->conn, m->cid);
+    }
+  }
+}
+
+void slice_note_stored(struct task *t, struct effects *e) {
+  if (e->session == t->session && t->errand.dealing.id[0]) {
+    if (e->opens) {
+      note_errand(t, e);
+    } else if (e->code && e->mark.what == STORE_ATTEMPT && e->mark.id[0]) {
+      slice_forget_errand(t);
+    }
+  }
   t->commits.code = t->commits.code ? t->commits.code : e->code;
   for (size_t i = 0; e->code == 0 && i < e->message_count; i++) {
     if (t->commits.used == STORED_MAX) {
@@ -115,7 +199,8 @@ void slice_note_stored(struct task *t, const struct effects *e) {
     }
     const struct message_record *m = &e->messages[i];
     struct stored *s = &t->commits.stored[t->commits.used++];
-    *s = (struct stored){.seq = m->seq, .duplicate = m->duplicate, .cid = m->cid ? strdup(m->cid) : NULL};
+    *s = (struct stored){
+      .seq = m->seq, .duplicate = m->duplicate, .open = m->duplicate && m->open, .cid = m->cid ? strdup(m->cid) : NULL};
     memcpy(s->id, m->id, sizeof s->id);
   }
 }

@@ -11,9 +11,20 @@ struct effects *slice_pending(const struct task *t, const struct session *s);
 struct effects *slice_effects(struct task *t, struct session *s) NODISCARD;
 /* None of them takes effect. */
 void slice_discard(struct task *t);
-/* Takes them into force, without a wait. settled: later, of each that stores something, with the task; it frees e. */
-void slice_commit(struct task *t, void (*settled)(struct effects *e, void *task));
+/* Takes them into force, without a wait. settled: later, of each that stores something, with the task; it frees e.
+ * last: nothing more comes, so what it deals with is dealt with. */
+void slice_commit(struct task *t, bool last, void (*settled)(struct effects *e, void *task));
+
+/* The message of its conversation that it deals with, which is stored as open until its last slice. take: stored: the
+ * store has it already. */
+void slice_take_errand(struct task *t, const char *id, bool stored);
+/* It stays open; whoever comes with it again, or loads it, deals with it. */
+void slice_forget_errand(struct task *t);
+/* It is dealt with, although no slice says so: its people have been told that it failed. */
+void slice_end_errand(struct task *t);
 
 /* What was stored, for session:flush, which then forgets it. */
-void slice_note_stored(struct task *t, const struct effects *e);
+void slice_note_stored(struct task *t, struct effects *e);
 void slice_forget_stored(struct task *t);
+/* For the client whose message it was; its handler may be over. */
+void slice_note_client(const struct effects *e);

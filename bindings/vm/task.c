@@ -104,6 +104,7 @@ void task_end(struct task *t, bool reusable) {
   struct vm *vm = t->vm;
   slice_discard(t);
   slice_forget_stored(t);
+  slice_forget_errand(t);
   if (t->wait.parked) {
     unpark(t);
   }

@@ -10,6 +10,7 @@
 #include "run.h"
 #include "sandbox.h"
 #include "sandbox_lua.h"
+#include "slice.h"
 #include "task.h"
 
 #include <lualib.h>
@@ -137,9 +138,10 @@ static int take_entries(struct vm *vm, char why[512]) {
     const char *name;
     bool required;
     int *ref;
-  } entries[] = {{"message", true, &vm->message_ref}, {"connect", true, &vm->connect_ref},
-                 {"http", true, &vm->http_ref},       {"failed", true, &vm->failed_ref},
-                 {"refused", true, &vm->refused_ref}, {"describe", false, &vm->describe_ref}};
+  } entries[] = {{"message", true, &vm->message_ref},   {"connect", true, &vm->connect_ref},
+                 {"http", true, &vm->http_ref},         {"failed", true, &vm->failed_ref},
+                 {"refused", true, &vm->refused_ref},   {"unanswered", false, &vm->unanswered_ref},
+                 {"describe", false, &vm->describe_ref}};
   int code = 0;
   for (size_t i = 0; !code && i < sizeof entries / sizeof *entries; i++) {
     code = take_entry(vm, entries[i].name, entries[i].required, entries[i].ref, why);
@@ -289,9 +291,59 @@ static void run_connect(struct vm *vm, struct session *s, struct item *item) {
   }
 }
 
+static void set_text(lua_State *L, const char *name, const char *value, size_t len) {
+  if (value) {
+    lua_pushlstring(L, value, len);
+    lua_setfield(L, -2, name);
+  }
+}
+
+static void push_message(lua_State *L, const struct message_record *m) {
+  lua_createtable(L, 0, 10);
+  set_text(L, "id", m->id, STORE_ID_LEN);
+  set_text(L, "cid", m->cid, m->cid ? strlen(m->cid) : 0);
+  set_text(L, "type", m->type, m->type ? strlen(m->type) : 0);
+  set_text(L, "content", m->content, m->content_len);
+  set_text(L, "extra", m->extra, m->extra ? strlen(m->extra) : 0);
+  lua_pushnumber(L, (double)m->seq);
+  lua_setfield(L, -2, "seq");
+  lua_pushnumber(L, (double)m->at_ms);
+  lua_setfield(L, -2, "at_ms");
+  lua_pushnumber(L, m->attempts);
+  lua_setfield(L, -2, "attempts");
+  lua_pushboolean(L, m->begun);
+  lua_setfield(L, -2, "begun");
+}
+
+/* One that is too old is dealt with by nobody any more. */
+static void run_unanswered(struct vm *vm, struct session *s, struct item *item) {
+  if (session_busy(s)) {
+    session_later(s, item);
+    return;
+  }
+  struct task *t = vm->unanswered_ref != LUA_NOREF || item->late ? task_new(vm, TASK_MESSAGE, s, NULL) : NULL;
+  if (!t) {
+    item_free(item);
+    return;
+  }
+  t->item = item;
+  t->turn.has = true;
+  slice_take_errand(t, item->message->id, true);
+  if (item->late) {
+    slice_end_errand(t);
+    task_end(t, true);
+    return;
+  }
+  begin_call(vm, t, vm->unanswered_ref, s);
+  push_message(t->co, item->message);
+  task_run(t, 2);
+}
+
 void vm_item(struct vm *vm, struct session *s, struct item *item) {
   if (item->kind == ITEM_TEXT) {
     run_text(vm, s, item);
+  } else if (item->kind == ITEM_UNANSWERED) {
+    run_unanswered(vm, s, item);
   } else {
     run_connect(vm, s, item);
   }

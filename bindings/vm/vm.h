@@ -16,7 +16,7 @@ const char *vm_mode(const struct config *config);
 /* Only when vm_idle. */
 void vm_free(struct vm *vm);
 
-/* ITEM_CONNECT or ITEM_TEXT of a session this worker owns. Takes the item. */
+/* ITEM_CONNECT, ITEM_TEXT or ITEM_UNANSWERED of a session this worker owns. Takes the item. */
 void vm_item(struct vm *vm, struct session *s, struct item *item);
 /* Answered by http_respond, now or later. */
 void vm_http(struct vm *vm, struct http_request *req);

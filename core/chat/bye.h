@@ -8,3 +8,6 @@
  * CONN_REASON_MAX bytes. here: as in conn_send. */
 void bye_say(struct conn *c, int close, const char *code, const char *reason, uint64_t wall_ms,
              const struct mailbox *here);
+/* The same ahead of a close that comes later. retry_after_ms: when to come back; 0: not said. */
+void bye_announce(struct conn *c, const char *code, const char *reason, unsigned retry_after_ms, uint64_t wall_ms,
+                  const struct mailbox *here);

@@ -27,6 +27,8 @@ struct conn *conn_new(const struct conn_options *o) {
   c->address = address;
   atomic_init(&c->active_ms, o->opened_ms);
   atomic_init(&c->refs, 1);
+  atomic_init(&c->first_again, 0);
+  atomic_init(&c->settled, false);
   c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
   c->home = o->home;
   lock_init(&c->lock);
@@ -84,7 +86,11 @@ const char *conn_user(const struct conn *c) {
 }
 
 const char *conn_wanted(const struct conn *c) {
-  return c->wanted ? c->wanted : "";
+  return c->wanted && !atomic_load(&c->settled) ? c->wanted : "";
+}
+
+void conn_want_nothing(struct conn *c) {
+  atomic_store(&c->settled, true);
 }
 
 uint64_t conn_opened_ms(const struct conn *c) {
@@ -122,6 +128,32 @@ void *conn_site(const struct conn *c) {
 
 void conn_set_site(struct conn *c, void *site) {
   c->site = site;
+}
+
+/* Of one cid only it is asked whether it is the same again: a number of it will do. Never 0. */
+static uint64_t number_of(const char *cid) {
+  uint64_t n = 14695981039346656037u; /* FNV-1a */
+  for (; *cid; cid++) {
+    n = (n ^ (unsigned char)*cid) * 1099511628211u;
+  }
+  return n | 1;
+}
+
+void conn_refused(struct conn *c, const char *cid) {
+  if (cid) {
+    atomic_store(&c->first_again, number_of(cid));
+  }
+}
+
+void conn_stored(struct conn *c, const char *cid) {
+  if (atomic_load(&c->first_again) && cid && atomic_load(&c->first_again) == number_of(cid)) {
+    atomic_store(&c->first_again, 0);
+  }
+}
+
+bool conn_refuses(const struct conn *c, const char *cid) {
+  uint64_t refused = atomic_load(&c->first_again);
+  return refused && (!cid || number_of(cid) != refused);
 }
 
 static void mark_dirty(struct conn *c) {

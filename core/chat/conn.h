@@ -31,6 +31,7 @@ enum {
   CLOSE_TOO_BIG = 1009,
   CLOSE_TRY_LATER = 1013,
   CLOSE_UNAUTHORIZED = 4401, /* come back with a new token */
+  CLOSE_NOT_YOU = 4403       /* do not come back with what was unsent: it is erased, or never was yours */
 };
 
 /* dirty: there is something to flush or to close; called on the home thread, once until conn_clean. */
@@ -80,6 +81,14 @@ void conn_renew(struct conn *c, struct identity *fresh, const struct mailbox *he
  * NULL. */
 void conn_send(struct conn *c, struct message *m, const struct mailbox *here);
 void conn_close(struct conn *c, int code, const char *reason, const struct mailbox *here);
+
+/* Any thread: where it is now is where it is meant to be, so conn_wanted is "" from then on. */
+void conn_want_nothing(struct conn *c);
+/* After a message of it was refused for the store's sake, what follows is refused, too, until that one is sent again:
+ * it would be stored in front of it. Any thread that has a message of it in hand. cid: NULL has no second time. */
+void conn_refused(struct conn *c, const char *cid);
+void conn_stored(struct conn *c, const char *cid);
+bool conn_refuses(const struct conn *c, const char *cid);
 
 /* --- home thread --- */
 

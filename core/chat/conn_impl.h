@@ -16,6 +16,8 @@ struct conn {
   bool dead, dirty;
   uint16_t close_code;
   uint64_t id, opened_ms;
+  atomic_bool settled;          /* what it wanted does not matter any more */
+  _Atomic uint64_t first_again; /* number of the cid that has to come again first; 0: none */
   struct mailbox *home;
   struct identity *first; /* of the handshake */
   struct lock lock;       /* guards identity and renew_ms, for the length of one reference */

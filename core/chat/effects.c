@@ -59,7 +59,7 @@ bool effects_only_close(const struct effects *e) {
 }
 
 bool effects_stores(const struct effects *e) {
-  return e->message_count || effects_change_fields(e);
+  return e->message_count || e->mark.id[0] || effects_change_fields(e);
 }
 
 bool effects_empty(const struct effects *e) {
@@ -74,6 +74,11 @@ int effects_set_text(struct effects *e, enum effects_text which, const char *tex
   free(e->texts[which]);
   e->texts[which] = copy;
   return 0;
+}
+
+void effects_mark(struct effects *e, const char *id, enum store_marking what) {
+  memcpy(e->mark.id, id, sizeof e->mark.id);
+  e->mark.what = what;
 }
 
 static int bounded(struct effects *e, size_t bytes) {
@@ -106,6 +111,9 @@ int effects_append(struct effects *e, struct message_record *record) {
   }
   e->messages = all;
   e->messages[e->message_count++] = *record;
+  if (record->open) {
+    e->opens = (uint32_t)e->message_count;
+  }
   return 0;
 }
 

@@ -44,6 +44,8 @@ struct effects {
   size_t response_count;
   struct message_record *messages;
   size_t message_count, message_room;
+  uint32_t opens;             /* 1 + index of the message that is open; 0: none */
+  struct store_mark mark;     /* what this is to an open message; goes with what it stores */
   struct effects_send *sends; /* few, or a heap array when they are many */
   size_t send_count, send_room;
   struct effects_send few[EFFECTS_FEW];
@@ -72,6 +74,7 @@ struct effects_home {
   struct sessions *sessions;
   struct store *store;           /* NULL: nothing can be stored (E_STORE) */
   uint64_t (*now_ms)(void *arg); /* monotonic */
+  uint64_t late_ms;              /* an open message that is older is not answered any more */
   void *arg;
 };
 
@@ -82,6 +85,9 @@ bool effects_empty(const struct effects *e);
 /* It changes fields or appends: its outcome is the store's to say. */
 bool effects_stores(const struct effects *e);
 
+void effects_mark(struct effects *e, const char *id, enum store_marking what);
+/* Owner: a handler of s deals with that message, or has, and the store has not said yet that it is stored. */
+bool effects_dealing_with(struct session *s, const char *id);
 /* 0, E_FULL, UV_ENOMEM. append takes what the record owns, also on failure; send references the message. */
 int effects_set_text(struct effects *e, enum effects_text which, const char *text) NODISCARD;
 int effects_append(struct effects *e, struct message_record *record) NODISCARD;

@@ -176,6 +176,7 @@ static struct store_op *write_op(struct effects *e, int *failed_code) {
   if (!op->has_session) {
     memcpy(op->session.id, session_id(s), sizeof op->session.id);
   }
+  op->mark = e->mark;
   op->messages = e->messages;
   op->message_count = e->message_count;
   e->messages = NULL;
@@ -245,6 +246,15 @@ void effects_repair(struct session *s, const struct effects_home *home) {
     e->rewrite = true;
     effects_apply(e, home);
   }
+}
+
+bool effects_dealing_with(struct session *s, const char *id) {
+  for (const struct effects *e = session_out(s)->head; e; e = e->next) {
+    if (e->pending && e->mark.what == STORE_DEALT && strcmp(e->mark.id, id) == 0) {
+      return true;
+    }
+  }
+  return session_dealing_with(s, id);
 }
 
 /* Nothing but words to the one whose message this answers. */

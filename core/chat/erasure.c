@@ -2,6 +2,7 @@
  * Why: see erasure.h. */
 #include "erasure.h"
 
+#include "bye.h"
 #include "err.h"
 #include "log.h"
 
@@ -48,13 +49,15 @@ static int submit(struct erasure *e, struct store_op *op, void (*reply)(struct p
   return e->world.store ? store_submit(e->world.store, op) : E_STOPPING;
 }
 
-/* Takes the table's reference. Its people are sent away: what they come back to is a new conversation. */
-static void session_gone(struct erasure *e, struct session *s) {
+/* Takes the table's reference. Its people are sent away. Whoever was erased must not come back with what he had not
+ * sent yet, for that is erased, too; what expired was idle, and its people come back to a new conversation. */
+static void session_gone(struct erasure *e, struct session *s, bool of_user, int64_t now_ms) {
   struct members members;
   session_erase(s);
   session_members(s, &members);
   for (size_t i = 0; i < members.count; i++)
-    conn_close(members.all[i], CLOSE_TRY_LATER, "the conversation was erased", e->world.home);
+    bye_say(members.all[i], of_user ? CLOSE_NOT_YOU : CLOSE_TRY_LATER, of_user ? "erased" : "try_later",
+            "The conversation was erased", (uint64_t)now_ms, e->world.home);
   members_free(&members);
   session_unref(s);
 }
@@ -113,7 +116,7 @@ int erasure_user(struct erasure *e, const char *user_id, const char *actor, int6
   e->done = done;
   e->arg = arg;
   for (size_t i = 0; i < count; i++)
-    session_gone(e, all[i]);
+    session_gone(e, all[i], true, now_ms);
   free(all);
   atomic_store(&e->turns, SIZE_MAX / 2); /* none is the last before their number is known */
   size_t workers = e->world.each_worker(e->world.ctx, on_turn, e);
@@ -143,7 +146,7 @@ static void on_expired(struct post *post) {
   for (size_t i = 0; i < op->session_count; i++) { /* opened just then */
     struct session *s = sessions_take(e->world.sessions, op->sessions[i].id);
     if (s)
-      session_gone(e, s);
+      session_gone(e, s, false, e->now_ms);
   }
   if (op->session_count)
     LOG(LOG_INFO, "erasure", "old conversations were erased (RETENTION_DAYS)",

@@ -25,21 +25,46 @@ static void finish(struct join *j, struct session *s, int code) {
 
 static void read_store(struct join *j, enum store_kind kind, const char *id);
 
-static void enter(struct join *j, const struct session_record *record, uint64_t read_at) {
+/* What nobody has dealt with lies in the inbox of a conversation before its people say anything more. Its messages are
+ * moved out. */
+static struct item *unanswered(struct join *j, struct store_op *op) {
+  const struct effects_home *home = worker_home(j->worker);
+  int64_t since_ms = (int64_t)worker_wall_ms(j->worker) - (int64_t)home->late_ms;
+  struct item *first = NULL, **last = &first;
+  for (size_t i = 0; op && i < op->message_count; i++) {
+    struct message_record *m = &op->messages[i];
+    bool late = m->at_ms < since_ms || m->damaged; /* nobody can say what was asked */
+    struct item *item = item_new_unanswered(m, late);
+    *m = (struct message_record){0};
+    if (item) { /* else there is no memory: it stays open, and its turn comes with the next load */
+      *last = item;
+      last = &item->next;
+    }
+  }
+  return first;
+}
+
+/* op: what the record was read with; NULL: a draft. */
+static void enter(struct join *j, const struct session_record *record, struct store_op *op) {
   struct worker *w = j->worker;
   struct session *s = NULL;
-  int code = sessions_enter(worker_home(w)->sessions, record, read_at, worker_mailbox(w), worker_now_ms(w), &s);
+  struct mailbox *wake;
+  int code = sessions_enter_with(worker_home(w)->sessions, record, op ? j->epoch : 0, worker_mailbox(w),
+                                 worker_now_ms(w), unanswered(j, op), &s, &wake);
   if (code == E_CONFLICT) {
-    read_store(j, STORE_SESSION, record->id); /* it may just have been erased */
-  } else {
-    finish(j, s, code);
+    read_store(j, STORE_SESSION, record->id); /* it may just have been erased, or changed and left memory again */
+    return;
   }
+  if (wake) {
+    worker_wake(w, s, wake);
+  }
+  finish(j, s, code);
 }
 
 static void enter_draft(struct join *j) {
   struct session_record draft = {.user_id = j->user, .start_ms = (int64_t)worker_wall_ms(j->worker)};
   id_new(draft.id);
-  enter(j, &draft, 0);
+  enter(j, &draft, NULL);
 }
 
 static bool in_memory(const struct join *j, const char *id) {
@@ -60,7 +85,7 @@ static void on_found(struct post *post) {
   if (own && op->kind == STORE_ACTIVE && in_memory(j, op->session.id)) {
     enter_draft(j); /* what is in memory by now may have ended there: the table knows which one is active */
   } else if (own) {
-    enter(j, &op->session, j->epoch);
+    enter(j, &op->session, op);
   } else if (op->code && op->code != E_NOT_FOUND) {
     finish(j, NULL, op->code);
   } else if (!j->user) {
@@ -81,6 +106,7 @@ static void read_store(struct join *j, enum store_kind kind, const char *id) {
     op->reply_to = worker_mailbox(j->worker);
     op->post.run = on_found;
     op->arg = j;
+    op->with_open = true;
     strncpy(op->session.id, id, STORE_ID_LEN);
     op->session.user_id = kind == STORE_ACTIVE ? strdup(j->user) : NULL;
     struct store *store = worker_home(j->worker)->store;

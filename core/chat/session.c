@@ -34,7 +34,7 @@ struct session *session_ref(struct session *s) {
   return s;
 }
 
-static void items_free(struct item *item) {
+void items_free(struct item *item) {
   while (item) {
     struct item *next = item->next;
     item_free(item);
@@ -230,9 +230,27 @@ struct item *item_new(enum item_kind kind, struct conn *c, const char *text, siz
   return i;
 }
 
+struct item *item_new_unanswered(struct message_record *message, bool late) {
+  struct item *i = item_new(ITEM_UNANSWERED, NULL, NULL, 0);
+  struct message_record *own = i ? malloc(sizeof *own) : NULL;
+  if (!own) {
+    message_record_deinit(message);
+    free(i);
+    return NULL;
+  }
+  *own = *message;
+  i->message = own;
+  i->late = late;
+  return i;
+}
+
 void item_free(struct item *i) {
   if (i->held) {
     account_let_go(conn_meter(i->conn)->user, ACCOUNT_INBOX, i->held);
+  }
+  if (i->message) {
+    message_record_deinit(i->message);
+    free(i->message);
   }
   conn_unref(i->conn);
   free(i);
@@ -265,6 +283,21 @@ static int item_hold(struct item *item) {
   int code = account_hold(conn_meter(item->conn)->user, ACCOUNT_INBOX, item_cost(item));
   item->held = code ? 0 : item_cost(item);
   return code ? E_FULL : 0;
+}
+
+void session_put_first(struct session *s, struct item *items) {
+  session_lock_write(s);
+  *s->inbox_tail = items;
+  for (; *s->inbox_tail; s->inbox_tail = &(*s->inbox_tail)->next) {
+    s->waiting++;
+  }
+  session_unlock_write(s);
+}
+
+void session_wake(struct session *s, struct mailbox **wake) {
+  session_lock_write(s);
+  schedule(s, wake);
+  session_unlock_write(s);
 }
 
 int session_put(struct session *s, struct item *item, struct mailbox **wake) {
@@ -388,4 +421,26 @@ void *session_asker(const struct session *s) {
 
 void session_set_asker(struct session *s, void *asker) {
   s->asker = asker;
+}
+
+void session_dealing_add(struct session *s, struct dealing *d) {
+  d->next = s->dealing;
+  s->dealing = d;
+}
+
+void session_dealing_remove(struct session *s, struct dealing *d) {
+  struct dealing **link = &s->dealing;
+  while (*link != d) {
+    link = &(*link)->next;
+  }
+  *link = d->next;
+  d->id[0] = 0;
+}
+
+bool session_dealing_with(const struct session *s, const char *id) {
+  const struct dealing *d = s->dealing;
+  while (d && strcmp(d->id, id) != 0) {
+    d = d->next;
+  }
+  return d != NULL;
 }

@@ -19,6 +19,7 @@
 struct CAPABILITY("session") session;
 struct sessions;
 struct effects;
+struct item;
 
 typedef uint64_t session_handle; /* never used twice; 0: none */
 
@@ -42,9 +43,14 @@ struct session *sessions_find(struct sessions *t, const char *id) NODISCARD;
  * MAX_SESSIONS the one that nobody has used for longest leaves memory for it; E_FULL: all are in use. E_LIMITED: all
  * that one user may have are.
  * read_at: sessions_epoch() of before the store was asked for the record; 0: a draft. 0, UV_ENOMEM; E_CONFLICT:
- * something was erased since, the store has to be asked again; E_BUSY: this user is being erased. */
+ * something was erased or forgotten since, the store has to be asked again; E_BUSY: this user is being erased. */
 int sessions_enter(struct sessions *t, const struct session_record *record, uint64_t read_at, struct mailbox *owner,
                    uint64_t now_ms, struct session **out) NODISCARD;
+/* The same; when it is a new one, the items (linked; taken in any case) lie in its inbox before anybody sees it. *wake
+ * as in session_put. */
+int sessions_enter_with(struct sessions *t, const struct session_record *record, uint64_t read_at,
+                        struct mailbox *owner, uint64_t now_ms, struct item *items, struct session **out,
+                        struct mailbox **wake) NODISCARD;
 uint64_t sessions_epoch(struct sessions *t);
 struct session *sessions_active(struct sessions *t, const char *user_id) NODISCARD;
 /* It has ended: the user's next session will be a new one. */
@@ -63,6 +69,8 @@ int sessions_bar(struct sessions *t, const char *user_id, struct session ***out,
 void sessions_unbar(struct sessions *t);
 /* The same for sessions the store has erased: takes out what is in memory under this id (NULL: nothing). */
 struct session *sessions_take(struct sessions *t, const char *id) NODISCARD;
+/* fn(conn, arg) for everybody in any conversation, once, without a lock. */
+void sessions_each_member(struct sessions *t, void (*fn)(struct conn *c, void *arg), void *arg);
 /* To the user's connections in all of its own conversations in memory; not to others that are members there. */
 void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here);
 
@@ -149,21 +157,27 @@ struct conn *session_member(struct session *s, uint64_t conn_id) NODISCARD;
 /* ---- inbox ---- */
 
 enum item_kind {
-  ITEM_CONNECT, /* conn has joined */
-  ITEM_TEXT,    /* conn sent text */
-  ITEM_EFFECTS, /* a handler elsewhere changes this session */
-  ITEM_REPAIR   /* what the store has of it may not be what memory has */
+  ITEM_CONNECT,    /* conn has joined */
+  ITEM_TEXT,       /* conn sent text */
+  ITEM_UNANSWERED, /* a message of the store that nobody has dealt with */
+  ITEM_EFFECTS,    /* a handler elsewhere changes this session */
+  ITEM_REPAIR      /* what the store has of it may not be what memory has */
 };
 struct item {
   struct item *next;
   enum item_kind kind;
-  struct conn *conn;       /* a reference, or NULL */
-  struct effects *effects; /* ITEM_EFFECTS */
-  size_t held;             /* bytes of the user's share of all inboxes */
+  struct conn *conn;              /* a reference, or NULL */
+  struct effects *effects;        /* ITEM_EFFECTS */
+  struct message_record *message; /* ITEM_UNANSWERED; the item's */
+  bool late;                      /* likewise: too old to be answered */
+  size_t held;                    /* bytes of the user's share of all inboxes */
   size_t len;
   char text[]; /* len bytes and a NUL */
 };
 struct item *item_new(enum item_kind kind, struct conn *c, const char *text, size_t len) NODISCARD;
+/* ITEM_UNANSWERED; takes what the record owns, also on failure (NULL). */
+struct item *item_new_unanswered(struct message_record *message, bool late) NODISCARD;
+void items_free(struct item *first);
 void item_free(struct item *i); /* lets conn go; effects must have been taken */
 
 /* Any thread. Takes the item; ITEM_TEXT counts against the bound: E_FULL, the caller keeps it. *wake: the session has
@@ -196,6 +210,15 @@ struct out_queue *session_out(struct session *s);
 /* Whoever waits for the next user message, or NULL; the caller's own pointer. */
 void *session_asker(const struct session *s);
 void session_set_asker(struct session *s, void *asker);
+/* Messages that handlers of it are dealing with just now: of each there is one, whatever comes twice. Linked where they
+ * lie, in the handler. */
+struct dealing {
+  struct dealing *next;
+  char id[STORE_ID_LEN + 1]; /* "": none */
+};
+void session_dealing_add(struct session *s, struct dealing *d);
+void session_dealing_remove(struct session *s, struct dealing *d);
+bool session_dealing_with(const struct session *s, const char *id);
 /* Which version of the scripts has the conversation: chosen by whoever runs it, and kept while handlers are parked. */
 struct session_pin {
   unsigned canary, parked; /* canary: its number, 0: the current version */

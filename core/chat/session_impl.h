@@ -55,6 +55,7 @@ struct session {
   struct out_queue out;
   struct session_pin pin;
   struct session *ready_next;
+  struct dealing *dealing;
   void *asker;
 };
 
@@ -62,5 +63,9 @@ struct session {
 void sessions_rest(struct sessions *t, session_handle handle);
 /* Nothing of it waits, runs, is held or is on its way: it may change its owner, or be forgotten. */
 bool session_quiet(const struct session *s) REQUIRES_SHARED(*s);
+/* The items lie in its inbox; it is new, and nobody else's. */
+void session_put_first(struct session *s, struct item *items);
+/* It has work: *wake as in session_put. */
+void session_wake(struct session *s, struct mailbox **wake);
 struct session *session_new(const struct session_record *record, bool stored, struct mailbox *owner, size_t inbox_limit,
                             void (*run)(struct post *)) NODISCARD;

@@ -28,6 +28,7 @@ static void record_assign(struct session_record *to, struct session_record *from
     *old[i] = *new[i];
     *new[i] = swap;
   }
+  to->name_damaged = from->name_damaged;
   to->start_ms = from->start_ms;
   to->last_activity_ms = from->last_activity_ms;
   to->end_ms = from->end_ms;

@@ -16,7 +16,7 @@ struct sessions {
   struct sessions_limits limits;
   void (*run)(struct post *);
   session_handle last;
-  uint64_t epoch; /* goes up when something has been erased */
+  uint64_t epoch; /* goes up when something has been erased, or forgotten: it may have changed since it was read */
   char *barred;   /* user who is being erased, or NULL */
   struct session *by_id, *by_handle;
   struct user *users;
@@ -79,6 +79,7 @@ static void unlink_user(struct sessions *t, struct session *s) {
 }
 
 static void take_out(struct sessions *t, struct session *s) {
+  t->epoch++; /* a record that is being read may be older than what it has last stored */
   HASH_DELETE(by_id, t->by_id, s);
   HASH_DELETE(by_handle, t->by_handle, s);
   rest_leave(t, s);
@@ -180,7 +181,7 @@ static void put_in(struct sessions *t, struct session *s, struct user *u) {
 
 /* Under the table's lock. With one reference left, the table's, nobody else can look at it: its fields may be read. */
 static bool forsaken(const struct session *s) NO_THREAD_SAFETY_ANALYSIS {
-  return atomic_load(&s->refs) == 1 && s->member_count == 0 && session_quiet(s);
+  return atomic_load(&s->refs) == 1 && s->member_count == 0 && session_quiet(s) && !session_doubtful(s);
 }
 
 void sessions_rest(struct sessions *t, session_handle handle) {
@@ -277,15 +278,19 @@ static int enter_locked(struct sessions *t, struct session *fresh, uint64_t read
   return 0;
 }
 
-int sessions_enter(struct sessions *t, const struct session_record *record, uint64_t read_at, struct mailbox *owner,
-                   uint64_t now_ms, struct session **out) {
+int sessions_enter_with(struct sessions *t, const struct session_record *record, uint64_t read_at,
+                        struct mailbox *owner, uint64_t now_ms, struct item *items, struct session **out,
+                        struct mailbox **wake) {
   struct session *fresh = session_new(record, read_at != 0, owner, t->inbox_limit, t->run);
+  *wake = NULL;
   if (!fresh) {
+    items_free(items);
     return UV_ENOMEM;
   }
   fresh->touched_ms = now_ms;
   fresh->inbox_bytes_max = t->limits.inbox_bytes;
   struct session *gone = NULL;
+  session_put_first(fresh, items);
   lock_acquire(&t->lock);
   int code = enter_locked(t, fresh, read_at, out, &gone);
   lock_release(&t->lock);
@@ -295,8 +300,16 @@ int sessions_enter(struct sessions *t, const struct session_record *record, uint
   }
   if (code) {
     session_unref(fresh);
+  } else if (items) {
+    session_wake(fresh, wake);
   }
   return code == E_DUPLICATE ? 0 : code;
+}
+
+int sessions_enter(struct sessions *t, const struct session_record *record, uint64_t read_at, struct mailbox *owner,
+                   uint64_t now_ms, struct session **out) {
+  struct mailbox *wake;
+  return sessions_enter_with(t, record, read_at, owner, now_ms, NULL, out, &wake);
 }
 
 void sessions_ended(struct sessions *t, struct session *s) {
@@ -387,6 +400,23 @@ size_t sessions_sweep(struct sessions *t, uint64_t now_ms, uint64_t ttl_ms) {
     }
   }
   return gone;
+}
+
+void sessions_each_member(struct sessions *t, void (*fn)(struct conn *c, void *arg), void *arg) {
+  struct session *found[SWEEP_CHUNK];
+  session_handle after = 0;
+  size_t count;
+  while ((count = chunk(t, &after, found)) > 0) {
+    for (size_t i = 0; i < count; i++) {
+      struct members members;
+      session_members(found[i], &members);
+      for (size_t k = 0; k < members.count; k++) {
+        fn(members.all[k], arg);
+      }
+      members_free(&members);
+      session_unref(found[i]);
+    }
+  }
 }
 
 size_t sessions_count(struct sessions *t) {

@@ -351,8 +351,12 @@ struct worker *worker_new(const struct worker_options *o) {
   lock_init(&w->started_lock);
   pthread_cond_init(&w->started_cond, NULL);
   w->hand_ms = 1000;
-  w->home = (struct effects_home){
-    .here = w->mailbox, .sessions = o->sessions, .store = o->store, .now_ms = home_now_ms, .arg = w};
+  w->home = (struct effects_home){.here = w->mailbox,
+                                  .sessions = o->sessions,
+                                  .store = o->store,
+                                  .now_ms = home_now_ms,
+                                  .late_ms = o->answer_late_ms,
+                                  .arg = w};
   return w;
 }
 
@@ -471,6 +475,10 @@ int worker_tid(const struct worker *w) {
 
 const struct effects_home *worker_home(struct worker *w) {
   return &w->home;
+}
+
+bool worker_has_items(const struct worker *w) {
+  return w->ready != NULL;
 }
 
 unsigned worker_index(const struct worker *w) {

@@ -33,7 +33,8 @@ struct worker_options {
   void *ctx;
   struct sessions *sessions;
   struct store *store;
-  bool by_hand; /* for specs: no thread, no sockets; time stands still but for worker_advance */
+  uint64_t answer_late_ms; /* an open message that is older is not answered any more */
+  bool by_hand;            /* for specs: no thread, no sockets; time stands still but for worker_advance */
 };
 
 struct worker *worker_new(const struct worker_options *o) NODISCARD;
@@ -59,6 +60,8 @@ uint64_t worker_turn_ms(const struct worker *w); /* own thread: worker_now_ms as
 
 /* ---- its own thread ---- */
 
+/* Items wait for their turn. */
+bool worker_has_items(const struct worker *w);
 struct uv_loop_s *worker_loop(struct worker *w);
 /* Puts an item into a session's inbox and brings the session to its owner. 0, E_FULL: the caller keeps the item. */
 int worker_put(struct worker *w, struct session *s, struct item *item) NODISCARD;

@@ -118,6 +118,8 @@
   X(STORE_READERS, "STORE_READERS", INT, "2", 1, 64, false, "Threads that read from the store.")                       \
   X(STORE_TIMEOUT, "STORE_TIMEOUT", DURATION, "10s", 100, 600000, false,                                               \
     "While the database is away a message waits so long, then it has failed.")                                         \
+  X(ANSWER_LATE_MAX, "ANSWER_LATE_MAX", DURATION, "1h", 10, 604800000, false,                                          \
+    "What was left unanswered, because the server ended, is answered when it runs again; what is older is not.")       \
   X(STORE_QUEUE, "STORE_QUEUE", INT, "10000", 1, 10000000, false, "Operations waiting for the store.")                 \
   X(RETENTION_DAYS, "RETENTION_DAYS", INT, "0", 0, 36500, false,                                                       \
     "Conversations nobody has said anything in for so many days are erased; 0 keeps them.")                            \

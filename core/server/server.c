@@ -7,6 +7,7 @@
 #include "trial.h"
 
 #include "admission.h"
+#include "bye.h"
 #include "cipher.h"
 #include "control.h"
 #include "erasure.h"
@@ -17,6 +18,7 @@
 #include "metrics.h"
 #include "modules.h"
 #include "pages.h"
+#include "recovery.h"
 #include "watch.h"
 #include "watch_files.h"
 
@@ -28,6 +30,7 @@
 #define STOP_STEP_MS 10
 #define RETENTION_EVERY_MS 3600000
 #define DAY_MS 86400000ll
+#define RECOVERY_EVERY_MS 1000
 
 /* ---- stopping ---- */
 
@@ -58,7 +61,17 @@ static void touch(void *arg) {
   (void)arg; /* the turn it causes counts afresh */
 }
 
-/* Handlers get half of the time to finish; then the store commits what is queued; then the clients are told. */
+#define BYE_STEPS 16
+#define BYE_STEP_MS 250
+
+/* Spread, so that not all of them come to the next server at once. */
+static void say_bye(struct conn *c, void *arg) {
+  unsigned retry_after_ms = BYE_STEP_MS * (1 + (unsigned)(conn_id(c) % BYE_STEPS));
+  bye_announce(c, "going_away", "Server shutting down", retry_after_ms, worker_wall_ms(arg), NULL);
+}
+
+/* Nothing new is taken any more. Handlers get half of the time to finish; then the store commits what is queued; then
+ * the clients are told. */
 static void stop_step(uv_timer_t *timer) {
   struct server *s = timer->data;
   uint64_t limit = stall_stop_ms(s->config);
@@ -94,6 +107,7 @@ static void stop(struct server *s) {
   trial_stop(s->trial);
   s->stop_started_ms = uv_now(&s->loop);
   server_each_site(s, begin_stop, server_just_site, NULL);
+  sessions_each_member(s->sessions, say_bye, s->sites[0].worker);
   uv_timer_start(&s->stop_timer, stop_step, STOP_STEP_MS, STOP_STEP_MS);
 }
 
@@ -119,6 +133,26 @@ static void sweep_sessions(uv_timer_t *timer) {
     LOG(LOG_INFO, "server", "idle conversations have left memory", LINT("count", gone),
         LINT("left", sessions_count(s->sessions)));
   }
+}
+
+static struct worker *take_turns(void *ctx, size_t number) {
+  struct server *s = ctx;
+  return s->sites[number % s->started].worker;
+}
+
+/* What an earlier server left unanswered. */
+static void recover(uv_timer_t *timer) {
+  struct server *s = timer->data;
+  if (atomic_load(&s->stopping) || !recovery_step(s->recovery)) {
+    uv_timer_stop(timer);
+  }
+}
+
+static int start_recovery(struct server *s) {
+  int64_t now_ms = (int64_t)worker_wall_ms(s->sites[0].worker);
+  s->recovery = recovery_new(&(struct recovery_world){s->store, s->home, take_turns, s},
+                             now_ms - config_int(s->config, SETTING_ANSWER_LATE_MAX));
+  return s->recovery ? uv_timer_start(&s->recovery_timer, recover, 0, RECOVERY_EVERY_MS) : UV_ENOMEM;
 }
 
 static void sweep_old(uv_timer_t *timer) {
@@ -191,7 +225,9 @@ static void open_loop(struct server *s) {
   uv_timer_init(&s->loop, &s->sessions_timer);
   uv_timer_init(&s->loop, &s->limits_timer);
   uv_timer_init(&s->loop, &s->retention_timer);
+  uv_timer_init(&s->loop, &s->recovery_timer);
   uv_timer_init(&s->loop, &s->stop_timer);
+  s->recovery_timer.data = s;
   s->async.data = s->sessions_timer.data = s->limits_timer.data = s->retention_timer.data = s->stop_timer.data = s;
   for (size_t i = 0; i < 3; i++) {
     uv_signal_init(&s->loop, &s->signals[i]);
@@ -283,8 +319,12 @@ static int open_parts(struct server *s, char why[512]) {
 static int make_workers(struct server *s) {
   for (size_t i = 0; i < s->count; i++) {
     struct site *site = &s->sites[i];
-    struct worker_options o = {
-      .index = (unsigned)i, .hooks = &server_site_hooks, .ctx = site, .sessions = s->sessions, .store = s->store};
+    struct worker_options o = {.index = (unsigned)i,
+                               .hooks = &server_site_hooks,
+                               .ctx = site,
+                               .sessions = s->sessions,
+                               .store = s->store,
+                               .answer_late_ms = (uint64_t)config_int(s->config, SETTING_ANSWER_LATE_MAX)};
     *site = (struct site){.server = s, .index = i, .worker = worker_new(&o)};
     if (!site->worker) {
       return UV_ENOMEM;
@@ -324,6 +364,7 @@ static int start(struct server *s, char why[512]) {
   int code = s->trial ? stall_open(s, why) : UV_ENOMEM;
   code = code ? code : open_parts(s, why);
   code = code ? code : start_workers(s, &port, why);
+  code = code ? code : start_recovery(s);
   if (code) {
     return code;
   }
@@ -363,6 +404,7 @@ static void take_down(struct server *s) {
   uv_timer_stop(&s->sessions_timer); /* the loop runs once more below, and what they look at is gone then */
   uv_timer_stop(&s->limits_timer);
   uv_timer_stop(&s->retention_timer);
+  uv_timer_stop(&s->recovery_timer);
   stall_ending(s);
   for (size_t i = 0; i < s->started; i++) {
     worker_stop(s->sites[i].worker);
@@ -387,6 +429,7 @@ static void take_down(struct server *s) {
   watch_free(s->watch);
   watch_files_free(s->watch_keys);
   erasure_free(s->erasure);
+  recovery_free(s->recovery);
   control_close(s->control);
   uv_run(&s->loop, UV_RUN_NOWAIT);
   uv_walk(&s->loop, close_handle, NULL);

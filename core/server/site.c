@@ -101,6 +101,9 @@ static void put_or_refuse(struct site *site, struct conn *c, const char *text, s
 
 static void on_text(void *ctx, struct conn *c, const char *text, size_t len) {
   struct site *site = ctx;
+  if (atomic_load_explicit(&site->server->stopping, memory_order_relaxed)) {
+    return; /* not taken, so not acknowledged: the client, who has been told, says it again to the next server */
+  }
   if (!admission_text(site, c, text, len)) {
     return;
   }
@@ -180,7 +183,8 @@ static void site_turn(void *ctx) {
   net_flush(site->net);
   if (atomic_load_explicit(&site->server->stopping, memory_order_relaxed)) {
     atomic_store(&site->websockets, net_count(site->net));
-    atomic_store(&site->tasks, scripts_tasks(site->server->scripts, site->index));
+    atomic_store(&site->tasks,
+                 scripts_tasks(site->server->scripts, site->index) + (size_t)worker_has_items(site->worker));
   }
 }
 

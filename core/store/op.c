@@ -146,8 +146,9 @@ static bool limit_ok(const struct store_op *op) {
 bool store_op_ok(const struct store_op *op) {
   switch (op->kind) {
   case STORE_WRITE:
-    if (op->has_session || op->message_count > 0) {
-      if (!id_ok(op->session.id) || op->session.response_count > sizeof op->session.responses / sizeof(uint32_t))
+    if (!store_op_empty(op)) {
+      if ((op->mark.id[0] != '\0' && !id_ok(op->mark.id)) || !id_ok(op->session.id) ||
+          op->session.response_count > sizeof op->session.responses / sizeof(uint32_t))
         return false;
     }
     for (size_t i = 0; i < op->message_count; i++) {
@@ -163,6 +164,10 @@ bool store_op_ok(const struct store_op *op) {
     return op->session.user_id != NULL && limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
   case STORE_HISTORY:
     return id_ok(op->session.id) && limit_ok(op);
+  case STORE_CID:
+    return id_ok(op->session.id) && op->message_count == 1 && op->messages[0].cid != NULL;
+  case STORE_OPEN:
+    return limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
   case STORE_PING:
     return true;
   case STORE_ERASE:
@@ -173,6 +178,10 @@ bool store_op_ok(const struct store_op *op) {
     return audit_ok(&op->audit);
   }
   return false;
+}
+
+bool store_op_empty(const struct store_op *op) {
+  return op->kind == STORE_WRITE && !op->has_session && op->message_count == 0 && op->mark.id[0] == '\0';
 }
 
 bool store_op_writes(const struct store_op *op) {

@@ -116,7 +116,8 @@ static const char *kind_label(enum store_kind kind) {
   static const char *const labels[] = {
     [STORE_WRITE] = "kind=\"write\"",       [STORE_SESSION] = "kind=\"session\"", [STORE_ACTIVE] = "kind=\"active\"",
     [STORE_SESSIONS] = "kind=\"sessions\"", [STORE_HISTORY] = "kind=\"history\"", [STORE_PING] = "kind=\"ping\"",
-    [STORE_ERASE] = "kind=\"erase\"",       [STORE_EXPIRE] = "kind=\"expire\"",   [STORE_AUDIT] = "kind=\"audit\""};
+    [STORE_OPEN] = "kind=\"open\"",         [STORE_CID] = "kind=\"cid\"",         [STORE_ERASE] = "kind=\"erase\"",
+    [STORE_EXPIRE] = "kind=\"expire\"",     [STORE_AUDIT] = "kind=\"audit\""};
   return labels[kind];
 }
 

@@ -49,7 +49,12 @@ struct message_record {
   char *extra; /* JSON object of everything else a script stored (metadata, file_id, …), or NULL */
   int64_t at_ms;
   bool damaged;   /* read: the content cannot be read or is not genuine; it is "", the other fields may be forged */
-  bool duplicate; /* reply: the cid was there; seq and id are those of the first */
+  bool duplicate; /* reply: the cid was there; seq, id and at_ms are those of the first */
+  /* Whether it waits for an answer. Write: it is stored so. Reply, of a duplicate that was written so: the first still
+   * does. What was stored before there was this mark does not. */
+  bool open;
+  bool begun;        /* reply, of an open one: a part of what was done about it is stored (STORE_BEGUN) */
+  uint32_t attempts; /* likewise: STORE_ATTEMPT */
 };
 void message_record_deinit(struct message_record *r);
 
@@ -74,14 +79,29 @@ struct store_erased {
   uint64_t sessions, messages;
 };
 
+/* What a write says of an open message of its conversation, together with all else that it stores. */
+enum store_marking {
+  STORE_BEGUN,   /* this is part of what is done about it, and not the last */
+  STORE_ATTEMPT, /* it is about to be dealt with once more */
+  STORE_DEALT    /* this is the last */
+};
+struct store_mark {
+  char id[STORE_ID_LEN + 1]; /* "": nothing is said. One that is not open, or not there, changes nothing */
+  enum store_marking what;
+};
+#define STORE_OPEN_MAX 100 /* open messages a STORE_SESSION or STORE_ACTIVE gives */
+
 enum store_kind {
   STORE_WRITE,    /* session (inserted, or replaced but for id, user_id and top) when has_session, then messages[], one
-                   * transaction. Without has_session messages move last_activity_ms on */
-  STORE_SESSION,  /* by session.id -> session */
-  STORE_ACTIVE,   /* by session.user_id: the newest one without an end -> session */
+                   * transaction, with its mark. Without has_session messages move last_activity_ms on */
+  STORE_SESSION,  /* by session.id -> session; with_open: -> messages[], those that are open, by seq, the first ones */
+  STORE_ACTIVE,   /* by session.user_id: the newest one without an end -> session; likewise */
   STORE_SESSIONS, /* of session.user_id, newest start first, those behind `after`, at most limit -> sessions[] */
   STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq;
                    * the first one's seq says whether there are more, see STORE_HISTORY_BYTES */
+  STORE_CID,      /* the message of session.id with the cid of messages[0] -> its seq, id and at_ms there */
+  STORE_OPEN,     /* conversations with an open message of after before_ms, by id behind after.id, at most limit
+                   * -> sessions[] (id only) */
   STORE_PING,     /* does it answer, and do no writes wait for it -> code */
   STORE_ERASE,    /* all conversations of session.user_id with their messages -> erased. From its place among the writes
                    * on nobody finds them; they go in steps, between which other writes are served; audit is written at
@@ -103,6 +123,8 @@ struct store_op {
   size_t session_count;
   struct message_record *messages; /* write: in; history: reply */
   size_t message_count;
+  struct store_mark mark; /* write */
+  bool with_open;         /* session, active */
   uint64_t before_seq;
   uint32_t limit; /* 1..STORE_LIMIT_MAX */
   struct store_place after;
@@ -126,6 +148,8 @@ int store_op_account(struct store_op *op) NODISCARD;
 /* Whether its kind is one of writing; whether every field it needs is there and in its bounds. */
 bool store_op_writes(const struct store_op *op);
 bool store_op_ok(const struct store_op *op);
+/* A write of nothing: a barrier, see store_submit. */
+bool store_op_empty(const struct store_op *op);
 
 struct store_options {
   const struct store_backend *const *backends; /* to choose from by url; NULL at the end; borrowed */

@@ -46,10 +46,14 @@ function session:add_response_time(ms) end
 ---@return table
 function session:times() end
 
---- Adds a message {sender, type, content, cid?, extra?}; extra is JSON text. The session is stored from then on.
+--- Adds a message {sender, type, content, cid?, extra?, open?}; extra is JSON text. The session is stored from then on. One that is open waits for an answer: it is dealt with when this handler has ended; if it cannot end, because the server does, the next one calls unanswered(session, message).
 ---@param message table
 ---@return string id
 function session:append(message) end
+
+--- Of unanswered: stores that its message is about to be dealt with once more; to be followed by session:flush.
+---@return true
+function session:attempt() end
 
 --- Ends the conversation.
 ---@return true
@@ -65,7 +69,7 @@ function session:send(text, options) end
 ---@return true
 function session:commit() end
 
---- Waits until what this handler did is stored: {id, seq, cid, duplicate} of each message appended since the last flush (of very many only the last). Waits.
+--- Waits until what this handler did is stored: {id, seq, cid, duplicate, open} of each message appended since the last flush (of very many only the last). open: of a duplicate that nobody has dealt with; this handler does from now on. Waits.
 ---@return table stored
 function session:flush() end
 
@@ -78,6 +82,10 @@ function session:ask(options) end
 ---@param value any
 ---@return boolean
 function session:offer(value) end
+
+--- The conversation its user goes on in: the active one, this or another; a new one when all have ended. Waits.
+---@return session
+function session:current() end
 
 --- A conversation by id, from memory or the store. Checks no owner. Waits.
 ---@param id string
@@ -99,7 +107,7 @@ chat.connection = {}
 ---@return table user
 function chat.connection.user(session, connection) end
 
---- The session id of the URL, or an empty text.
+--- The session id of the URL, or an empty text; also once it was moved.
 ---@param session any
 ---@param connection number
 ---@return string id
@@ -152,6 +160,11 @@ function chat.store.sessions(query) end
 ---@param query table
 ---@return table messages
 function chat.store.history(query) end
+
+--- {id, seq, at_ms} of the message with {cid} in the conversation {session_id}. Waits.
+---@param query table
+---@return table message
+function chat.store.message(query) end
 
 --- Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping. Waits.
 ---@return boolean

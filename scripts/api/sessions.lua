@@ -108,7 +108,7 @@ function sessions.finish(request, id)
   if not session then
     return refusal
   end
-  session:close()
+  session:finish()
   if not session:flush() then
     return response.unavailable()
   end

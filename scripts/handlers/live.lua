@@ -6,7 +6,7 @@ local models = require "handlers.models"
 
 local live = {}
 
-local status = envelope.new("connection_status", "system", "user_id", "models")
+local status = envelope.new("connection_status", "system", "user_id", "models", "ended")
 local typing = envelope.new("typing_indicator", "user", "content", "metadata")
 local pong = envelope.new("pong", "system")
 local refreshed = envelope.new("refreshed", "system", "expires_at")
@@ -14,8 +14,8 @@ local refreshed = envelope.new("refreshed", "system", "expires_at")
 local NONE = { id = "" } -- in place of a session: the client keeps the id it has
 
 --- A connection has joined `session`; it may have asked for another one (?session_id=). What it is told is the
---- conversation it is in, or "" when it asked for one it cannot have: it then finds out with its first message and
---- does not write into a conversation its user does not see.
+--- conversation it is in, or "" when it asked for one it cannot have: it then finds out with its first message (router)
+--- and does not write into a conversation its user does not see.
 function live.connect(session, connection)
   local user_id = session.user_id
   local wanted = chat.connection.wanted(session, connection) or "" -- nil: it has left already
@@ -26,9 +26,17 @@ function live.connect(session, connection)
       place, named = other, other
     elseif code ~= "UNKNOWN" then
       named = NONE
+    else
+      chat.connection.move(session, connection, session) -- it stays, and is not asked again
     end
   end
-  place:send(status(named, user_id, models.list), { to = connection })
+  local ended = named == session and session.end_ms ~= 0 or nil
+  place:send(status(named, user_id, models.list, ended), { to = connection })
+end
+
+--- The connection goes on in another conversation of its user.
+function live.moved(session, connection)
+  session:send(status(session, session.user_id, models.list), { to = connection })
 end
 
 function live.typing_indicator(session, request)

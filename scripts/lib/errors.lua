@@ -31,19 +31,20 @@ local CODES = {
 
 local document = envelope.new("error", "ai", "error", "cid")
 
---- Tells one connection what went wrong.
+--- Tells one connection what went wrong; without one, everybody in the conversation.
 ---@param session table
----@param connection any
+---@param connection any?
 ---@param code string one of the codes above
 ---@param message? string in place of the code's own text
 ---@param more? { retry_after: integer?, incident: string?, detail: string? } further fields of the error
 ---@param cid? string of the message it is about
-function errors.send(session, connection, code, message, more, cid)
+---@param asked? string the id of the conversation it is about, when it is not this one: the client keeps its id
+function errors.send(session, connection, code, message, more, cid, asked)
   local known = CODES[code] or error("unknown error code " .. tostring(code), 2)
   local body = more or {}
   body.code, body.message, body.recoverable = code, message or known[1], known.recoverable
   chat.metrics.count "message_errors"
-  session:send(document(session, body, cid), { to = connection })
+  session:send(document(asked and { id = asked } or session, body, cid), connection and { to = connection })
 end
 
 return errors

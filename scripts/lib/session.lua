@@ -9,7 +9,20 @@ local EXTRA = json.encode { version = chat.version } -- whoever reads it later c
 
 local EVENT = { event = true }
 local answer = envelope.new("ai_response", "ai", "content")
+local ended = envelope.new("connection_status", "system", "ended")
 local now = chat.timer.now
+
+--- Ends the conversation; everybody in it is told once it is stored. What they say next begins a new one.
+---@param session table
+---@return true?
+---@return string? why
+---@return string? code "GONE", "FULL"
+chat.session.method("finish", function(session)
+  if session.end_ms == 0 then
+    session:send(ended(session, true))
+  end
+  return session:close()
+end)
 
 --- Answers: the text becomes part of the conversation and goes to everybody in it, once it is stored. The time since
 --- the message before it counts as response time.

@@ -156,7 +156,7 @@ describe("chatbox erase", () => {
     await bob.talks("to be kept");
     for (let i = 0; i < 500; i++) alice.says(`in a hurry ${i}`); // on its way while it is erased
     assert.match(await ok(server, "erase", "--user", alice.user), /^erased: 1 conversations, \d+ messages$/m);
-    for (const client of [alice, tab]) assert.deepEqual(await client.ends(), { code: 1013, reason: "the conversation was erased" });
+    for (const client of [alice, tab]) assert.deepEqual(await client.ends(), { code: 4403, reason: "erased" });
     assert.equal((await server.get(`/sessions/${alice.session}`, { user: alice.user })).status, 404);
     assert.equal((await server.get("/sessions", { user: alice.user })).json.count, 0);
 
@@ -214,7 +214,7 @@ return bot
     const alice = await server.join(somebody("alice"));
     await alice.talks("hello");
     assert.equal(await ok(server, "erase", "--user", alice.user), "erased: 1 conversations, 2 messages\n");
-    assert.equal((await alice.ends()).code, 1013);
+    assert.equal((await alice.ends()).code, 4403);
     assert.equal((await server.command("export", "--user", alice.user)).code, 1);
   });
 

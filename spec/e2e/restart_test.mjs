@@ -45,6 +45,39 @@ return bot
     assert.deepEqual(await server.signal("SIGTERM"), { code: 0, signal: null });
   });
 
+  test("takes nothing more from clients that never pause, says when to come back, and finishes what is in hand", async (t) => {
+    const server = await serve(t, { env: { ...LIMITS, SHUTDOWN_TIMEOUT: "60s" } });
+    const people = await Promise.all(Array.from({ length: 4 }, () => server.join(somebody())));
+    let count = 0;
+    for (const person of people) {
+      const more = () => person.socket.readyState === 1 && person.says(`text ${++count}`, { cid: `c${count}` });
+      person.socket.on("message", () => (more(), more())); // each thing it hears makes it say two
+      more();
+    }
+    await people[0].hears("ack");
+    const ending = server.signal("SIGTERM"); // half of SHUTDOWN_TIMEOUT would be longer than the test waits
+    for (const person of people) {
+      const bye = await person.hears("bye");
+      assert.equal(bye.code, "going_away");
+      assert.ok(bye.retry_after_ms > 0, JSON.stringify(bye));
+      assert.equal((await person.ends()).code, 1001);
+    }
+    assert.deepEqual(await ending, { code: 0, signal: null });
+
+    const later = await again(t, server);
+    for (const person of people) {
+      const back = await later.join(person.user, { session: person.session });
+      await back.talks("the last word");
+      const said = (await later.get(`/sessions/${back.session}`, { user: person.user })).json.messages;
+      const acks = person.heard.all.filter((m) => m.type === "ack");
+      for (const ack of acks.slice(-400)) {
+        const question = said.find((m) => m.id === ack.id);
+        if (!question) continue; // of an older page
+        assert.equal(said.filter((m) => m.sender === "ai" && m.content === question.content).length, 1, question.content);
+      }
+    }
+  });
+
   test("SIGINT is the same", async (t) => {
     const server = await serve(t);
     await server.join(somebody());
@@ -72,6 +105,26 @@ return bot
 });
 
 describe("kill -9", () => {
+  test("between ack and answer: the next server answers, also when nobody comes back", async (t) => {
+    const bot = `local bot = require "bot" "echo"
+bot:otherwise(function(session, message) chat.timer.sleep(chat.config.get "SESSION_TTL" == 600000 and "0s" or "1m") session:reply("answer to " .. message.content) end)
+return bot
+`;
+    const server = await serve(t, { scripts: { "bots/echo.lua": bot } });
+    const alice = await server.join(somebody("alice"));
+    const ack = await alice.saysSurely("question", "c1");
+    await server.kill();
+    const later = await server.again({ SESSION_TTL: "10m" });
+    t.after(() => later.remove());
+    await later.log.next((line) => line.msg === "messages that were left unanswered are looked at", "the recovery");
+    const back = await later.join(alice.user);
+    back.says("question", { cid: "c1" });
+    assert.equal((await back.hears("ack", { cid: "c1" })).duplicate, true);
+    await back.talksTo("next", "answer to next");
+    const said = await later.history(alice.user, ack.session_id);
+    assert.deepEqual(said.map((m) => m.content), ["question", "answer to question", "next", "answer to next"]);
+  });
+
   test("loses nothing that was acknowledged; sent again, everything is there exactly once", async (t) => {
     const server = await serve(t, { env: LIMITS });
     await storm(t, server, "SIGKILL");
@@ -112,9 +165,11 @@ async function storm(t, server, signal) {
     const back = await later.join(person.user, { session: id });
     for (const cid of cids) back.says(`text of ${cid}`, { cid });
     await back.hears("ack", { cid: "cid-199" });
+    await back.talks("the last word"); // what was there before it is answered by then
     const after = await later.history(person.user, id);
-    const mine = after.filter((m) => m.sender === "user").map((m) => m.content);
-    assert.deepEqual(mine, cids.map((cid) => `text of ${cid}`), "each once, in order");
+    const texts = [...cids.map((cid) => `text of ${cid}`), "the last word"];
+    assert.deepEqual(after.filter((m) => m.sender === "user").map((m) => m.content), texts, "each once, in order");
+    assert.deepEqual(after.filter((m) => m.sender === "ai").map((m) => m.content), texts, "each answered once");
   }
 }
 

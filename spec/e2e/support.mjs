@@ -434,6 +434,12 @@ export class Client {
     return reply;
   }
 
+  /** Says it and waits for that answer. */
+  async talksTo(content, answer) {
+    this.says(content);
+    return this.hears("ai_response", { content: answer });
+  }
+
   /** Fails when anything of these types came that nobody asked about. */
   heardNothingOf(...types) {
     assert.deepEqual(this.heard.all.filter((m) => types.includes(m.type)), []);

@@ -259,7 +259,7 @@ describe("the router", function()
         assert.same({ "error" }, types(heard))
         assert.equal("UNAUTHORIZED", heard[1].error.code)
         assert.equal("You do not have permission to access this session", heard[1].error.message)
-        assert.equal(before.id, heard[1].session_id)
+        assert.equal(eve.session.id, heard[1].session_id) -- the one that was asked for: the client adopts no other
       end
       assert.same({}, eve:heard())
       assert.same({}, world.messages)
@@ -287,12 +287,51 @@ describe("the router", function()
       assert.same({ "SERVICE_ERROR", true }, { refusal.code, refusal.recoverable })
     end)
 
-    it("one that has ended is not found", function()
+    it("one that has ended goes on in the user's active one", function()
       local other = world:new_session("anna", { stored = true, end_ms = 5 })
       say("x", { session_id = other.id })
-      local heard = anna:heard()
-      assert.same({ "NOT_FOUND", "Session not found: it has ended" }, { heard[1].error.code, heard[1].error.message })
+      assert.equal(anna.session.id, anna:heard()[2].session_id)
       assert.is_nil(world.messages[other.id])
+      anna:send { type = "model_select", model_id = "echo", session_id = other.id }
+      local heard = anna:heard()
+      assert.same({ "NOT_FOUND", "Session not found: it has ended", other.id },
+        { heard[1].error.code, heard[1].error.message, heard[1].session_id })
+    end)
+
+    it("one that has ended answers for a message that it has", function()
+      say("x", { cid = "c1" })
+      local first, old = anna:heard()[1], anna.session
+      old.end_ms = 5
+      say("x", { cid = "c1", session_id = old.id })
+      local again = anna:heard()
+      assert.same({ "ack" }, types(again))
+      assert.same({ first.id, first.seq, true, old.id },
+        { again[1].id, again[1].seq, again[1].duplicate, again[1].session_id })
+      assert.equal(2, #world.messages[old.id])
+    end)
+
+    it("one that has ended can be read", function()
+      say "x"
+      local old = anna.session
+      old.end_ms = 5
+      local tab = world:connect { user = "anna" }
+      tab:heard()
+      assert.not_equal(old, tab.session)
+      tab:send { type = "history", session_id = old.id }
+      local page = tab:heard()[1]
+      assert.same({ "history", old.id, 2 }, { page.type, page.session_id, #page.messages })
+    end)
+
+    it("none, on a connection that asked for somebody else's, is that one, however often it is tried", function()
+      local eve = world:connect { user = "eve" }
+      local bob = world:connect { user = "bob", wanted = eve.session.id }
+      bob:heard()
+      for _ = 1, 2 do
+        bob:send { type = "user_message", content = "x" }
+        local heard = bob:heard()
+        assert.same({ "UNAUTHORIZED", eve.session.id }, { heard[1].error.code, heard[1].session_id })
+      end
+      assert.is_nil(world.messages[bob.session.id])
     end)
 
     it("says so when the store cannot tell", function()
@@ -314,7 +353,7 @@ describe("the router", function()
 
   it("refuses to change a conversation that has ended, and still answers the rest", function()
     anna.session.end_ms = 5
-    for _, kind in ipairs { "user_message", "model_select", "help_request" } do
+    for _, kind in ipairs { "model_select", "help_request" } do
       anna:send { type = kind, content = "x", model_id = "echo" }
       assert.equal("NOT_FOUND", anna:heard()[1].error.code)
     end

@@ -219,8 +219,9 @@ static int l_world_report(lua_State *L) {
 }
 
 static int l_world_fault(lua_State *L) {
-  static const char *const names[] = {"writes fail", "reads fail", "writes wait", "reads wait", NULL};
-  bool *const switches[] = {&faults.fail_writes, &faults.fail_reads, &faults.hold_writes, &faults.hold_reads};
+  static const char *const names[] = {"writes fail", "reads fail", "writes wait", "reads wait", "writes lie", NULL};
+  bool *const switches[] = {&faults.fail_writes, &faults.fail_reads, &faults.hold_writes, &faults.hold_reads,
+                            &faults.lie};
   struct world *w = check_world(L);
   faults_set(switches[luaL_checkoption(L, 2, NULL, names)], lua_toboolean(L, 3));
   world_settle(w);
@@ -233,6 +234,15 @@ static int l_world_stop_store(lua_State *L) {
   world_settle(w);
   lua_pushboolean(L, store_drain(w->store, 10000) == 0);
   return 1;
+}
+
+/* The server ends without a word to anybody; another one starts on its store. */
+static int l_world_crash(lua_State *L) {
+  char why[512] = "out of memory";
+  if (world_crash(check_world(L), why)) {
+    return luaL_error(L, "the next server does not start: %s", why);
+  }
+  return 0;
 }
 
 static int l_world_stopping(lua_State *L) {
@@ -617,6 +627,7 @@ int luaopen_chatbox_spec(lua_State *L) {
                                    {"fault", l_world_fault},
                                    {"sweep", l_world_sweep},
                                    {"conversations", l_world_conversations},
+                                   {"crash", l_world_crash},
                                    {"cancel", l_world_cancel},
                                    {"stop_store", l_world_stop_store},
                                    {"tasks", l_world_tasks},

@@ -1,5 +1,5 @@
 // In: the settings of a store. Out: a server that was killed with SIGKILL at random moments while several people talked,
-// and everything they were acknowledged found again, exactly once and in order. Why: every store is asked the same. The
+// and everything they were acknowledged found again, exactly once and in order, and answered once. Why: every store is asked the same. The
 // seed is printed; SPEC_SEED runs the same again.
 
 import assert from "node:assert/strict";
@@ -10,6 +10,7 @@ export const ROUNDS = !process.env.SPEC_LONG ? 5 : SANITIZED ? 20 : 100;
 const PEOPLE = 6;
 const IN_FLIGHT = 20; // messages of one person that wait for their ack
 const ACKS_MAX = 300; // of all people, until the kill
+const FAILED = "Your message could not be answered";
 const SEED = Number(process.env.SPEC_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** Numbers that look random, the same ones for the same seed: 0 ≤ n < below. */
@@ -36,15 +37,15 @@ class Talker {
   }
 
   /** Connects and says again, in order, what has no ack. */
-  async joins(server) {
+  async joins(server, talks = true) {
     this.client = await server.join(this.user, { session: this.session });
     if (this.session) assert.equal(this.client.session, this.session, "the conversation goes on");
     this.client.socket.on("message", (data) => this.#hears(JSON.parse(data)));
     const missing = Array.from({ length: this.said }, (_, i) => i + 1).filter((n) => !this.acks.has(n));
     this.waiting = 0;
-    this.talks = true;
+    this.talks = talks;
     for (const number of missing) this.#says(number);
-    while (this.waiting < IN_FLIGHT) this.#says(++this.said);
+    while (talks && this.waiting < IN_FLIGHT) this.#says(++this.said);
   }
 
   #says(number) {
@@ -61,6 +62,17 @@ class Talker {
     this.waiting--;
     this.onAck();
     if (this.talks) this.#says(++this.said);
+  }
+
+  /** Comes back, says again what has no ack, and hears an answer to one thing more: what was there before it is answered
+   *  by then. */
+  async settles(server) {
+    await this.joins(server, false);
+    const last = ++this.said;
+    this.#says(last);
+    await this.client.hears("ai_response", { content: this.text(last) });
+    await this.client.leaves();
+    assert.equal(this.waiting, 0);
   }
 
   /** All that is stored, page by page. */
@@ -89,6 +101,10 @@ class Talker {
       assert.ok(found, `${this.text(number)}, acknowledged as ${ack.seq}, is lost`);
       assert.deepEqual([found.content, found.id], [this.text(number), ack.id]);
     }
+    const answers = stored.filter((m) => m.sender === "ai").map((m) => m.content);
+    const echoes = answers.filter((text) => !text.startsWith(FAILED));
+    assert.equal(new Set(echoes).size, echoes.length, "nothing is answered twice");
+    assert.equal(answers.length, mine.length, `everything is answered, ${answers.length - echoes.length} with a failure`);
     return this.acks.size;
   }
 }
@@ -119,6 +135,7 @@ export async function survivesKills(t, store) {
     await Promise.all(people.map((person) => person.client.ends()));
     server = await server.again();
     t.after(() => server.remove());
+    await Promise.all(people.map((person) => person.settles(server)));
     looked = (await Promise.all(people.map((person) => person.findsEverything(server)))).reduce((a, b) => a + b);
   }
   t.diagnostic(`seed ${SEED}: ${ROUNDS} kills, ${looked} acknowledged messages found`);

@@ -327,6 +327,15 @@ local function session_methods(world)
     if op and not op.ready then op.ready = value return true end
     return false
   end
+  function m.attempt() return true end
+  function m.current(h)
+    return world:wait { result = function()
+      for _, s in pairs(world.sessions) do
+        if s.user_id == h.user_id and s.end_ms == 0 then return { s.handle } end
+      end
+      return { world:new_session(h.user_id).handle }
+    end }
+  end
   function m.times(h) return { max = of[h].max_response_ms, avg = 0, count = 0 } end
   return m
 end
@@ -373,6 +382,14 @@ local function store_module(world)
       return { list }
     end)
   end
+  function store.message(query)
+    return read(function()
+      for seq, message in ipairs(world.messages[query.session_id] or {}) do
+        if message.cid == query.cid then return { { id = message.id, seq = seq, at_ms = message.at_ms } } end
+      end
+      return { nil, "not found", "NOT_FOUND" }
+    end)
+  end
   function store.ready()
     return world:wait { result = function() return { not world.store_fails } end }
   end
@@ -411,7 +428,7 @@ local function chat_modules(world)
       return true, found.expires_ms
     end,
     move = function(_, client, other)
-      client.session = world.of_handle[other]
+      client.session, client.wanted = world.of_handle[other], ""
       return true
     end,
     forward = function(_, client, other, text)

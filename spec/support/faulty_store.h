@@ -12,6 +12,7 @@ static struct {
   pthread_mutex_t lock;
   pthread_cond_t changed;
   bool fail_writes, fail_reads, hold_writes, hold_reads;
+  bool lie; /* what is written is said to have failed */
 } faults = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void faults_set(bool *which, bool on) {
@@ -26,13 +27,16 @@ static void faulty_write(void *handle, struct store_op **ops, size_t count) {
   while (faults.hold_writes) {
     pthread_cond_wait(&faults.changed, &faults.lock);
   }
-  bool fail = faults.fail_writes;
+  bool fail = faults.fail_writes, lie = faults.lie;
   pthread_mutex_unlock(&faults.lock);
   for (size_t i = 0; fail && i < count; i++) {
     ops[i]->code = E_STORE;
   }
   if (!fail) {
     store_sqlite.write(handle, ops, count);
+  }
+  for (size_t i = 0; lie && i < count; i++) {
+    ops[i]->code = store_op_empty(ops[i]) ? ops[i]->code : E_STORE;
   }
 }
 

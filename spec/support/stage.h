@@ -38,8 +38,12 @@ static const struct worker_hooks stage_hooks = {
   .start = stage_start, .item = stage_item, .turn = stage_turn, .stop = stage_turn};
 
 static inline struct worker *stage_worker(struct stage *st, unsigned index, struct store *store) {
-  struct worker_options o = {
-    .index = index, .hooks = &stage_hooks, .sessions = st->sessions, .store = store, .by_hand = true};
+  struct worker_options o = {.index = index,
+                             .hooks = &stage_hooks,
+                             .sessions = st->sessions,
+                             .store = store,
+                             .answer_late_ms = 3600000,
+                             .by_hand = true};
   struct worker *w = worker_new(&o);
   if (w == NULL)
     abort();

@@ -372,9 +372,38 @@ static int open_store(struct world *w, char why[512]) {
   return store_open(&o, &w->store, why);
 }
 
+/* Conversations, scripts, a worker: all that a crash takes and a start makes. */
+static int start_worker(struct world *w, char why[512]) {
+  char scripts[60];
+  const struct config *c = w->config;
+  w->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
+                             worker_run_session);
+  snprintf(scripts, sizeof scripts, "%s/scripts", w->folder);
+  int code = scripts_new(&w->vm, scripts, 1, w->home, &w->scripts, why);
+  if (code) {
+    return code;
+  }
+  w->vm.scripts = w->scripts;
+  struct worker_options o = {.hooks = &site_hooks,
+                             .ctx = w,
+                             .sessions = w->sessions,
+                             .store = w->store,
+                             .answer_late_ms = (uint64_t)config_int(c, SETTING_ANSWER_LATE_MAX),
+                             .by_hand = true};
+  struct worker *worker = worker_new(&o);
+  code = worker_start(worker, why);
+  if (code) {
+    worker_free(worker);
+    return code;
+  }
+  w->worker = worker;
+  world_gc(w);
+  return 0;
+}
+
 /* The folder is there and the scripts lie in it. On failure world_close takes down what was made. */
 static int world_open(struct world *w, char **settings, char why[512]) {
-  char scripts[60], bad[64];
+  char bad[64];
   int code = config_load(NULL, settings, &w->config, why);
   if (code) {
     return code;
@@ -393,31 +422,13 @@ static int world_open(struct world *w, char **settings, char why[512]) {
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
   w->vm.quarantine = quarantine_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX),
                                     (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
-  w->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
-                             worker_run_session);
   w->home = mailbox_new(no_wake, w);
   w->barrier.mailbox = mailbox_new(barrier_ring, w);
   pthread_mutex_init(&w->barrier.lock, NULL);
   pthread_cond_init(&w->barrier.rung, NULL);
   code = networks_new(config_string(c, SETTING_METRICS_ALLOWED_NETWORKS), &w->vm.metrics_networks, bad);
   code = code ? code : open_store(w, why);
-  snprintf(scripts, sizeof scripts, "%s/scripts", w->folder);
-  code = code ? code : scripts_new(&w->vm, scripts, 1, w->home, &w->scripts, why);
-  if (code) {
-    return code;
-  }
-  w->vm.scripts = w->scripts;
-  struct worker_options o = {
-    .hooks = &site_hooks, .ctx = w, .sessions = w->sessions, .store = w->store, .by_hand = true};
-  struct worker *worker = worker_new(&o);
-  code = worker_start(worker, why);
-  if (code) {
-    worker_free(worker);
-    return code;
-  }
-  w->worker = worker;
-  world_gc(w);
-  return 0;
+  return code ? code : start_worker(w, why);
 }
 
 static void stop_worker(struct world *w) {
@@ -431,6 +442,25 @@ static void stop_worker(struct world *w) {
   do {
     barrier_pass(w);
   } while (mailbox_drain(worker_mailbox(w->worker))); /* what the cancelled handlers left */
+}
+
+/* What was not stored is lost; time goes on. */
+static inline int world_crash(struct world *w, char why[512]) {
+  uint64_t now_ms = worker_now_ms(w->worker);
+  atomic_store(&w->stopping, true);
+  stop_worker(w);
+  worker_free(w->worker);
+  scripts_free(w->scripts);
+  sessions_free(w->sessions);
+  w->worker = NULL;
+  w->scripts = NULL;
+  w->sessions = NULL;
+  atomic_store(&w->stopping, false);
+  int code = start_worker(w, why);
+  if (!code) {
+    worker_advance(w->worker, now_ms - worker_now_ms(w->worker));
+  }
+  return code;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at) {
@@ -457,7 +487,9 @@ static void world_close(struct world *w) {
     scripts_free(w->scripts);
   }
   if (w->config) {
-    sessions_free(w->sessions);
+    if (w->sessions) {
+      sessions_free(w->sessions);
+    }
     shared_free(w->shared);
     quarantine_free(w->vm.quarantine);
     limiters_free(w->vm.limiters);

@@ -143,6 +143,48 @@ static int read_history(struct memory *m, struct store_op *op) {
   return 0;
 }
 
+static bool is_open(const struct kept *k, int64_t since_ms) {
+  for (size_t i = 0; i < k->count; i++)
+    if (k->messages[i]->record.open && k->messages[i]->record.at_ms > since_ms)
+      return true;
+  return false;
+}
+
+/* The open messages of the conversation that was found. */
+static int read_open(struct memory *m, struct store_op *op) {
+  const struct kept *k = kept_find(m, op->session.id);
+  op->messages = calloc(STORE_OPEN_MAX, sizeof *op->messages);
+  if (op->messages == NULL)
+    return E_STORE;
+  for (size_t i = 0; i < k->count && op->message_count < STORE_OPEN_MAX; i++)
+    if (k->messages[i]->record.open)
+      message_reply(&k->messages[i]->record, &op->messages[op->message_count++]);
+  return 0;
+}
+
+static int read_session(struct memory *m, struct store_op *op, const struct kept *k) {
+  int code = record_reply(op, k);
+  return code || !op->with_open ? code : read_open(m, op);
+}
+
+static int read_open_sessions(struct memory *m, struct store_op *op) {
+  op->sessions = calloc(op->limit, sizeof *op->sessions);
+  if (op->sessions == NULL)
+    return E_STORE;
+  for (const char *after = op->after.id; op->session_count < op->limit;) {
+    const struct kept *next = NULL;
+    for (const struct kept *k = m->sessions; k != NULL; k = k->hh.next)
+      if (strcmp(k->record.id, after) > 0 && is_open(k, op->before_ms) &&
+          (next == NULL || strcmp(k->record.id, next->record.id) < 0))
+        next = k;
+    if (next == NULL)
+      break;
+    memcpy(op->sessions[op->session_count++].id, next->record.id, sizeof next->record.id);
+    after = next->record.id;
+  }
+  return 0;
+}
+
 /* Without the lock: it takes its time, and may have to say something in the log. */
 static int messages_open(const struct keyring *keys, struct store_op *op) {
   struct unsealing u = {.keys = keys};
@@ -172,19 +214,38 @@ static int names_open(const struct keyring *keys, struct session_record *r, size
   return code ? E_STORE : 0;
 }
 
+static int read_cid(struct memory *m, struct store_op *op) {
+  const struct kept *k = kept_find(m, op->session.id);
+  struct message_record *wanted = &op->messages[0];
+  for (size_t i = 0; k != NULL && i < k->count; i++) {
+    const struct message_record *r = &k->messages[i]->record;
+    if (r->cid == NULL || strcmp(r->cid, wanted->cid) != 0)
+      continue;
+    wanted->seq = r->seq;
+    wanted->at_ms = r->at_ms;
+    memcpy(wanted->id, r->id, sizeof wanted->id);
+    return 0;
+  }
+  return E_NOT_FOUND;
+}
+
 static int read_locked(struct memory *m, struct store_op *op) {
   static const struct store_place newest;
   if (m->away)
     return E_STORE;
   switch (op->kind) {
   case STORE_SESSION:
-    return record_reply(op, kept_find(m, op->session.id));
+    return read_session(m, op, kept_find(m, op->session.id));
   case STORE_ACTIVE:
-    return record_reply(op, list_next(m, op->session.user_id, &newest, true));
+    return read_session(m, op, list_next(m, op->session.user_id, &newest, true));
   case STORE_SESSIONS:
     return read_sessions(m, op);
   case STORE_HISTORY:
     return read_history(m, op);
+  case STORE_CID:
+    return read_cid(m, op);
+  case STORE_OPEN:
+    return read_open_sessions(m, op);
   case STORE_PING:
     return 0;
   default:
@@ -197,11 +258,12 @@ static void memory_read(void *handle, struct store_op *op) {
   lock_acquire(&h->m->lock);
   op->code = read_locked(h->m, op);
   lock_release(&h->m->lock);
-  if (op->code == 0 && op->kind == STORE_HISTORY)
+  bool one = op->kind == STORE_SESSION || op->kind == STORE_ACTIVE;
+  if (op->code == 0 && (op->kind == STORE_HISTORY || one))
     op->code = messages_open(h->keys, op);
-  else if (op->code == 0 && op->kind == STORE_SESSIONS)
+  if (op->code == 0 && op->kind == STORE_SESSIONS)
     op->code = names_open(h->keys, op->sessions, op->session_count);
-  else if (op->code == 0 && op->kind != STORE_PING)
+  if (op->code == 0 && one)
     op->code = names_open(h->keys, &op->session, 1);
 }
 

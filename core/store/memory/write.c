@@ -56,6 +56,8 @@ static int message_add(struct memory_handle *h, struct kept *k, struct message_r
   struct kept_message *there = kept_cid(k, r->cid);
   if (there != NULL) {
     r->duplicate = true;
+    r->open = r->open && there->record.open;
+    r->at_ms = there->record.at_ms;
     r->seq = there->record.seq;
     memcpy(r->id, there->record.id, sizeof r->id);
     return 0;
@@ -67,7 +69,7 @@ static int message_add(struct memory_handle *h, struct kept *k, struct message_r
   struct message_record *to = &new->record;
   new->said = r->content_len;
   r->seq = k->count + 1;
-  *to = (struct message_record){.seq = r->seq, .at_ms = r->at_ms};
+  *to = (struct message_record){.seq = r->seq, .at_ms = r->at_ms, .open = r->open};
   int code = sealed_message(h->keys, k->record.id, k->record.user_id, r, &to->content, &to->content_len);
   if (code || h->m->bytes + to->content_len > MEMORY_BYTES) {
     message_record_deinit(to);
@@ -128,6 +130,17 @@ static struct kept *kept_put(struct memory_handle *h, struct kept *k, const stru
   return k;
 }
 
+static void message_mark(struct memory *m, const struct kept *k, const struct store_mark *mark) {
+  struct kept_message *there;
+  HASH_FIND_STR(m->ids, mark->id, there);
+  if (there == NULL || there->record.seq > k->count || k->messages[there->record.seq - 1] != there)
+    return; /* of another conversation, perhaps */
+  struct message_record *r = &there->record;
+  r->attempts += mark->what == STORE_ATTEMPT;
+  r->begun |= mark->what == STORE_BEGUN;
+  r->open &= mark->what != STORE_DEALT;
+}
+
 static int op_write(struct memory_handle *h, struct store_op *op) {
   struct memory *m = h->m;
   struct kept *k = kept_find(m, op->session.id);
@@ -140,6 +153,8 @@ static int op_write(struct memory_handle *h, struct store_op *op) {
   int code = 0;
   for (size_t i = 0; i < op->message_count && code == 0; i++)
     code = message_add(h, k, &op->messages[i]);
+  if (code == 0 && op->mark.id[0] != '\0')
+    message_mark(m, k, &op->mark);
   if (code == 0 && op->has_session && !first)
     code = kept_put(h, k, &op->session) != NULL ? 0 : E_STORE;
   if (code && first)
@@ -225,7 +240,7 @@ static int op_run(struct memory_handle *h, struct store_op *op) {
     lock_release(&h->m->lock);
     return 0;
   case STORE_WRITE:
-    if (op->has_session || op->message_count > 0) {
+    if (!store_op_empty(op)) {
       lock_acquire(&h->m->lock);
       code = op_write(h, op);
       lock_release(&h->m->lock);

@@ -86,6 +86,7 @@ static bool round_number(struct batch *b, struct round *r) {
       it->op->code = E_STORE;
       return false;
     }
+    mongo_open_append(doc, it->m, &it->op->mark);
     r->sent[r->count] = it;
     r->docs[r->count++] = doc;
   }
@@ -143,6 +144,8 @@ struct found {
   char id[STORE_ID_LEN + 1], sid[STORE_ID_LEN + 1];
   const char *cid;
   uint64_t seq;
+  int64_t at_ms;
+  bool open;
 };
 
 static void item_compare(const struct mongo *h, struct batch_item *it, const struct found *f) {
@@ -156,6 +159,8 @@ static void item_compare(const struct mongo *h, struct batch_item *it, const str
   } else if (here && it->m->cid != NULL && f->cid != NULL && strcmp(f->cid, it->m->cid) == 0) {
     it->duplicate = true;
     it->seq = f->seq;
+    it->at_ms = f->at_ms;
+    it->open = f->open;
     memcpy(it->id, f->id, sizeof it->id);
     item_settle(it);
   }
@@ -163,13 +168,16 @@ static void item_compare(const struct mongo *h, struct batch_item *it, const str
 
 static int waiting_find(struct batch *b) {
   bson_t *filter = waiting_filter(b);
-  bson_t *options =
-    BCON_NEW("projection", "{", MONGO_SID, BCON_INT32(1), MONGO_SEQ, BCON_INT32(1), MONGO_CID, BCON_INT32(1), "}");
+  bson_t *options = BCON_NEW("projection", "{", MONGO_SID, BCON_INT32(1), MONGO_SEQ, BCON_INT32(1), MONGO_CID,
+                             BCON_INT32(1), MONGO_TS, BCON_INT32(1), MONGO_OPEN, BCON_INT32(1), "}");
   mongoc_cursor_t *cursor = mongo_find(b->h->messages, filter, options, b->h, true);
   const bson_t *doc;
   while (mongoc_cursor_next(cursor, &doc)) {
     struct found f = {.seq = (uint64_t)mongo_number(doc, MONGO_SEQ)};
     bson_iter_t at;
+    f.open = bson_has_field(doc, MONGO_OPEN);
+    if (bson_iter_init_find(&at, doc, MONGO_TS) && BSON_ITER_HOLDS_DATE_TIME(&at))
+      f.at_ms = bson_iter_date_time(&at);
     if (bson_iter_init_find(&at, doc, MONGO_CID) && BSON_ITER_HOLDS_UTF8(&at))
       f.cid = bson_iter_utf8(&at, NULL);
     if (!mongo_id(doc, "_id", f.id) || !mongo_id(doc, MONGO_SID, f.sid))

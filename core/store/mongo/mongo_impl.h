@@ -164,9 +164,10 @@ struct batch_item {
   struct store_op *op;
   struct message_record *m;
   struct session_place *place;
-  bool settled, duplicate;
+  bool settled, duplicate, open;
   uint64_t seq;
-  char id[STORE_ID_LEN + 1]; /* duplicate: of the first */
+  int64_t at_ms;
+  char id[STORE_ID_LEN + 1]; /* duplicate: of the first, as are seq, at_ms and open */
 };
 
 struct batch {
@@ -178,6 +179,12 @@ struct batch {
 };
 int batch_places(struct batch *b); /* looks up those that are not known */
 int batch_insert(struct batch *b); /* the messages */
+/* unanswered.c: which messages wait for an answer. */
+void mongo_open_append(bson_t *doc, const struct message_record *m, const struct store_mark *mark);
+int batch_marks(struct batch *b);      /* after the messages: what they do not say themselves */
+int batch_duplicates(struct batch *b); /* whether those that are open still are */
+int mongo_open_of(struct mongo *h, struct store_op *op);
+int mongo_open_sessions(struct mongo *h, struct store_op *op);
 void mongo_forget(struct mongo *h);
 /* Whether the outcome of an earlier try of it is not known. */
 bool mongo_tried(const struct mongo *h, const struct store_op *op);

@@ -55,6 +55,10 @@
 #define MONGO_TYPE "type"
 #define MONGO_TS "ts"
 #define MONGO_EXTRA "extra"     /* JSON text */
+#define MONGO_OPEN "open"       /* it waits for an answer; how often it has been tried once more */
+#define MONGO_BEGUN "begun"     /* a part of what is done about it is stored */
+#define MONGO_RE "re"           /* of which open message this is (a part of) the answer */
+#define MONGO_DONE "done"       /* its last part, and so it is dealt with */
 #define MONGO_CONTENT "content" /* text, or binary where it is not UTF-8 */
 /* of the reference, embedded only: members of extra under other names */
 #define MONGO_FILE_ID "fileId"
@@ -83,4 +87,5 @@
 #define MONGO_MESSAGE_INDEXES(X)                                                                                       \
   X("idx_session_seq", "{'sid': 1, 'seq': 1}", ", 'unique': true")                                                     \
   X("idx_session_cid", "{'sid': 1, 'cid': 1}",                                                                         \
-    ", 'unique': true, 'partialFilterExpression': {'cid': {'$exists': true}}")
+    ", 'unique': true, 'partialFilterExpression': {'cid': {'$exists': true}}")                                         \
+  X("idx_open", "{'open': 1, 'sid': 1}", ", 'partialFilterExpression': {'open': {'$exists': true}}")

@@ -189,6 +189,22 @@ static int read_history(struct mongo *h, struct store_op *op) {
   return code;
 }
 
+static int read_cid(struct mongo *h, struct store_op *op) {
+  struct message_record *m = &op->messages[0];
+  bson_t *filter = BCON_NEW(MONGO_SID, BCON_UTF8(op->session.id), MONGO_CID, BCON_UTF8(m->cid));
+  bson_t *options = mongo_json("{'limit': 1, 'projection': {'" MONGO_SEQ "': 1, '" MONGO_TS "': 1}}");
+  mongoc_cursor_t *cursor = mongo_find(h->messages, filter, options, h, false);
+  const bson_t *doc;
+  bson_iter_t at;
+  bool any = mongoc_cursor_next(cursor, &doc) && mongo_id(doc, "_id", m->id);
+  if (any) {
+    m->seq = (uint64_t)mongo_number(doc, MONGO_SEQ);
+    m->at_ms = bson_iter_init_find(&at, doc, MONGO_TS) ? bson_iter_date_time(&at) : 0;
+  }
+  int code = mongo_cursor_end(h, "find a message", cursor);
+  return code ? code : any ? 0 : E_NOT_FOUND;
+}
+
 /* ---- one of them ---- */
 
 static int read_kind(struct mongo *h, struct store_op *op) {
@@ -200,9 +216,15 @@ static int read_kind(struct mongo *h, struct store_op *op) {
     return code;
   switch (op->kind) {
   case STORE_SESSION:
-    return read_session(h, BCON_NEW("_id", BCON_UTF8(op->session.id)), &op->session);
+    code = read_session(h, BCON_NEW("_id", BCON_UTF8(op->session.id)), &op->session);
+    return code || !op->with_open ? code : mongo_open_of(h, op);
   case STORE_ACTIVE:
-    return read_session(h, BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), MONGO_END, BCON_NULL), &op->session);
+    code = read_session(h, BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), MONGO_END, BCON_NULL), &op->session);
+    return code || !op->with_open ? code : mongo_open_of(h, op);
+  case STORE_CID:
+    return read_cid(h, op);
+  case STORE_OPEN:
+    return mongo_open_sessions(h, op);
   case STORE_SESSIONS:
     return read_sessions(h, op);
   case STORE_HISTORY:

@@ -1,8 +1,8 @@
-/* In: a batch of writes that carries many conversations. Out: at most three commands, each one bulk: conversations that
- * are new, messages (store_mongo_insert.c), conversations that have changed. Why in this order: wherever it is broken
- * off, nothing is acked that is not stored, no message is without its conversation, and numbers have no gap. All of it
- * can be sent again, so an unknown outcome is answered by trying once more. What was written for an operation before it
- * failed stays; it is not acked. */
+/* In: a batch of writes that carries many conversations. Out: a few commands, each one bulk: conversations that are
+ * new, messages (insert.c), which of them wait for an answer no longer (unanswered.c), conversations that have changed.
+ * Why in this order: wherever it is broken off, nothing is acked that is not stored, no message is without its
+ * conversation, and numbers have no gap. All of it can be sent again, so an unknown outcome is answered by trying once
+ * more. What was written for an operation before it failed stays; it is not acked. */
 #include "mongo_impl.h"
 #include "mongo_names.h"
 
@@ -227,10 +227,6 @@ static int sessions_change(struct batch *b) {
 
 /* ---- batches ---- */
 
-static bool op_empty(const struct store_op *op) {
-  return !op->has_session && op->message_count == 0;
-}
-
 static int batch_fill(struct batch *b) {
   size_t messages = 0;
   for (size_t i = 0; i < b->count; i++)
@@ -241,7 +237,7 @@ static int batch_fill(struct batch *b) {
     return mongo_no_memory();
   for (size_t i = 0; i < b->count; i++) {
     struct store_op *op = b->ops[i];
-    if (op_empty(op))
+    if (store_op_empty(op))
       continue;
     struct session_place *p = b->places[i] = place_of(b->h, op->session.id);
     if (p == NULL)
@@ -257,15 +253,18 @@ static int batch_fill(struct batch *b) {
 
 static void batch_answer(struct batch *b, int code) {
   for (size_t i = 0; i < b->count; i++)
-    if (code != 0 && b->ops[i]->code == 0 && !op_empty(b->ops[i]))
+    if (code != 0 && b->ops[i]->code == 0 && !store_op_empty(b->ops[i]))
       b->ops[i]->code = code;
   for (size_t i = 0; i < b->item_count; i++) {
     const struct batch_item *it = &b->items[i];
     bool stored = it->op->code == 0;
     it->m->seq = stored ? it->seq : 0;
     it->m->duplicate = stored && it->duplicate;
-    if (it->m->duplicate)
-      memcpy(it->m->id, it->id, sizeof it->id);
+    if (!it->m->duplicate)
+      continue;
+    memcpy(it->m->id, it->id, sizeof it->id);
+    it->m->at_ms = it->at_ms;
+    it->m->open = it->m->open && it->open;
   }
 }
 
@@ -277,6 +276,8 @@ static int batch_write(struct mongo *h, struct store_op **ops, size_t count) {
   code = code ? code : mongo_keys_reserve(h, b.item_count + count);
   code = code ? code : sessions_open(&b);
   code = code ? code : batch_insert(&b);
+  code = code ? code : batch_duplicates(&b);
+  code = code ? code : batch_marks(&b);
   code = code ? code : sessions_change(&b);
   batch_answer(&b, code);
   if (code)

@@ -153,6 +153,9 @@ static int session_delete(struct sqlite_handle *h, struct step *p, sqlite3_int64
   p->erased.messages += (uint64_t)sqlite3_changes(h->db);
   if (seq != INT64_MAX)
     return 0;
+  sqlite3_bind_int64(h->statements[S_OPEN_DELETE], 1, session);
+  if ((r = statement_do(h, S_OPEN_DELETE)) < 0)
+    return r;
   p->rows--;
   p->erased.sessions++;
   sqlite3_bind_int64(h->statements[S_DELETE_SESSION], 1, session);

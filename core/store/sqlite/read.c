@@ -128,6 +128,58 @@ static int read_history(struct sqlite_handle *h, struct store_op *op) {
   return r;
 }
 
+static int open_rows(struct sqlite_handle *h, struct store_op *op, const struct session_row *p) {
+  sqlite3_stmt *s = h->statements[S_OPEN_OF];
+  struct unsealing u = {.keys = h->keys};
+  op->messages = calloc(STORE_OPEN_MAX, sizeof *op->messages);
+  if (op->messages == NULL)
+    return statement_no_memory();
+  sqlite3_bind_int64(s, 1, p->key);
+  sqlite3_bind_int64(s, 2, STORE_OPEN_MAX);
+  int r;
+  while ((r = statement_next(h, s)) == 1) {
+    struct message_record *m = &op->messages[op->message_count++];
+    if ((r = message_columns(&u, s, p, m)) < 0)
+      break;
+    m->open = true;
+    m->begun = sqlite3_column_int(s, 8) != 0;
+    m->attempts = (uint32_t)sqlite3_column_int(s, 9);
+  }
+  sqlite3_reset(s);
+  return r < 0 ? r : unsealing_end(&u);
+}
+
+/* The open messages of the conversation that was found. */
+static int read_open(struct sqlite_handle *h, struct store_op *op) {
+  struct session_row p;
+  int r = place_find(h, op->session.id, &p);
+  if (r != 1)
+    return r < 0 ? r : E_NOT_FOUND;
+  r = open_rows(h, op, &p);
+  place_deinit(&p);
+  return r;
+}
+
+static int read_cid(struct sqlite_handle *h, struct store_op *op) {
+  struct session_row p;
+  int r = place_find(h, op->session.id, &p);
+  if (r != 1)
+    return r < 0 ? r : E_NOT_FOUND;
+  struct message_record *m = &op->messages[0];
+  sqlite3_stmt *s = h->statements[S_FIND_CID];
+  sqlite3_bind_int64(s, 1, p.key);
+  statement_bind(s, 2, m->cid);
+  r = statement_next(h, s);
+  if (r == 1) {
+    m->seq = (uint64_t)sqlite3_column_int64(s, 0);
+    column_id(s, 1, m->id);
+    m->at_ms = sqlite3_column_int64(s, 2);
+  }
+  sqlite3_reset(s);
+  place_deinit(&p);
+  return r < 0 ? r : r == 1 ? 0 : E_NOT_FOUND;
+}
+
 /* A file that was deleted, or has another in its place, still takes writes; nobody will ever find them. */
 static int ping(struct sqlite_handle *h) {
   int moved = 0;
@@ -143,15 +195,21 @@ void sqlite_read(void *handle, struct store_op *op) {
   switch (op->kind) {
   case STORE_SESSION:
     op->code = read_session(h, S_SESSION, op->session.id, &op->session);
-    return;
+    break;
   case STORE_ACTIVE:
     op->code = read_session(h, S_ACTIVE, op->session.user_id, &op->session);
-    return;
+    break;
   case STORE_SESSIONS:
     op->code = read_sessions(h, op);
     return;
   case STORE_HISTORY:
     op->code = read_history(h, op);
+    return;
+  case STORE_CID:
+    op->code = read_cid(h, op);
+    return;
+  case STORE_OPEN:
+    op->code = sqlite_open_sessions(h, op);
     return;
   case STORE_PING:
     op->code = ping(h);
@@ -159,4 +217,6 @@ void sqlite_read(void *handle, struct store_op *op) {
   default:
     op->code = E_INVALID;
   }
+  if (op->code == 0 && op->with_open)
+    op->code = read_open(h, op);
 }

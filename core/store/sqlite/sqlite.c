@@ -48,7 +48,12 @@ static const char *const upgrades[] = {
   "CREATE TABLE erasures(key INTEGER PRIMARY KEY, ts INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,"
   " subject TEXT, sessions INTEGER NOT NULL DEFAULT 0, messages INTEGER NOT NULL DEFAULT 0) STRICT;"
   "CREATE TABLE erasing(uid TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, erasure INTEGER NOT NULL,"
-  " PRIMARY KEY(uid, first)) STRICT, WITHOUT ROWID;"};
+  " PRIMARY KEY(uid, first)) STRICT, WITHOUT ROWID;",
+  /* 4: which messages wait for an answer. A table of its own, because it stays small, and what was stored before does
+   * not wait; by id, because an answer knows no more of its message before that is committed */
+  "CREATE TABLE unanswered(session INTEGER NOT NULL, id TEXT NOT NULL, ts INTEGER NOT NULL,"
+  " begun INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(session, id))"
+  " STRICT, WITHOUT ROWID;"};
 #define VERSION ((int)(sizeof upgrades / sizeof *upgrades))
 
 static int open_failed(struct sqlite_handle *h, const char *path, char why[256]) {

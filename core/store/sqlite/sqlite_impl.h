@@ -41,12 +41,22 @@
   X(UPDATE_TOP, "UPDATE sessions SET top = ?1, lastActivity = max(lastActivity, ?2) WHERE key = ?3")                   \
   X(INSERT_MESSAGE, "INSERT INTO messages(session, seq, id, cid, sender, type, ts, extra, content)"                    \
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
-  X(FIND_CID, "SELECT seq, id FROM messages WHERE session = ?1 AND cid = ?2")                                          \
+  X(FIND_CID, "SELECT seq, id, ts FROM messages WHERE session = ?1 AND cid = ?2")                                      \
   X(SESSION, SESSIONS "WHERE id = ?1 AND" NOT_ERASING)                                                                 \
   X(ACTIVE, SESSIONS "WHERE uid = ?1 AND endTs IS NULL AND" NOT_ERASING " ORDER BY ts DESC, id DESC LIMIT 1")          \
   X(OF_USER, SESSIONS "WHERE uid = ?1 AND (ts, id) < (?3, ?4) AND" NOT_ERASING " ORDER BY ts DESC, id DESC LIMIT ?2")  \
   X(HISTORY, "SELECT seq, id, cid, sender, type, extra, content, ts FROM messages"                                     \
              " WHERE session = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")                                            \
+  X(OPEN_INSERT, "INSERT INTO unanswered(session, id, ts) VALUES(?1, ?2, ?3)")                                         \
+  X(OPEN_FIND, "SELECT 1 FROM unanswered WHERE session = ?1 AND id = ?2")                                              \
+  X(OPEN_BEGUN, "UPDATE unanswered SET begun = 1 WHERE session = ?1 AND id = ?2")                                      \
+  X(OPEN_ATTEMPT, "UPDATE unanswered SET attempts = attempts + 1 WHERE session = ?1 AND id = ?2")                      \
+  X(OPEN_DEALT, "DELETE FROM unanswered WHERE session = ?1 AND id = ?2")                                               \
+  X(OPEN_DELETE, "DELETE FROM unanswered WHERE session = ?1")                                                          \
+  X(OPEN_OF, "SELECT m.seq, m.id, m.cid, m.sender, m.type, m.extra, m.content, m.ts, u.begun, u.attempts"              \
+             " FROM unanswered u JOIN messages m ON m.id = u.id WHERE u.session = ?1 ORDER BY m.seq LIMIT ?2")         \
+  X(OPEN_SESSIONS, "SELECT DISTINCT s.id FROM unanswered u JOIN sessions s ON s.key = u.session"                       \
+                   " WHERE u.ts > ?1 AND s.id > ?2 ORDER BY s.id LIMIT ?3")                                            \
   X(PING, "SELECT key FROM sessions LIMIT 1")                                                                          \
   X(OWNED, "SELECT max(key) FROM sessions WHERE uid = ?1 AND" NOT_ERASING " HAVING count(*) > 0")                      \
   X(IDLE, "SELECT key, id, uid, lastActivity FROM sessions WHERE (lastActivity, key) > (?1, ?2)"                       \
@@ -164,6 +174,12 @@ int scrub_begin(struct sqlite_handle *h) NODISCARD;
 /* Some pages more. 0: at its end: whatever was deleted before it began is in no file; E_MORE; E_AWAY; E_STORE, UV_*. */
 int scrub_step(struct sqlite_handle *h) NODISCARD;
 void scrub_end(struct sqlite_handle *h); /* in any case, also when it was broken off */
+
+/* unanswered.c: which messages wait for an answer. 0 or negative. */
+int sqlite_open_insert(struct sqlite_handle *h, sqlite3_int64 session, const struct message_record *m) NODISCARD;
+int sqlite_open_find(struct sqlite_handle *h, sqlite3_int64 session, const char *id, bool *open) NODISCARD;
+int sqlite_open_mark(struct sqlite_handle *h, sqlite3_int64 session, const struct store_mark *mark) NODISCARD;
+int sqlite_open_sessions(struct sqlite_handle *h, struct store_op *op) NODISCARD;
 
 /* ---- walks over everything; the calling thread is the only one that uses db ---- */
 

@@ -82,8 +82,10 @@ static int message_find(struct sqlite_handle *h, sqlite3_int64 session, struct m
   m->duplicate = true;
   m->seq = (uint64_t)sqlite3_column_int64(s, 0);
   column_id(s, 1, m->id);
+  m->at_ms = sqlite3_column_int64(s, 2);
   sqlite3_reset(s);
-  return 1;
+  r = m->open ? sqlite_open_find(h, session, m->id, &m->open) : 0;
+  return r < 0 ? r : 1;
 }
 
 /* m has its seq. */
@@ -115,7 +117,7 @@ static int message_insert(struct sqlite_handle *h, struct session_row *p, struct
   int code = statement_run(h, S_INSERT_MESSAGE);
   if (code == SQLITE_OK) {
     p->top++;
-    return 0;
+    return m->open ? sqlite_open_insert(h, p->key, m) : 0;
   }
   if (code == SQLITE_CONSTRAINT_UNIQUE && m->cid != NULL) {
     int r = message_find(h, p->key, m);
@@ -130,6 +132,8 @@ static int op_write_rows(struct sqlite_handle *h, struct store_op *op, struct se
   sqlite3_int64 top = p->top;
   for (size_t i = 0; i < op->message_count && r == 0; i++)
     r = message_insert(h, p, &op->messages[i]);
+  if (r == 0 && op->mark.id[0] != '\0')
+    r = sqlite_open_mark(h, p->key, &op->mark);
   if (r < 0)
     return r;
   if (op->has_session && !fresh)
@@ -199,10 +203,6 @@ static int op_fenced(struct sqlite_handle *h, struct store_op *op) {
   return r < 0 ? r : ended;
 }
 
-static bool op_empty(const struct store_op *op) {
-  return op->kind == STORE_WRITE && !op->has_session && op->message_count == 0;
-}
-
 /* Somebody else has the write lock, an operator's shell perhaps: that passes, so the writes wait. False: begun, or it
  * has failed. */
 static bool begin_busy(struct sqlite_handle *h, bool *begun) {
@@ -229,7 +229,7 @@ static void op_failed(struct store_op *op, int code) {
 
 static void batch_failed(struct store_op **ops, size_t count, int code) {
   for (size_t i = 0; i < count; i++) {
-    if (!op_empty(ops[i]))
+    if (!store_op_empty(ops[i]))
       op_failed(ops[i], code);
   }
 }
@@ -251,7 +251,7 @@ void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   for (size_t i = 0; i < count; i++)
     ops[i]->code = 0;
   for (size_t i = 0; i < count && !h->broken; i++) {
-    if (op_empty(ops[i]))
+    if (store_op_empty(ops[i]))
       continue;
     if (!begun && begin_busy(h, &begun)) {
       batch_failed(ops, count, E_AWAY);

@@ -523,6 +523,60 @@ describe("chat.session", function()
     end)
   end)
 
+  it(":current is where its user goes on: the active one, or a new one when that has ended", function()
+    local world = scene.case [[ return {
+      say = function(s) s:append { sender = "user", type = "user_message", content = "x" } return s.id end,
+      current = function(s) local other = s:current() return other.id, other.user_id, other == s, other.end_ms end,
+      finish = function(s) s:close() s:flush() end } ]]
+    local alice = world:connect "alice"
+    local id = alice:asks("say")[1]
+    assert.same({ id, "alice", true, 0 }, alice:asks "current")
+    alice:sends "finish"
+    local new = alice:asks "current"
+    assert.same({ "alice", false, 0 }, { new[2], new[3], new[4] })
+    assert.not_equal(id, new[1])
+  end)
+
+  describe("a message that is open", function()
+    local OPEN = "local m = { sender = 'user', type = 'user_message', content = 'x', open = true }\n"
+
+    it("is one to a handler, in its own conversation", function()
+      refused(OPEN .. "session:append(m) session:append(m)", "the handler deals with another message already")
+      local world = scene.case([[ local other return {
+        connect = function(s) other = other or s end,
+        go = function(s) ]] .. OPEN .. [[ other:append(m) end } ]])
+      world:connect "alice"
+      assert.matches("only the handler of a message can leave one open", world:connect("bob"):asks("go").failed, 1, true)
+    end)
+
+    it("is closed by its handler's end, by its failure, and not by one that never ends", function()
+      local world = scene.case([[ return {
+        ends = function(s) ]] .. OPEN .. [[ s:append(m) chat.timer.sleep "1s" end,
+        fails = function(s) ]] .. OPEN .. [[ s:append(m) s:flush() error "oh" end,
+        again = function(s) ]] .. OPEN .. [[ m.cid = "c" s:append(m) local all = s:flush()
+          local waits = all[1].open
+          if not waits then chat.timer.sleep "1h" end
+          return all[1].duplicate, waits end } ]], { SCRIPT_WAIT_DEADLINE = "10m" })
+      local alice = world:connect "alice"
+      for _, word in ipairs { "ends", "fails" } do
+        alice:sends(word)
+        world:advance "1s"
+      end
+      alice:hears_all()
+      alice:sends "again"
+      world:crash()
+      alice = world:connect "alice"
+      assert.same({ true, true }, alice:asks "again")
+    end)
+
+    it("is tried again by session:attempt, of whoever deals with it and nobody else", function()
+      refused("session:attempt()", "this handler deals with no stored message of the conversation")
+      local world = scene.case([[ return { ask = function(s) ]] .. OPEN .. [[
+        s:append(m) s:flush() local ok = s:attempt() return ok, s:flush() ~= nil end } ]])
+      assert.same({ true, true }, world:connect("alice"):asks "ask")
+    end)
+  end)
+
   describe("chat.session.method", function()
     it("adds a method to every conversation, while scripts load", function()
       local world = scene.case [[

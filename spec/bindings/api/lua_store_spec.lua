@@ -33,6 +33,28 @@ local UNKNOWN = { nil, "not found", "NOT_FOUND" }
 describe("chat.store", function()
   after_each(scene.close)
 
+  it(".message finds one by its cid, in its conversation only", function()
+    local world = scene.case [[ return {
+      say = function(s, c, cid) s:append { sender = "user", type = "user_message", content = "x", cid = cid } s:flush() end,
+      id = function(s) return s.id end,
+      find = function(s, c, rest)
+        local id, cid = rest:match "^(%S+) (%S+)$"
+        local message, why, code = chat.store.message { session_id = id, cid = cid }
+        return message and message.seq or code, message and #message.id, message and message.at_ms > 0
+      end } ]]
+    local alice, bob = world:connect "alice", world:connect "bob"
+    alice:sends "say c1"
+    alice:sends "say c2"
+    bob:sends "say c3"
+    local id = alice:asks("id")[1]
+    assert.same({ 2, 32, true }, bob:asks("find " .. id .. " c2"))
+    assert.same({ "NOT_FOUND" }, alice:asks("find " .. id .. " c3"))
+    assert.same({ "NOT_FOUND" }, alice:asks("find " .. ("ab"):rep(16) .. " c1"))
+    assert.same({ "NOT_FOUND" }, alice:asks "find nothing c1")
+    local _, why = scene.run "chat.store.message { session_id = session.id }"
+    assert.matches("session_id and cid are needed", why, 1, true)
+  end)
+
   it(".session gives the record, or NOT_FOUND", function()
     local world = scene.case(STORE)
     local alice = world:connect "alice"

@@ -131,7 +131,7 @@ describe("a user's conversations", function()
   end)
 
   describe("ended", function()
-    it("say so, take no more messages, and keep their first end", function()
+    it("say so to everybody in them, and keep their first end; the next message begins a new one", function()
       anna:send { type = "user_message", content = "hi" }
       anna:heard()
       local response = finish(anna.session.id)
@@ -142,8 +142,16 @@ describe("a user's conversations", function()
       world:advance "1m"
       assert.equal(200, finish(anna.session.id).status)
       assert.equal(ended_ms, world.records[anna.session.id].end_ms)
-      anna:send { type = "user_message", content = "still there?" }
-      assert.equal("NOT_FOUND", anna:heard()[1].error.code)
+      local told = anna:heard()
+      assert.equal(1, #told)
+      assert.same({ "connection_status", anna.session.id, true }, { told[1].type, told[1].session_id, told[1].ended })
+      local old = anna.session.id
+      anna:send { type = "user_message", content = "still there?", session_id = old }
+      local heard = anna:heard()
+      assert.same({ "connection_status", "loading", "ai_response" }, { heard[1].type, heard[2].type, heard[3].type })
+      assert.equal(anna.session.id, heard[1].session_id)
+      assert.not_equal(old, anna.session.id)
+      assert.equal(2, #world.messages[old])
     end)
 
     it("are the user's own", function()

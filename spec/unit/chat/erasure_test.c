@@ -168,7 +168,7 @@ static void its_people_are_sent_away_and_nobody_else(void **state) {
   assert_int_equal(erase(h, "ann"), 0);
   settle(h);
   const char *reason;
-  assert_int_equal(conn_closing(ann, &reason), CLOSE_TRY_LATER);
+  assert_int_equal(conn_closing(ann, &reason), CLOSE_NOT_YOU);
   assert_int_equal(conn_closing(bob, &reason), 0);
   stage_leave(s, ann);
   stage_leave(other, bob);

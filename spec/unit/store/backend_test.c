@@ -292,6 +292,30 @@ static void a_cid_is_stored_once_and_answers_with_the_first(void **state) {
   assert_history(f, 1, "1 first, 2 between, 3 last");
 }
 
+static struct store_op *find_cid(struct fixture *f, unsigned session, const char *cid) {
+  struct store_op *op = read_of(STORE_CID, session, NULL, 0);
+  op->messages = calloc(1, sizeof *op->messages);
+  op->message_count = 1;
+  op->messages[0].cid = strdup(cid);
+  return call(f, op);
+}
+
+static void a_message_is_found_by_its_cid(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  make_session(f, 2);
+  say(f, 1, 1, NULL, "without");
+  char id[STORE_ID_LEN + 1];
+  memcpy(id, say(f, 1, 2, "c", "with")->id, sizeof id);
+  const struct store_op *op = find_cid(f, 1, "c");
+  assert_int_equal(op->code, 0);
+  assert_int_equal(op->messages[0].seq, 2);
+  assert_string_equal(op->messages[0].id, id);
+  assert_int_equal(find_cid(f, 1, "d")->code, E_NOT_FOUND);
+  assert_int_equal(find_cid(f, 2, "c")->code, E_NOT_FOUND);
+  assert_int_equal(find_cid(f, 3, "c")->code, E_NOT_FOUND);
+}
+
 static void a_cid_twice_in_one_operation_is_stored_once(void **state) {
   struct fixture *f = *state;
   struct store_op *op = write_session(1, 1);
@@ -474,6 +498,158 @@ static void a_text_that_looks_encrypted_is_a_text(void **state) {
   f->accept = CIPHER_ANY_FORM;
   reopen_with(f, KEY_A, "");
   assert_history(f, 1, said);
+}
+
+/* ---- what waits for an answer ---- */
+
+static struct store_op *question(unsigned session, unsigned long long id, const char *cid, int64_t at_ms) {
+  struct store_op *op = caller_write(session);
+  struct message_record *m = caller_add(op, id, cid, "question", 8);
+  m->open = true;
+  m->at_ms = at_ms;
+  return op;
+}
+
+static struct store_op *marked(struct store_op *op, unsigned long long id, enum store_marking what) {
+  caller_id(op->mark.id, 0x3e55, id);
+  op->mark.what = what;
+  return op;
+}
+
+static struct store_op *answer(unsigned session, unsigned long long id, unsigned long long question) {
+  struct store_op *op = caller_write(session);
+  caller_add(op, id, NULL, "answer", 6);
+  return marked(op, question, STORE_DEALT);
+}
+
+/* "1b2" for each that is open: its number, b when begun, its attempts. */
+static void assert_open(struct fixture *f, unsigned session, const char *expected) {
+  struct store_op *op = read_of(STORE_SESSION, session, NULL, 0);
+  op->with_open = true;
+  op = call(f, op);
+  assert_int_equal(op->code, 0);
+  char text[256] = "";
+  for (size_t i = 0; i < op->message_count; i++) {
+    const struct message_record *m = &op->messages[i];
+    assert_true(m->open);
+    assert_string_equal(m->content, "question");
+    snprintf(text + strlen(text), sizeof text - strlen(text), "%s%d%s%u", i > 0 ? " " : "", (int)m->seq,
+             m->begun ? "b" : "-", m->attempts);
+  }
+  assert_string_equal(text, expected);
+}
+
+static void what_is_done_about_a_message_is_stored_with_it(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  make_session(f, 2);
+  say(f, 1, 1, NULL, "not to be answered");
+  assert_open(f, 1, "");
+  assert_int_equal(call(f, question(1, 2, "c2", 50))->code, 0);
+  assert_int_equal(call(f, question(1, 3, NULL, 60))->code, 0);
+  assert_open(f, 1, "2-0 3-0");
+  assert_open(f, 2, "");
+  assert_int_equal(call(f, marked(caller_write(1), 2, STORE_ATTEMPT))->code, 0);
+  assert_int_equal(call(f, marked(caller_write(1), 2, STORE_BEGUN))->code, 0);
+  assert_int_equal(call(f, marked(caller_write(1), 2, STORE_ATTEMPT))->code, 0);
+  assert_open(f, 1, "2b2 3-0");
+  assert_int_equal(call(f, answer(1, 4, 2))->code, 0);
+  assert_open(f, 1, "3-0");
+  reopen(f);
+  assert_open(f, 1, "3-0");
+  assert_int_equal(call(f, marked(caller_write(1), 3, STORE_DEALT))->code, 0);
+  assert_open(f, 1, "");
+  assert_int_equal(call(f, marked(caller_write(1), 3, STORE_DEALT))->code, 0); /* once more changes nothing */
+  assert_int_equal(call(f, marked(caller_write(3), 3, STORE_DEALT))->code, E_NOT_FOUND);
+  assert_history(f, 1, "1 not to be answered, 2 question, 3 question, 4 answer");
+}
+
+static void a_part_of_an_answer_says_that_it_has_begun(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  assert_int_equal(call(f, question(1, 1, NULL, 50))->code, 0);
+  struct store_op *part = caller_write(1);
+  caller_add(part, 2, NULL, "one moment", 10);
+  assert_int_equal(call(f, marked(part, 1, STORE_BEGUN))->code, 0);
+  assert_open(f, 1, "1b0");
+  assert_int_equal(call(f, answer(1, 3, 1))->code, 0);
+  assert_open(f, 1, "");
+}
+
+static void a_question_and_its_answer_may_come_together(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  struct store_op *ops[] = {question(1, 1, "c", 50), answer(1, 2, 1), question(1, 3, "c", 51)};
+  for (int i = 0; i < 3; i++)
+    assert_int_equal(caller_submit(f->caller, f->store, ops[i]), 0);
+  caller_wait(f->caller, 4);
+  assert_open(f, 1, "");
+  const struct message_record *again = &ops[2]->messages[0];
+  assert_true(again->duplicate);
+  assert_false(again->open);
+}
+
+static void a_duplicate_says_whether_the_first_still_waits(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  assert_int_equal(call(f, question(1, 1, "c", 50))->code, 0);
+  const struct message_record *m = &call(f, question(1, 2, "c", 70))->messages[0];
+  assert_true(m->duplicate && m->open);
+  assert_int_equal(m->seq, 1);
+  assert_int_equal(m->at_ms, 50);
+  assert_false(say(f, 1, 3, "c", "as one that asks nothing")->open);
+  assert_int_equal(call(f, answer(1, 4, 1))->code, 0);
+  m = &call(f, question(1, 5, "c", 90))->messages[0];
+  assert_true(m->duplicate);
+  assert_false(m->open);
+}
+
+static void an_answer_that_fails_leaves_the_question_open(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  say(f, 1, 9, NULL, "its id is taken");
+  assert_int_equal(call(f, question(1, 1, NULL, 50))->code, 0);
+  assert_int_equal(call(f, answer(1, 9, 1))->code, E_STORE);
+  assert_open(f, 1, "2-0");
+}
+
+static void conversations_with_an_open_message_are_found(void **state) {
+  struct fixture *f = *state;
+  for (unsigned i = 1; i <= 5; i++) {
+    make_session(f, i);
+    assert_int_equal(call(f, question(i, 10 + i, NULL, 100 * i))->code, 0);
+  }
+  assert_int_equal(call(f, answer(4, 20, 14))->code, 0);
+  char after[STORE_ID_LEN + 1] = "";
+  const unsigned pages[][2] = {{2, 3}, {5, 0}, {0, 0}};
+  for (int page = 0; page < 3; page++) {
+    struct store_op *op = read_of(STORE_OPEN, 0, NULL, 2);
+    op->before_ms = 100; /* the first one is too old */
+    memcpy(op->after.id, after, sizeof after);
+    op = call(f, op);
+    assert_int_equal(op->code, 0);
+    for (size_t i = 0; i < 2; i++) {
+      char expected[STORE_ID_LEN + 1];
+      caller_id(expected, 0x5e55, pages[page][i]);
+      assert_true(i < op->session_count ? strcmp(op->sessions[i].id, expected) == 0 : pages[page][i] == 0);
+    }
+    if (op->session_count > 0)
+      memcpy(after, op->sessions[op->session_count - 1].id, sizeof after);
+  }
+}
+
+static void what_is_erased_waits_for_nothing(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  assert_int_equal(call(f, question(1, 1, NULL, 100))->code, 0);
+  struct store_op *op = store_op_audit(STORE_ERASE, "spec", "erase", "user u1", 77);
+  op->session.user_id = strdup("u1");
+  assert_int_equal(call(f, op)->code, 0);
+  op = call(f, read_of(STORE_OPEN, 0, NULL, 10));
+  assert_int_equal(op->code, 0);
+  assert_int_equal(op->session_count, 0);
+  make_session(f, 1);
+  assert_open(f, 1, "");
 }
 
 /* ---- operations that fail ---- */
@@ -892,6 +1068,7 @@ int main(void) {
     CASE(a_message_comes_back_as_it_was_written),
     CASE(numbers_go_up_by_one_in_each_conversation_and_go_on_after_a_restart),
     CASE(a_cid_is_stored_once_and_answers_with_the_first),
+    CASE(a_message_is_found_by_its_cid),
     CASE(a_cid_twice_in_one_operation_is_stored_once),
     CASE(history_is_read_in_pages_from_the_end),
     CASE(a_page_of_history_is_bounded_in_bytes),
@@ -905,6 +1082,13 @@ int main(void) {
     CASE(a_name_is_read_again_under_its_key),
     CASE(a_cid_is_stored_once_whatever_the_key),
     CASE(a_text_that_looks_encrypted_is_a_text),
+    CASE(what_is_done_about_a_message_is_stored_with_it),
+    CASE(a_part_of_an_answer_says_that_it_has_begun),
+    CASE(a_question_and_its_answer_may_come_together),
+    CASE(a_duplicate_says_whether_the_first_still_waits),
+    CASE(an_answer_that_fails_leaves_the_question_open),
+    CASE(conversations_with_an_open_message_are_found),
+    CASE(what_is_erased_waits_for_nothing),
     CASE(an_operation_that_fails_undoes_only_itself),
     CASE(writes_wait_while_it_is_away_and_keep_their_order),
     CASE(what_waited_too_long_fails_with_the_rest_of_its_conversation),

@@ -1,0 +1,212 @@
+-- What was stored and not answered, because the server ended or the store failed: it is answered once, whoever comes.
+local scene = require "spec.support.scene"
+
+local function contents(user)
+  local said = {}
+  for _, document in ipairs(user:hears_all()) do
+    if document.type == "ai_response" then said[#said + 1] = document.content end
+  end
+  return said
+end
+
+local SLOW = [[
+local bot = require "bot" "echo"
+bot:hears("part", function(session, message)
+  session:reply "a part"
+  chat.timer.sleep "5s"
+  session:reply("the rest of " .. message.content)
+end)
+bot:hears("oh no", function() error "oh no" end)
+bot:otherwise(function(session, message)
+  chat.timer.sleep "5s"
+  session:reply("answer to " .. message.content)
+end)
+return bot ]]
+
+describe("a message that nobody has dealt with", function()
+  after_each(scene.close)
+
+  local function talk(bot)
+    local world = scene.shipped { files = { ["bots/echo.lua"] = bot or SLOW } }
+    return world, world:connect "alice"
+  end
+
+  -- The server ends without a word, and another one starts on its store.
+  local function crash(world)
+    world:crash()
+    return world:connect "alice"
+  end
+
+  it("is answered when its conversation is loaded again, once", function()
+    local world, alice = talk()
+    alice:says("one", { cid = "c1" })
+    assert.is_false(alice:hears("ack").duplicate)
+    alice = crash(world)
+    world:advance "5s"
+    assert.same({ "answer to one" }, contents(alice))
+    alice:says("one", { cid = "c1" })
+    assert.is_true(alice:hears("ack").duplicate)
+    world:advance "1m"
+    assert.same({}, contents(alice))
+    alice = crash(world)
+    world:advance "1m"
+    assert.same({}, contents(alice))
+  end)
+
+  it("is answered before what is said next", function()
+    local world, alice = talk()
+    alice:says "one"
+    alice = crash(world)
+    alice:says "two"
+    world:advance "5s"
+    world:advance "5s"
+    assert.same({ "answer to one", "answer to two" }, contents(alice))
+  end)
+
+  it("has one answer also when it is sent again while that is on its way", function()
+    local world, alice = talk()
+    alice:says("one", { cid = "c1" })
+    alice = crash(world)
+    alice:says("one", { cid = "c1" })
+    world:advance "5s"
+    world:advance "5s"
+    assert.is_true(alice:hears("ack").duplicate)
+    world:advance "5s"
+    local history = world:http { method = "GET", path = "/sessions", user = "alice" }.json.sessions[1]
+    assert.equal(2, history.message_count)
+  end)
+
+  it("has failed when the server ends a second time under it, and its sender is told", function()
+    local world, alice = talk()
+    alice:says("one", { cid = "c1" })
+    crash(world)
+    alice = crash(world)
+    local refusal = alice:hears "error"
+    assert.same({ "INTERNAL", "c1" }, { refusal.error.code, refusal.cid })
+    assert.matches("could not be answered", contents(alice)[1])
+    world:advance "1m"
+    assert.same({}, contents(alice))
+    alice = crash(world)
+    world:advance "1m"
+    assert.same({}, contents(alice))
+  end)
+
+  it("is answered anew when a part of the answer was stored, if the bot does not say otherwise", function()
+    local world, alice = talk()
+    alice:says "part one"
+    assert.same({ "a part" }, contents(alice))
+    alice = crash(world)
+    world:advance "5s"
+    assert.same({ "a part", "the rest of part one" }, contents(alice))
+  end)
+
+  it("is the bot's to judge when a part of the answer was stored", function()
+    local world, alice = talk(SLOW:gsub("return bot", [[
+      bot:interrupted(function(session, message) session:reply("where were we? " .. message.content) end)
+      return bot]]))
+    alice:says "one"
+    alice = crash(world)
+    world:advance "5s"
+    assert.same({ "answer to one" }, contents(alice)) -- nothing of it was stored
+    alice:says "part one"
+    alice = crash(world)
+    assert.same({ "where were we? part one" }, contents(alice))
+    alice = crash(world)
+    world:advance "5s"
+    assert.same({}, contents(alice))
+  end)
+
+  it("is none when its handler failed: its sender has been told", function()
+    local world, alice = talk()
+    alice:says("oh no", { cid = "c1" })
+    assert.equal("INTERNAL", alice:hears("error").error.code)
+    alice = crash(world)
+    world:advance "5s"
+    assert.same({}, contents(alice))
+    alice:says("oh no", { cid = "c1" })
+    assert.is_true(alice:hears("ack").duplicate)
+    assert.is_nil(alice:hears "error")
+  end)
+
+  it("is not answered any more when it is older than ANSWER_LATE_MAX", function()
+    local world = scene.shipped { files = { ["bots/echo.lua"] = SLOW }, settings = { ANSWER_LATE_MAX = "1m" } }
+    local alice = world:connect "alice"
+    alice:says("one", { cid = "c1" })
+    world:crash()
+    world:advance "2m"
+    alice = world:connect "alice"
+    world:advance "5s"
+    assert.same({}, contents(alice))
+    alice:says("one", { cid = "c1" })
+    assert.is_true(alice:hears("ack").duplicate)
+    world:advance "5s"
+    assert.same({}, contents(alice))
+  end)
+
+  it("is answered when it comes again after the store refused its answer, once", function()
+    local world, alice = talk()
+    alice:says("one", { cid = "c1" })
+    alice:hears "ack"
+    world:fault("writes fail", true)
+    world:advance "5s"
+    assert.equal("DATABASE_ERROR", alice:hears("error").error.code)
+    world:fault("writes fail", false)
+    for i = 1, 3 do
+      alice:says("one", { cid = "c1" })
+      assert.is_true(alice:hears("ack").duplicate)
+      world:advance "5s"
+      assert.same(i == 1 and { "answer to one" } or {}, contents(alice))
+    end
+  end)
+
+  it("is answered when it was refused, and was stored all the same", function()
+    local world, alice = talk()
+    alice:says("zero", { cid = "c0" })
+    world:advance "5s"
+    alice:hears_all()
+    world:fault("writes lie", true)
+    alice:says("one", { cid = "c1" })
+    assert.same({ "DATABASE_ERROR", "c1" }, (function(e) return { e.error.code, e.cid } end)(alice:hears "error"))
+    world:fault("writes lie", false)
+    alice:says("one", { cid = "c1" })
+    assert.is_true(alice:hears("ack").duplicate)
+    world:advance "5s"
+    assert.same({ "answer to one" }, contents(alice))
+  end)
+end)
+
+describe("after a refusal", function()
+  after_each(scene.close)
+
+  it("what follows on the connection is refused with the same code, until the refused one comes again", function()
+    local world = scene.shipped()
+    local alice, desk = world:connect "alice", world:connect "alice"
+    world:fault("writes fail", true)
+    alice:says("one", { cid = "c1" })
+    world:fault("writes fail", false)
+    alice:says("two", { cid = "c2" })
+    alice:says "without a number"
+    for _, cid in ipairs { "c1", "c2", false } do
+      local refusal = alice:hears "error"
+      assert.same({ "DATABASE_ERROR", cid or nil }, { refusal.error.code, refusal.cid })
+    end
+    desk:says "from elsewhere"
+    assert.equal("from elsewhere", desk:hears("ai_response").content)
+    alice:hears_all()
+    alice:says("one", { cid = "c1" })
+    alice:says("two", { cid = "c2" })
+    assert.same({ "one", "two" }, contents(alice))
+  end)
+
+  it("a connection of its own starts afresh", function()
+    local world = scene.shipped()
+    local alice = world:connect "alice"
+    world:fault("writes fail", true)
+    alice:says("one", { cid = "c1" })
+    world:fault("writes fail", false)
+    alice:leave()
+    alice = world:connect "alice"
+    alice:says("two", { cid = "c2" })
+    assert.same({ "two" }, contents(alice))
+  end)
+end)
