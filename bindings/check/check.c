@@ -1,6 +1,6 @@
-/* In: a bundle of scripts. Out: what is wrong with it. Why: see check.h. The reading is done by Lua (check.lua and what
- * it is given) in a state of its own, which is gone afterwards; the names that are global come from the sandbox itself.
- */
+/* In: a bundle of scripts. Out: the mistakes in it.
+ * Why: see check.h. The checker is written in Lua (check.lua and its modules) and runs in a state of its own, which
+ * is closed afterwards. Which names are global is asked of the sandbox itself. */
 #include "check.h"
 
 #include "bind.h"
@@ -28,7 +28,7 @@ static void load_chunk(lua_State *L, const char *text, size_t len, const char *n
   }
 }
 
-/* Pushes a table whose fields are the names a script finds as globals. The sandbox is built around an empty server. */
+/* Pushes a table whose keys are the globals of a script. The sandbox is set up around an empty server. */
 static void push_globals(lua_State *L) {
   load_chunk(L, sandbox_lua, sandbox_lua_len, "@sandbox");
   lua_newtable(L);
@@ -87,12 +87,13 @@ static void push_files(lua_State *L, const struct bundle *b) {
   }
 }
 
-/* Protected: leaves the two lists of check.lua. */
+/* Runs protected; leaves the two lists of check.lua on the stack. */
 static int read_all(lua_State *L) {
   const struct bundle *b = lua_touserdata(L, 1);
   const struct bind_module *const *modules = lua_touserdata(L, 2);
   luaL_openlibs(L);
-  luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* compiling takes twice as long as this runs in all */
+  luaJIT_setmode(
+    L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* the JIT compiler would take twice as long as the whole check */
   load_chunk(L, check_lua, check_lua_len, "@check");
   lua_createtable(L, 0, 6);
   push_files(L, b);
@@ -223,7 +224,7 @@ static int has_field(lua_State *L) {
   return 1;
 }
 
-/* As while the scripts are loading: nothing may wait or answer. */
+/* Runs fn as scripts are loaded: nothing in it may wait or answer. */
 static int call_loading(struct vm *vm, lua_CFunction fn, const void *arg) {
   struct task loading = {.vm = vm, .kind = TASK_LOAD};
   struct task *outer = vm->current;

@@ -1,7 +1,8 @@
-/* In: a bundle of scripts. Out: what is wrong with it, as "scripts/x.lua:3: …", without running any of it.
- * Why: a mistake in a handler shows only when a message leads there; most can be read off the text (check.lua). Some
- * need the scripts loaded: whether a module has the function somebody calls. Those are kept as needs and asked of a VM.
- * Thread: any, no lock. Bound: CHECK_FINDINGS lines; how many there are in all is counted. */
+/* In: a bundle of scripts. Out: the mistakes in it, as "scripts/x.lua:3: …", without running any of it.
+ * Why: a mistake in a handler shows only when a message gets there; most can be found by reading (check.lua). Some can
+ * be found only with the scripts loaded: whether a module has a function that another calls. Those are kept as needs
+ * and checked against a VM.
+ * Thread: any, no lock. Bound: CHECK_FINDINGS lines; the total is counted. */
 #pragma once
 #include "attr.h"
 #include "bundle.h"
@@ -20,12 +21,14 @@ struct check {
   struct check_need *needs;
 };
 
-/* modules: what the scripts can call, as in vm_world. 0; UV_ENOMEM; E_SCRIPT: the checker itself failed, why in why[].
- */
+/* modules: what scripts can call, as in vm_world. 0; UV_ENOMEM; E_SCRIPT when the checker itself failed, with the
+ * reason in why[]. */
 int check_read(const struct bundle *b, const struct bind_module *const *modules, struct check **out,
                char why[512]) NODISCARD;
 void check_free(struct check *c); /* NULL is allowed */
-/* The first need from *at on that the VM does not fulfil: E_SCRIPT, "path:line: …" in why[], *at behind it. Else 0. */
+/* Finds the first need, from *at on, that the VM does not meet: E_SCRIPT, "path:line: …" in why[], *at after it.
+ * Else 0. */
 int check_next(const struct check *c, struct vm *vm, size_t *at, char why[512]) NODISCARD;
-/* Loads what nothing requires, too: a bot that CHATBOX_BOT does not name. As check_next, over the files. */
+/* Loads every script, also those that nothing requires (a bot that CHATBOX_BOT does not name). Returns as check_next
+ * does, over the files. */
 int check_load_next(const struct bundle *b, struct vm *vm, size_t *at, char why[512]) NODISCARD;

@@ -1,5 +1,5 @@
-/* In: the table an HTTP handler returned, or that there is none. Out: the response. Why: see answer.h. The table is
- * read without its metatable, for nothing here is protected. */
+/* In: the table an HTTP handler returned, or the lack of one. Out: the response. Why: see answer.h. The table is
+ * read with raw access: a metatable could raise an error, and nothing here runs in protected mode. */
 #include "answer.h"
 
 #include "log.h"

@@ -106,7 +106,7 @@ void bind_push_stored(lua_State *L, const char *text, size_t len) {
   }
 }
 
-/* What the table itself holds: a value that a metatable makes up would be gone once it is popped. */
+/* Raw access: a value that a metatable computes would be collected as soon as it is popped. */
 static void raw_field(lua_State *L, int index, const char *name) {
   lua_pushstring(L, name);
   lua_rawget(L, index);
@@ -149,7 +149,7 @@ const char *bind_field(lua_State *L, int index, const char *name, size_t max, si
   return text;
 }
 
-/* What nearly every call is about: no look-up, no reference. */
+/* The common case: no look-up, no reference. */
 struct session *bind_session_here(struct vm *vm, session_handle handle) {
   struct session *s = vm->current ? vm->current->session : NULL;
   return s && session_id_handle(s) == handle ? s : NULL;

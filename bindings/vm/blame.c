@@ -1,5 +1,6 @@
-/* In: stacks of handlers that had to be ended. Out: the route or bot each belongs to, and which are in quarantine.
- * Why: see blame.h. Which names are in quarantine stands in a table of the VM, which is brought up to date when it
+/* In: stacks of handlers that were killed. Out: the route or bot each of them belongs to; the set of names in
+ * quarantine.
+ * Why: see blame.h. Scripts see the names in quarantine as a table of their VM; it is refreshed when the set
  * changes. */
 #include "blame.h"
 
@@ -8,8 +9,8 @@
 
 #include <string.h>
 
-#define LEVELS_IN 60  /* looked at from where it was ended outward … */
-#define LEVELS_OUT 20 /* … and from the outermost inward: a handler is there, however deep it went */
+#define LEVELS_IN 60  /* frames searched from the innermost outward … */
+#define LEVELS_OUT 20 /* … and from the outermost inward, where the handler is however deep the stack has grown */
 
 void blame_open(struct vm *vm) {
   lua_newtable(vm->L);
@@ -20,7 +21,7 @@ void blame_open(struct vm *vm) {
 
 /* ---- who it was ---- */
 
-/* The name of the function at a level of co, in out; false: it has none. */
+/* Writes the name of the function at that level of co to out; false when it has none. */
 static bool name_at(lua_State *L, lua_State *co, int level, char *out) {
   lua_Debug at;
   if (!lua_getstack(co, level, &at) || !lua_checkstack(co, 2)) {
@@ -75,7 +76,7 @@ void blame_slice(void *arg, lua_State *running) {
   struct task *t = vm->current;
   char *out = vm->guard.blamed;
   if (t && t->co && running != vm->L && !blame_find(vm, running, out) && running != t->co) {
-    (void)blame_find(vm, t->co, out); /* in a coroutine of the script: its handler is further out */
+    (void)blame_find(vm, t->co, out); /* it was killed in a coroutine of the script: the handler is further out */
   }
 }
 
@@ -100,7 +101,7 @@ void blame_refresh(struct vm *vm) {
     lua_pop(L, 1);
     lua_pushvalue(L, -1);
     lua_pushnil(L);
-    lua_rawset(L, -4); /* a field may be cleared while its table is walked */
+    lua_rawset(L, -4); /* clearing a field during traversal is allowed */
   }
   for (size_t i = 0; i < count; i++) {
     lua_pushboolean(L, 1);

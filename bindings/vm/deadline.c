@@ -1,6 +1,7 @@
-/* In: tasks that begin to wait. Out: the end of one that waits too long.
- * Why: while a handler waits the next message of its conversation does, too; a script that sleeps for ever would
- * silence it. One timer per VM is enough: all have the same limit, so whoever began earliest is due first. */
+/* In: tasks that begin to wait. Out: a call for each that has waited too long.
+ * Why: while a handler waits, the next message of its conversation waits too; a script that sleeps for ever would
+ * silence the conversation. One timer per VM is enough: all tasks have the same limit, so the one that began first
+ * is due first. */
 #include "deadline.h"
 
 #include "task.h"
@@ -13,7 +14,7 @@ static void arm(struct vm *vm, uint64_t delay_ms) {
   vm->deadline = worker_timer(vm->worker, delay_ms, on_due, vm);
 }
 
-/* The task that is due first, or NULL. Of many equals the one that waits longest. */
+/* The task that is due first, or NULL. Among equals, the one that has waited longest. */
 static struct task *first_due(struct vm *vm) {
   struct task *first = NULL;
   for (struct task *t = vm->flight.next; t != &vm->flight; t = t->next) {

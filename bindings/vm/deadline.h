@@ -3,7 +3,7 @@
 #pragma once
 #include "machine.h"
 
-/* t begins to wait. session:ask, which has a limit of its own, clears wait.due_ms. overdue: the same for all tasks of a
- * VM; it ends the task. */
+/* Call when t begins to wait. session:ask, which has a limit of its own, clears wait.due_ms afterwards. overdue is
+ * the same function for all tasks of a VM; it ends the task. */
 void deadline_set(struct task *t, void (*overdue)(struct task *t));
 void deadline_close(struct vm *vm);

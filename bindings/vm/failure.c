@@ -1,5 +1,5 @@
-/* In: a task whose coroutine failed, or that used too much. Out: a line in the log with the place, numbers in the
- * metrics, and what its client may be told. Why: see failure.h. */
+/* In: a task whose coroutine raised an error or was killed. Out: a log line with the place, metrics, and what its
+ * client may be told. Why: see failure.h. */
 #include "failure.h"
 
 #include "blame.h"
@@ -14,7 +14,7 @@
 
 #define INCIDENT_LEN 12 /* enough to find the line in the log */
 
-/* What has to be asked of the coroutine while there is one. */
+/* Collects what only the coroutine knows, before it is released. */
 static struct failure report_of(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
   struct failure r = {.blamed = ""};
@@ -32,10 +32,11 @@ static struct failure report_of(struct task *t, enum guard_end end) {
     (void)blame_find(vm, t->co, r.blamed);
   }
   if (end && vm->guard.end && vm->guard.traceback[0]) {
-    r.traceback = strdup(vm->guard.traceback); /* of where it was caught first, not of where it came out */
+    r.traceback = strdup(
+      vm->guard.traceback); /* of the place where the guard first stopped it, not of where the error finally surfaced */
     return r;
   }
-  luaL_traceback(vm->L, t->co, r.message, 0); /* on the other stack, because the coroutine's may be full */
+  luaL_traceback(vm->L, t->co, r.message, 0); /* on the main stack: the coroutine's may be full */
   r.traceback = strdup(lua_tostring(vm->L, -1));
   lua_pop(vm->L, 1);
   return r;

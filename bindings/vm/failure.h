@@ -1,6 +1,8 @@
-/* In: a task whose coroutine failed, or that used too much. Out: a line in the log with the place, numbers in the
- * metrics, and what its client may be told. Why: an error hurts one message. Its client learns an incident number and
- * no more, and the log has the rest under that number. Thread: the VM's own. */
+/* In: a task whose coroutine raised an error or was killed. Out: a log line with the place, metrics, and what its
+ * client may be told.
+ * Why: an error affects one message. The client learns an incident number and nothing else; the log has the details
+ * under that number.
+ * Thread: the VM's own. */
 #pragma once
 #include "id.h"
 #include "machine.h"
@@ -11,6 +13,7 @@ struct failure {
   char blamed[GUARD_NAME_MAX + 1];
 };
 
-/* end: what it did too much of; GUARD_WELL: the coroutine has failed. Fills in out; the caller calls failure_deinit. */
+/* end says which limit it exceeded; GUARD_WELL means the coroutine raised an error. Fills out; the caller calls
+ * failure_deinit. */
 void failure_note(struct task *t, enum guard_end end, struct failure *out);
 void failure_deinit(struct failure *f);

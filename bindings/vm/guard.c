@@ -1,6 +1,7 @@
-/* In: slices, ticks of the thread's clock, allocations. Out: an armed hook where one was too much. Why: see guard.h.
- * What runs in the signal's handler is only what may: reads of the clock, plain stores, and lua_sethook, which LuaJIT
- * makes for this. Handler and slice are the same thread, so they need no atomics, only volatile. */
+/* In: slices, ticks of the thread's CPU clock, allocations. Out: an armed hook once a limit is exceeded.
+ * Why: see guard.h. The signal handler does only what a signal handler may: it reads the clock, stores plain values,
+ * and calls lua_sethook, which LuaJIT allows there. Handler and slice run on the same thread, so volatile is enough
+ * and no atomics are needed. */
 #include "guard.h"
 
 #include "metrics.h"
@@ -22,11 +23,12 @@
 #endif
 
 #define TICK_NS 4000000    /* of processor time; the kernel rounds up to its own tick */
-#define TICK_SIGNAL SIGURG /* ignored by default: a stray one hurts nobody */
-#define MARK_STEPS 16      /* above the soft mark a collection begins with every 1/16 of the limit */
+#define TICK_SIGNAL SIGURG /* ignored by default, so a late signal does no harm */
+#define MARK_STEPS 16      /* above the soft mark a collection starts after every 1/16 of the limit */
 #define USUAL_STEPMUL 200  /* LuaJIT's default */
 #define EAGER_STEPMUL 10000
-#define ALLOWANCE (1u << 20) /* a slice may use that though memory is full: somebody has to be told */
+#define ALLOWANCE                                                                                                      \
+  (1u << 20) /* a slice may use this much even when memory is full, so that the error can still be reported */
 #define STACK_BYTES (1u << 20)
 #define REPORT_BYTES 65536 /* the gauge moves in steps of this */
 
@@ -87,12 +89,12 @@ void guard_place(const struct guard *g, char *out, size_t room) {
   snprintf(out, room, "%.*s", len, at ? at + 1 : "");
 }
 
-/* The place where it was met first: whoever catches the error only meets it again further out. */
+/* Records where the slice was first stopped; a script that catches the error is stopped again further out. */
 static void note_place(struct guard *g, lua_State *L) {
   if (g->traceback[0] || !lua_checkstack(L, 8)) {
     return;
   }
-  g->traceback[0] = ' '; /* once, even if what follows fails */
+  g->traceback[0] = ' '; /* only once, even if the rest fails */
   if (g->blame) {
     g->blame(g->arg, L);
   }
@@ -103,7 +105,7 @@ static void note_place(struct guard *g, lua_State *L) {
 
 static void end_slice(struct guard *g, lua_State *L) {
   char text[160];
-  guard_count(g, false); /* what it takes to say so is not held against anybody */
+  guard_count(g, false); /* reporting the error does not count against the script */
   note_place(g, L);
   lua_pushstring(L, guard_text(g, (enum guard_end)g->end, text, sizeof text));
   guard_count(g, true);
@@ -118,7 +120,7 @@ static void on_hook(lua_State *L, lua_Debug *at) {
   }
 }
 
-/* Also again for the same end: an interrupted change of LuaJIT's own may have undone it. */
+/* Called again for the same end: an interrupted operation inside LuaJIT may have reset the hook. */
 static void arm(struct guard *g, enum guard_end end) {
   if (!g->end) {
     g->end = end;
@@ -231,7 +233,7 @@ uint64_t guard_leave(struct guard *g, uint64_t spent_ns) {
 
 /* ---- memory ---- */
 
-/* The common case is one comparison: while used - floor is at most span there is nothing to do. */
+/* In the common case the allocator makes one comparison: nothing to do while used - floor is at most span. */
 static void watch(struct guard *g) {
   size_t top = g->mark < g->cap ? g->mark : g->cap;
   g->floor = g->mark > g->soft && g->mark == top ? g->mark - 2 * (g->limit / MARK_STEPS) : 0;
@@ -245,8 +247,8 @@ bool guard_count(struct guard *g, bool on) {
   return before;
 }
 
-/* The next step of the collector is due now, and it is a large one: at its own pace it would begin at twice of what
- * there was, and many steps of 2 KB do not overtake texts of a megabyte. */
+/* Starts a large collection step now. At its own pace the collector would wait until memory has doubled, and steps
+ * of 2 KB cannot keep up with strings of a megabyte. */
 static void collect_eagerly(struct guard *g) {
   g->eager = true;
   g->mark = g->used + g->limit / MARK_STEPS;
@@ -254,7 +256,7 @@ static void collect_eagerly(struct guard *g) {
   lua_gc(g->L, LUA_GCRESTART, 0);
 }
 
-/* Memory has grown out of what was watched for, or shrunk: then the mark follows. */
+/* Called when memory use leaves the watched range. When it shrank, the mark follows. */
 static void check_memory(struct guard *g) {
   if (g->used > g->cap) {
     arm(g, GUARD_MEMORY);
@@ -364,8 +366,8 @@ static void count_hook(lua_State *L, lua_Debug *at) {
   lua_pop(L, 1);
 }
 
-/* A loop that is compiled already, and a hook for each instruction: a LuaJIT that looks for hooks in compiled code
- * calls it in every round, one that does not calls it a few times on the way in. */
+/* Runs a compiled loop with a hook on every instruction. A LuaJIT that checks hooks in compiled code calls it in
+ * every iteration; one that does not calls it only a few times at the start. */
 static bool probe(lua_State *L) {
   static const char loop[] = "local function f(n) local x = 0 for i = 1, n do x = x + i end return x end "
                              "for _ = 1, 200 do f(1000) end return f";

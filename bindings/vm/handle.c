@@ -1,13 +1,11 @@
-/* In: conversations as C knows them. Out: the one kind of userdata that scripts see of them, and back. Why: see
- * handle.h.
- */
+/* In: sessions as C knows them. Out: handles, the only kind of userdata scripts get, and back. Why: see handle.h. */
 #include "handle.h"
 
 #include "bind.h"
 
 #include <string.h>
 
-/* The only userdata a script can get hold of; the VM in it tells it from all that is not ours. */
+/* The only userdata a script can get hold of; the VM pointer tells a genuine one from anything else. */
 struct session_userdata {
   const struct vm *vm;
   session_handle value;
@@ -20,7 +18,7 @@ static void push_handle(struct vm *vm, lua_State *L, session_handle value) {
   lua_setmetatable(L, -2);
 }
 
-/* Puts the value on top of the stack under *ref, again and again under the same one. */
+/* Stores the value on top of the stack in the registry under *ref, reusing the slot. */
 static void keep(lua_State *L, int *ref) {
   if (*ref) {
     lua_rawseti(L, LUA_REGISTRYINDEX, *ref);

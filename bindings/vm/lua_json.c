@@ -1,6 +1,8 @@
-/* In: what scripts decode and encode. Out: what the codec (json.h) makes of it. Why here: it runs in C that nobody can
- * interrupt, so both ways are bounded; the text that is encoded is C's until it is pushed, so memory is not capped
- * meanwhile: an error in the middle would leave it behind. */
+/* In: values that scripts encode and texts that they decode. Out: the result of lua-cjson, if it is not too large.
+ * Why: cjson is C code that cannot be interrupted, and its buffers are outside the memory of a VM: 25 nested tables
+ * {t, t} would take ten seconds and 200 MB. So values are counted first. The memory cap is off while cjson runs,
+ * because an error in the middle would leak its buffer. Bound: JSON_VALUES values in either direction, JSON_BYTES
+ * bytes of text in one encode, JSON_TEXT bytes in one decode; nesting of 32, checked by cjson. */
 #include "sandbox.h"
 
 #include "bind.h"

@@ -1,5 +1,5 @@
-/* In: string.find, match, gmatch and gsub of a script. Out: what LuaJIT's own would answer. Why: these can be ended
- * (pattern.h), and what they call cannot eat up the C stack (guard_deep). */
+/* In: string.find, match, gmatch and gsub of a script. Out: the same results as LuaJIT's own. Why: these can be
+ * interrupted (pattern.h), and functions they call cannot exhaust the C stack (guard_deep). */
 #include "sandbox.h"
 
 #include "bind.h"
@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define PLAIN_PIECE 65536 /* bytes between two looks whether the slice has to end */
+#define PLAIN_PIECE 65536 /* bytes searched between two checks whether the slice has to end */
 
 struct subject {
   const char *text, *pattern;
@@ -40,9 +40,9 @@ static bool is_plain(const struct subject *s) {
   return i == s->pattern_len;
 }
 
-/* Piece by piece: memmem takes as long as text times pattern for some patterns of up to 256 bytes. */
+/* In pieces: for some patterns of up to 256 bytes memmem takes text length times pattern length. */
 static const char *search_plain(lua_State *L, const struct subject *s, size_t start) {
-  size_t piece = PLAIN_PIECE + 8 * s->pattern_len; /* of longer ones it begins by reading the whole */
+  size_t piece = PLAIN_PIECE + 8 * s->pattern_len; /* for longer patterns memmem first reads the whole pattern */
   const char *at = NULL;
   for (size_t from = start; !at && from <= s->len; from += piece) {
     size_t left = s->len - from, most = piece + s->pattern_len;
@@ -97,7 +97,7 @@ static int l_string_match(lua_State *L) {
   return search(L, false);
 }
 
-/* Upvalues: text, pattern, where to go on. */
+/* Upvalues: text, pattern, position to continue at. */
 static int l_string_gmatch_next(lua_State *L) {
   size_t len, pattern_len;
   const char *text = lua_tolstring(L, lua_upvalueindex(1), &len);
@@ -118,7 +118,7 @@ static int l_string_gmatch_next(lua_State *L) {
 static int l_string_gmatch(lua_State *L) {
   subject_at(L);
   lua_settop(L, 2);
-  lua_tostring(L, 1); /* a number becomes a text for good */
+  lua_tostring(L, 1); /* converts a number to a string in place */
   lua_tostring(L, 2);
   lua_pushinteger(L, 0);
   lua_pushcclosure(L, l_string_gmatch_next, 3);
@@ -127,7 +127,7 @@ static int l_string_gmatch(lua_State *L) {
 
 /* ---- gsub ---- */
 
-/* %0 to %9 stand for captures; % before anything else is that. */
+/* In the replacement, %0 to %9 are captures; % before any other character is that character. */
 static void add_template(struct pattern *m, luaL_Buffer *out, const char *from, const char *to) {
   size_t len;
   const char *t = lua_tolstring(m->L, 3, &len), *end = t + len;

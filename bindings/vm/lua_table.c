@@ -1,15 +1,15 @@
-/* In: table.insert and table.sort of a script. Out: what LuaJIT's own would leave behind. Why: these look between two
- * steps whether the slice has to end. LuaJIT's never do: inserting far below the list moves two thousand million
- * elements, and sorting compares as long as the comparison wants, be it of texts of many megabytes or by a C function,
- * in which no hook fires. Bound: the budget of the slice; NESTING_MAX and guard_deep for comparisons that
- * sort again. */
+/* In: table.insert and table.sort of a script. Out: the same result as LuaJIT's own.
+ * Why: these check regularly whether the slice has to end. LuaJIT's versions never do: an insert far below the list
+ * moves two billion elements, and a sort runs as long as its comparison wants, which may compare strings of many
+ * megabytes or be a C function, where no hook fires. Bound: the budget of the slice; NESTING_MAX and guard_deep
+ * for comparisons that sort again. */
 #include "sandbox.h"
 
 #include "bind.h"
 
 #include <stdbool.h>
 
-#define LOOK_EVERY 256 /* elements moved between two looks */
+#define LOOK_EVERY 256 /* elements moved between two checks */
 #define SORT_SLOTS 16  /* of Lua's stack, for one level */
 
 enum { LIST = 1, LESS = 2 };
@@ -38,7 +38,7 @@ static int l_table_insert(lua_State *L) {
 
 /* ---- sort: by exchanging, so that a list whose comparison fails half-way has lost nothing ---- */
 
-/* a, b: places on the stack, from its bottom. */
+/* a, b: indices on the stack, counted from its bottom. */
 static bool less(lua_State *L, int a, int b) {
   guard_poll(L);
   if (lua_isnil(L, LESS)) {

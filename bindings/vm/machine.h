@@ -1,6 +1,7 @@
-/* In: nothing. Out: the inside of a VM and of a task. Why: the files of this room and the functions that scripts call
- * work on the same two structs; each part of a task says which file changes it. A task is one run of a script function.
- * It is pooled; its generation grows each time it ends, so that a completion that comes too late finds nobody. */
+/* In: nothing. Out: the inside of a VM and of a task.
+ * Why: the files of this room and the functions that scripts call work on the same two structs; each part of a task
+ * says which file changes it. A task is one run of a script function. It is pooled; its generation grows each time
+ * it ends, so that a completion that comes too late finds nobody. */
 #pragma once
 #ifndef ROOM_BINDINGS
 #error "machine.h is private to the bindings"

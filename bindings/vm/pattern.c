@@ -1,6 +1,7 @@
-/* In: a text and a Lua pattern. Out: where it matches. Why: see pattern.h. A pattern is a row of items; an item is a
- * single character class with a repetition, or one of the forms that begin with ( ) % $. What can match in several ways
- * tries them by calling itself for the rest of the pattern. */
+/* In: a text and a Lua pattern. Out: where it matches.
+ * Why: see pattern.h. A pattern is a sequence of items. An item is a character class with an optional repetition, or
+ * one of the special forms: ( ) %b %f %1 $. Where an item can match in several ways, the matcher tries each by
+ * calling itself for the rest of the pattern. */
 #include "pattern.h"
 
 #include "guard.h"
@@ -73,7 +74,7 @@ static bool in_class(unsigned char c, unsigned char letter) {
   return isupper(letter) ? !in : in;
 }
 
-/* p is at a [ ; the ] that ends the set. A ] right behind [ or [^ is one of the set. */
+/* p points to a [. Returns the ] that closes the set; a ] directly after [ or [^ belongs to the set. */
 static const char *set_last(const struct pattern *m, const char *p) {
   p += p + 1 < m->end && p[1] == '^' ? 2 : 1;
   do {
@@ -85,7 +86,7 @@ static const char *set_last(const struct pattern *m, const char *p) {
   return p;
 }
 
-/* Behind the single character class at p. */
+/* Returns the end of the character class at p. */
 static const char *class_end(const struct pattern *m, const char *p) {
   if (*p == '%') {
     if (p + 1 >= m->end) {
@@ -119,7 +120,7 @@ static bool in_set(unsigned char c, const char *p, const char *last) {
   return !in;
 }
 
-/* Whether the class p, which ends before `behind`, takes the character at s. */
+/* Whether the class from p to `behind` matches the character at s. */
 static bool takes(struct pattern *m, const char *s, const char *p, const char *behind) {
   step(m, 1);
   if (s >= m->text_end) {
@@ -192,7 +193,7 @@ static const char *close_capture(struct pattern *m, const char *s, const char *p
   return to;
 }
 
-/* p is behind the b of %bxy. */
+/* p points past the b of %bxy. */
 static const char *balanced(struct pattern *m, const char *s, const char *p) {
   if (p + 1 >= m->end) {
     luaL_error(m->L, "unbalanced pattern");
@@ -214,7 +215,7 @@ static const char *balanced(struct pattern *m, const char *s, const char *p) {
   return NULL;
 }
 
-/* p is at the set of %f[set]; whether s is a frontier into it. */
+/* p points to the set of %f[set]; whether s is at a frontier of it. */
 static bool frontier(struct pattern *m, const char *s, const char *p, const char **behind) {
   if (p >= m->end || *p != '[') {
     luaL_error(m->L, "missing '[' after '%%f' in pattern");
@@ -225,13 +226,13 @@ static bool frontier(struct pattern *m, const char *s, const char *p, const char
   return !in_set(before, p, *behind - 1) && in_set(at, p, *behind - 1);
 }
 
-/* The text that capture `digit` took, once more; behind it, or NULL. */
+/* Matches the text of capture `digit` again. Returns the end of it, or NULL. */
 static const char *again(struct pattern *m, const char *s, char digit) {
   int i = digit - '1';
   if (i < 0 || i >= m->captured || m->captures[i].len == CAPTURE_OPEN) {
     luaL_error(m->L, "invalid capture index");
   }
-  size_t len = (size_t)m->captures[i].len; /* of a position: larger than any text */
+  size_t len = (size_t)m->captures[i].len; /* for a position capture: larger than any text */
   if ((size_t)(m->text_end - s) < len) {
     return NULL;
   }
@@ -239,7 +240,8 @@ static const char *again(struct pattern *m, const char *s, char digit) {
   return memcmp(m->captures[i].at, s, len) == 0 ? s + len : NULL;
 }
 
-/* The forms behind a % that are no class. false: it is one. *s NULL: no match; *p: the rest of the pattern. */
+/* Handles the special forms after %. Returns false when it is an ordinary class. *s NULL: no match; *p: the rest of
+ * the pattern. */
 static bool special(struct pattern *m, const char **s, const char **p) {
   char form = *p + 1 < m->end ? (*p)[1] : 0;
   if (form == 'b') {
@@ -258,7 +260,7 @@ static bool special(struct pattern *m, const char **s, const char **p) {
   return true;
 }
 
-/* A class with its repetition. true: the rest still has to match, from *s and *p; else *s is the answer. */
+/* Matches a class with its repetition. True: the rest has to be matched, from *s and *p; false: *s is the result. */
 static bool repeated(struct pattern *m, const char **s, const char **p) {
   const char *behind = class_end(m, *p);
   char how = behind < m->end ? *behind : 0;

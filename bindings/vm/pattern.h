@@ -1,7 +1,7 @@
-/* In: a text and a Lua pattern. Out: where it matches, and what it captured.
- * Why: LuaJIT's own matcher is C that nobody can interrupt, and a short pattern can keep it busy for years. This one
- * looks up every thousand steps (guard_poll). Same patterns, same results; raises what LuaJIT raises. Bound:
- * PATTERN_CAPTURES captures, PATTERN_DEPTH levels of backtracking ("pattern too complex"). */
+/* In: a text and a Lua pattern. Out: where it matches, and the captures.
+ * Why: LuaJIT's own matcher is C code that cannot be interrupted, and a short pattern can keep it busy for years.
+ * This one checks every thousand steps whether the slice has to end (guard_poll). It matches the same, and raises
+ * the same errors. Bound: PATTERN_CAPTURES captures, PATTERN_DEPTH levels of backtracking ("pattern too complex"). */
 #pragma once
 #include "attr.h"
 
@@ -26,9 +26,9 @@ struct pattern {
 #define CAPTURE_POSITION (-2)
 
 void pattern_init(struct pattern *m, lua_State *L, const char *text, size_t len, const char *pattern_end);
-/* Matches p (without its anchor) at `at`, exactly there: the end of the match, or NULL. */
+/* Matches p (without its anchor) exactly at `at`. Returns the end of the match, or NULL. */
 const char *pattern_at(struct pattern *m, const char *at, const char *p);
 /* Pushes capture i, or the whole match when there is none and i is 0. */
 void pattern_push(struct pattern *m, int i, const char *from, const char *to);
-/* Pushes all of them, or the whole match (unless from is NULL); their number. */
+/* Pushes all captures, or the whole match when there is none and from is not NULL. Returns how many. */
 int pattern_push_all(struct pattern *m, const char *from, const char *to);

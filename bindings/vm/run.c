@@ -34,7 +34,7 @@ static void fail(struct task *t, enum guard_end end);
 
 /* ---- running ---- */
 
-/* One slice. What lua_resume says; *end: whether it was ended, and for what. */
+/* Runs one slice. Returns what lua_resume returns; *end says whether the guard ended it, and why. */
 static int run_slice(struct task *t, int arguments, enum guard_end *end) {
   struct vm *vm = t->vm;
   struct task *outer = vm->current;
@@ -83,7 +83,7 @@ int task_wait(lua_State *L, const char *what, void (*begin)(struct task *t)) {
   return lua_yield(L, 1);
 }
 
-/* Whether the coroutine stopped in a wait of ours, and not in a yield a script made up. */
+/* Whether the coroutine yielded from one of our waits, not from a yield of the script's own. */
 static bool our_yield(const struct task *t) {
   return lua_gettop(t->co) >= 1 && lua_touserdata(t->co, 1) == &t->vm->tag && t->wait.begin;
 }
@@ -93,17 +93,18 @@ static void park(struct task *t) {
   if (!t->wait.parked) {
     task_park(t);
   }
-  t->spent_ns += !t->spent_ns; /* from now on the clock is asked */
+  t->spent_ns += !t->spent_ns; /* not 0: from now on guard_enter reads the clock */
   deadline_set(t, fail_overdue);
   t->wait.since_ms = worker_turn_ms(t->vm->worker);
-  /* Whoever asked in vain goes on beside the handler that has the turn by now. */
+  /* A handler whose question was not answered runs beside the handler that has the turn by then. */
   if (t->turn.has && !t->turn.held && !session_busy(t->session)) {
     t->turn.held = true;
     session_set_busy(t->session, true, &wake);
   }
 }
 
-/* Begins what the task waits for. Results on the coroutine when the wait is over already, else -1. */
+/* Begins what the task waits for. Returns the number of results on the coroutine when the wait is over already, else
+ * -1. */
 static int begin_wait(struct task *t) {
   lua_settop(t->co, 0);
   park(t);
@@ -162,12 +163,12 @@ void task_begin_flush(struct task *t) {
   }
 }
 
-/* A slice that stored something has settled; its task may be over long since. */
+/* A slice that stored something has been committed, or not; its task may have ended long ago. */
 static void on_settled(struct effects *e, void *arg) {
   struct task *t = arg;
   struct vm *vm = t->vm;
   bool alive = t->generation == (uint32_t)e->token;
-  /* session:flush waits, or will in a moment, and answers nil: then the script tells the user. */
+  /* When session:flush waits, or is about to, it returns nil and the script tells the user. */
   bool told = alive && (t->commits.flushing || t->wait.begin == task_begin_flush);
   slice_note_client(e);
   if (alive) {

@@ -1,21 +1,22 @@
-/* In: a task with a function and its arguments on its coroutine. Out: its effects, slice by slice; an end, always
- * exactly one. Why: a handler reads as if it blocked. When it waits its coroutine is parked, the slice so far takes
- * effect, and only then what it waits for is begun; when the answer comes it goes on. One that fails leaves nothing of
- * its slice. Thread: the VM's own. Bound: SCRIPT_COROUTINES waiting tasks; beyond it a wait raises. */
+/* In: a task with a function and its arguments on its coroutine. Out: its effects, slice by slice, and exactly one end.
+ * Why: a handler reads as if it blocked. When it waits, its coroutine is parked, the effects of the slice are
+ * committed, and only then the wait begins; when the answer arrives, it continues. A handler that fails leaves nothing
+ * of its last slice behind.
+ * Thread: the VM's own. Bound: SCRIPT_COROUTINES waiting tasks; beyond that, a wait raises an error. */
 #pragma once
 #include "machine.h"
 
-/* Runs the function and its arguments that lie on t->co. The task may be over when it returns. */
+/* Runs the function with its arguments, which are on t->co. The task may have ended when this returns. */
 void task_run(struct task *t, int arguments);
-/* The wait of t is over: the results lie on t->co. */
+/* The wait of t is over: its results are on t->co. */
 void task_resume(struct task *t, int results);
-/* The end of every binding function that waits: parks the current task, calls begin(t) after its slice took effect.
- * what: a static string. Raises where nobody may wait. */
+/* Every binding function that waits ends with this: it parks the current task and calls begin(t) once the effects of
+ * its slice are committed. what: a static string. Raises where waiting is not allowed. */
 int task_wait(lua_State *L, const char *what, void (*begin)(struct task *t));
-/* What the slice wants takes effect now; nobody waits. */
+/* Commits the effects of the slice so far; does not wait for the store. */
 void task_commit(struct task *t);
-/* The wait of session:flush: until all commits on their way have settled. */
+/* The wait of session:flush: until all pending commits have settled. */
 void task_begin_flush(struct task *t);
 void task_cancel(struct task *t);
-/* Runs a function that may not wait: it happens between two messages. */
+/* Runs a function that must not wait, between two messages. */
 void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second);

@@ -1,5 +1,5 @@
-/* In: what a handler wants while it runs, commits that have settled. Out: all of a slice, or nothing of it; what was
- * stored, for session:flush. Why: see slice.h. */
+/* In: what a handler wants to change while it runs; commits that have settled. Out: all changes of a slice, or none;
+ * what was stored, for session:flush. Why: see slice.h. */
 #include "slice.h"
 
 #include "effects.h"
@@ -134,7 +134,7 @@ void slice_commit(struct task *t, bool last, void (*settled)(struct effects *e, 
 
 /* ---- what was stored, until somebody asks ---- */
 
-#define STORED_MAX 4096 /* what is never flushed is not kept for ever: then the older half goes */
+#define STORED_MAX 4096 /* bound for handlers that never flush: the older half is dropped */
 
 static void forget_half(struct task *t) {
   size_t half = t->commits.used / 2;

@@ -1,15 +1,16 @@
-/* In: what a handler wants while it runs. Out: all of it at once, when the slice has ended well, or nothing.
- * Why: a handler that raises, or is ended, leaves nothing half done; what it sends, appends and counts is collected
- * here first. A slice is what a handler does up to its next wait, or its end. Thread: the VM's own. Bound: what is
- * stored and never flushed is remembered for the last 4096 messages. */
+/* In: what a handler wants to change while it runs. Out: all of it at once when the slice ends well, or nothing.
+ * Why: a handler that raises an error or is killed leaves nothing half done, so what it sends, appends and counts is
+ * collected here first. A slice is what a handler does up to its next wait, or to its end.
+ * Thread: the VM's own. Bound: of what is stored and never flushed, the last 4096 messages are remembered. */
 #pragma once
 #include "attr.h"
 #include "machine.h"
 
-/* The pending effects on s of the running slice; NULL: none yet, or (slice_effects) no memory for them. */
+/* The pending effects of the running slice on s; NULL when there are none. slice_effects creates them; NULL when
+ * memory is out. */
 struct effects *slice_pending(const struct task *t, const struct session *s);
 struct effects *slice_effects(struct task *t, struct session *s) NODISCARD;
-/* None of them takes effect. */
+/* Drops them all. */
 void slice_discard(struct task *t);
 /* Takes them into force, without a wait. settled: later, of each that stores something, with the task; it frees e.
  * last: nothing more comes, so what it deals with is dealt with. */

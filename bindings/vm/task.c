@@ -1,5 +1,5 @@
-/* In: what a script function is to run for. Out: a task with a coroutine; its end, with everything it held let go.
- * Why: see task.h. How it runs is in run.c, what it wants in slice.c. */
+/* In: the session, connection, message or request a script function is called for. Out: a task with a coroutine; at
+ * its end, everything it held is released. Why: see task.h. How it runs is in run.c, what it changes in slice.c. */
 #include "task.h"
 
 #include "metrics.h"
@@ -81,7 +81,7 @@ int task_charge(struct task *t, struct account *a) {
   return code;
 }
 
-/* A coroutine that ended by itself is used again; one that failed or was cut short is left to the collector. */
+/* A coroutine that returned is reused; one that failed or was cancelled is left to the collector. */
 static void release_coroutine(struct task *t, bool reusable) {
   if (reusable) {
     lua_settop(t->co, 0);
@@ -109,7 +109,7 @@ void task_end(struct task *t, bool reusable) {
     unpark(t);
   }
   if (t->wait.op) {
-    store_op_free(t->wait.op); /* of a wait that was refused */
+    store_op_free(t->wait.op); /* left over from a wait that was refused */
   }
   release_coroutine(t, reusable);
   if (t->item) {
@@ -161,7 +161,7 @@ struct task_ticket {
 struct task_ticket *task_ticket(struct task *t) {
   struct task_ticket *ticket = malloc(sizeof *ticket);
   if (!ticket) {
-    abort(); /* without it the wait would have no end */
+    abort(); /* without a ticket the wait would never end */
   }
   *ticket = (struct task_ticket){t, t->generation, t->wait.number};
   t->vm->outstanding++;
@@ -182,7 +182,7 @@ struct task *task_redeem(struct task_ticket *ticket) {
 
 /* ---- counted ---- */
 
-/* One writer: no need to add atomically, only to store whole. */
+/* There is one writer, so a plain load and a whole store are enough. */
 static void tally_add(atomic_ullong *sum, unsigned n) {
   atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + n, memory_order_relaxed);
 }

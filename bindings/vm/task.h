@@ -1,15 +1,17 @@
-/* In: what a script function is to run for. Out: a task for it, counted while it is parked, and its end.
- * Why: a handler may end in many places (it returns, fails, is cancelled, waits too long); what it holds is let go in
- * one. Thread: the VM's own. Bound: SCRIPT_COROUTINES parked tasks, checked where one begins to wait (run.c). */
+/* In: the session, connection, message or request a script function is called for. Out: a task, counted while it is
+ * parked, and its end.
+ * Why: a handler can end in many ways (it returns, fails, is cancelled, waits too long); everything it holds is
+ * released in one place.
+ * Thread: the VM's own. Bound: SCRIPT_COROUTINES parked tasks, checked where a wait begins (run.c). */
 #pragma once
 #include "attr.h"
 #include "machine.h"
 
 /* References s and c, which may be NULL. NULL when memory is out. */
 struct task *task_new(struct vm *vm, enum task_kind kind, struct session *s, struct conn *c) NODISCARD;
-/* Nothing of its slice takes effect any more. reusable: its coroutine has ended by itself. */
+/* Drops the effects of its slice. reusable: its coroutine has returned. */
 void task_end(struct task *t, bool reusable);
-/* Of a VM whose tasks have all ended. */
+/* Frees the pool, after all tasks have ended. */
 void tasks_free(struct vm *vm);
 
 /* Counts it for the user it runs for: of a TASK_HTTP takes the reference a, else borrows it from its conn; NULL:
@@ -17,16 +19,17 @@ void tasks_free(struct vm *vm);
 int task_charge(struct task *t, struct account *a) NODISCARD;
 /* While a task is parked its session stays in memory and on this worker. */
 void task_park(struct task *t);
-/* What it waits for will not come any more. */
+/* Cancels the timer or question it waits for. */
 void task_stop_waiting(struct task *t);
-/* Lets the session's next queued message run. */
+/* Lets the next queued message of the session run. */
 void task_give_turn(struct task *t);
 
-/* What a completion from elsewhere carries, so that it finds its task only while that still waits. Redeemed exactly
- * once; NULL: it waits no longer. The VM lives until then. Dies when memory is out. */
+/* A completion from another thread or timer carries a ticket, to find its task only if that still waits for it.
+ * Redeem it exactly once: NULL when the task does not wait any more. It keeps the VM alive. Aborts when memory is
+ * out. */
 struct task_ticket;
 struct task_ticket *task_ticket(struct task *t);
 struct task *task_redeem(struct task_ticket *ticket);
 
-/* One call more of the version: it failed, it was killed. */
+/* Counts one more call of the version: whether it failed, whether it was killed. */
 void task_tally(const struct task *t, bool failed, bool killed);

@@ -45,8 +45,8 @@ static void push_chat(struct vm *vm) {
   lua_setfield(L, -2, "version");
 }
 
-/* Protected. Before anything is compiled: a literal like 1LL opens the ffi library, which no script sees, and where
- * there is no table of loaded modules yet nobody holds it; lua_close then falls over what is left of it. */
+/* Runs protected, before anything is compiled: a literal like 1LL opens the ffi library, which no script may see.
+ * Without a table of loaded modules nobody would hold it then, and lua_close would crash on what is left. */
 static int open_libraries(lua_State *L) {
   struct vm *vm = lua_touserdata(L, 1);
   luaL_openlibs(L);
@@ -54,7 +54,7 @@ static int open_libraries(lua_State *L) {
   return 0;
 }
 
-/* Protected: runs the sandbox, loads init. Leaves its table on the stack. */
+/* Runs protected: sets up the sandbox and loads init. Leaves its table on the stack. */
 static int load(lua_State *L) {
   struct vm *vm = lua_touserdata(L, 1);
   blame_open(vm);
@@ -95,7 +95,7 @@ static int load(lua_State *L) {
   return 1;
 }
 
-/* Every script compiles, also one that nothing requires yet. */
+/* Compiles every script, also those that no other requires yet. */
 static int compile_all(struct vm *vm, char why[512]) {
   for (size_t i = 0; i < bundle_count(vm->bundle); i++) {
     const struct bundle_file *f = bundle_at(vm->bundle, i);
@@ -115,7 +115,7 @@ static int take_entry(struct vm *vm, const char *name, bool required, int *ref, 
   lua_State *L = vm->L;
   *ref = LUA_NOREF;
   lua_pushstring(L, name);
-  lua_rawget(L, -2); /* a metatable could raise, and nothing here is protected */
+  lua_rawget(L, -2); /* raw access: a metatable could raise, and this is not protected */
   if (lua_isfunction(L, -1)) {
     *ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;

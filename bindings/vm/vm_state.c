@@ -40,7 +40,7 @@ void vm_when_idle(struct vm *vm, void (*fn)(void *), void *arg) {
   vm_maybe_idle(vm);
 }
 
-/* The call may free the VM, so it comes last in whoever calls this. */
+/* The call may free the VM, so callers do this last. */
 void vm_maybe_idle(struct vm *vm) {
   if (vm->when_idle.fn && vm_idle(vm)) {
     struct idle_call call = vm->when_idle;

@@ -1,6 +1,6 @@
 /* In: nothing. Out: what may be asked of a VM while it lives, and what all VMs of the process share.
- * Why: the versions of the scripts look after VMs without knowing what is in them; everything in this room stands on
- * it. Thread: the VM's own worker, but for vm_tally. */
+ * Why: the rooms above look after VMs without knowing their inside, and the other files of this room build on it.
+ * Thread: the VM's own worker, except for vm_tally. */
 #pragma once
 #include "bundle.h"
 #include "config.h"
@@ -35,20 +35,20 @@ struct vm_world {
   void *arg;
 };
 
-/* What became of the calls of a VM. Written by its worker alone, read by any thread. */
+/* Counts the calls of a VM. Written by its worker only, read by any thread. */
 struct vm_tally {
   _Alignas(64) atomic_ullong calls; /* messages, connections, requests that ended */
-  atomic_ullong errors, kills;      /* of these; a kill is an error, too */
+  atomic_ullong errors, kills;      /* of those calls; a kill is an error, too */
 };
 
-/* From now on calls are counted there; it outlives the VM. */
+/* Counts calls there from now on; it outlives the VM. */
 void vm_count_into(struct vm *vm, struct vm_tally *tally);
-/* Whether a route or bot that has to be ended too often in it is quarantined, for every VM: yes, until it is told that
- * it is not the current version. A canary is rolled back as a whole. */
+/* Whether a route or bot that is killed too often in this VM goes into quarantine, for every VM. Yes by default; no
+ * for a VM that is not the current version. A canary is rolled back as a whole instead. */
 void vm_quarantines(struct vm *vm, bool yes);
 
 const char *vm_version(const struct vm *vm);
-/* No handler waits and nothing a script began is still on its way. */
+/* Whether no handler waits and no completion is still to arrive. */
 bool vm_idle(const struct vm *vm);
 /* Handlers that wait. */
 size_t vm_tasks(const struct vm *vm);
@@ -61,12 +61,13 @@ struct vm_waiting {
 /* fn of each handler that waits, the one that waits longest first. */
 void vm_each_waiting(const struct vm *vm, void (*fn)(void *arg, const struct vm_waiting *w), void *arg);
 
-/* Calls fn(arg) once, when the VM has become idle; at once if it is. fn may free the VM, so what may lead to that call
- * comes last in whoever does it. */
+/* Calls fn(arg) once, as soon as the VM is idle; at once if it is. fn may free the VM, so a caller of vm_maybe_idle
+ * does that last. */
 void vm_when_idle(struct vm *vm, void (*fn)(void *arg), void *arg);
 void vm_maybe_idle(struct vm *vm);
-/* fn(arg), once, when scripts keep so much that collecting does not help: from a slice's end, on its worker. */
+/* Calls fn(arg) once, when scripts hold so much memory that collecting does not help: at the end of a slice, on its
+ * worker. */
 void vm_when_nearly_full(struct vm *vm, void (*fn)(void *arg), void *arg);
 bool vm_nearly_full(const struct vm *vm);
-/* Between slices: memory is looked after. */
+/* Between slices: collects if needed. */
 void vm_collect(struct vm *vm);
