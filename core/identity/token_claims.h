@@ -2,7 +2,7 @@
  * Why: what a token has to say (reference, section 4) apart from how it is proven (token.c). Any thread. */
 #pragma once
 #include "attr.h"
-#include "token.h"
+#include "identity.h"
 
 /* A JSON object, strict: no duplicate keys, no NUL, nothing behind it. NULL when it is not one. */
 struct json_t;

@@ -5,7 +5,7 @@
  */
 #pragma once
 #include "attr.h"
-#include "token.h"
+#include "identity.h"
 
 /* 0; E_INVALID when it is empty, no UTF-8, has a control character (of the category Cc, or a line or paragraph
  * separator), or is longer than TOKEN_USER_MAX bytes in NFC; UV_ENOMEM. */

@@ -46,8 +46,8 @@ void mongo_close(struct mongo *h);
 mongoc_collection_t *mongo_collection(const struct mongo *h, mongoc_client_t *client, const char *name);
 /* The time a command may take on the server, a cursor's over all of it; 0: no limit, for walks over everything. */
 int64_t mongo_limit_ms(const struct mongo *h);
-/* Whether it answers now, within about a second. 0, E_AWAY, or what mongo_check says. */
-int mongo_ping(struct mongo *h);
+/* Whether it answers now, within about a second. 0, E_AWAY, E_STORE. */
+int mongo_answers(struct mongo *h);
 /* E_AWAY: it cannot be reached, is no primary, or did not answer or confirm in time: what was sent may have happened or
  * not, and can be sent again. Else E_STORE. By the driver's domains and the server's codes, never by text. */
 int mongo_code(const bson_error_t *error);
@@ -60,6 +60,8 @@ int mongo_failed(struct mongo *h, const char *what, const bson_error_t *error);
 int mongo_check(struct mongo *h, mongoc_client_t *client, char why[256]);
 /* The same, and makes version and indexes where they are missing: before the first write. */
 int mongo_prepare(struct mongo *h, char why[256]);
+/* Whether it answers now, and is ours to use. 0, E_AWAY, or what mongo_check says. */
+int mongo_ping(struct mongo *h);
 /* Of a prepared one: by writing what is there already, as the majority has to confirm. */
 int mongo_writable(struct mongo *h);
 

@@ -134,3 +134,9 @@ int mongo_prepare(struct mongo *h, char why[256]) {
     atomic_store(&h->known->prepared, true);
   return code;
 }
+
+int mongo_ping(struct mongo *h) {
+  char why[256];
+  int code = mongo_answers(h);
+  return code ? code : mongo_check(h, h->pinger, why);
+}
