@@ -1,5 +1,5 @@
-/* In: the tables of bound functions. Out: the reference page and the editor's stubs.
- * Why: what is written by hand beside a table drifts from it. */
+/* In: the tables of bound functions. Out: the reference page and the stubs for the editor. Why: a page written by
+ * hand soon differs from the code. */
 #pragma once
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
-/* In: chat.config calls. Out: settings in force. Why: scripts are configured like the rest of the server; secrets are
- * not theirs to see. */
+/* In: chat.config calls. Out: the settings in force. Why: scripts are configured like the rest of the server, but
+ * must not see secrets. */
 #include "api.h"
 
 #include "address.h"

@@ -1,5 +1,6 @@
-/* In: chat.connection calls. Out: who speaks, and where a connection belongs. Why: a connection is a number that finds
- * nothing once the client is gone; moving one is decided by a script but done by its home worker. */
+/* In: chat.connection calls. Out: who is connected, and to which session a connection belongs.
+ * Why: for scripts a connection is a number, which finds nothing once the client is gone. A script decides to move
+ * one; its home worker does it. */
 #include "api.h"
 
 #include "effects.h"

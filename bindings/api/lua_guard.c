@@ -1,9 +1,5 @@
-/* In: functions that answer for a route or a bot. Out: who is to blame when one has to be ended, who is in quarantine.
- * Why: C sees a message begin and a slice overrun, not which route or bot that is. Telling it at every message would
- * cost every message; so handlers are named once, while scripts load, and when one is ended its name is looked up on
- * its stack. Who is in quarantine (core/chat/quarantine.h) stands in a table of the VM, which is brought up to date
- * when it changes.
- */
+/* In: chat.guard calls, while scripts load. Out: names for the functions that handle a route or bot; the table of
+ * names in quarantine. Why: see ../vm/blame.h, which finds the name again when a handler is killed. */
 #include "api.h"
 
 #include "blame.h"

@@ -1,5 +1,5 @@
-/* In: chat.metrics calls. Out: counters, and all of them as text. Why: what a script counts takes effect with the rest
- * of its slice, so a handler that fails half way has counted nothing. */
+/* In: chat.metrics calls. Out: counters, and all metrics as text. Why: what a script counts takes effect with the
+ * rest of its slice, so a handler that fails has counted nothing. */
 #include "api.h"
 
 #include "err.h"

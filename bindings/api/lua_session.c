@@ -1,6 +1,6 @@
-/* In: a conversation as a script has it. Out: its fields and methods. Why: a handle finds nothing when the conversation
- * is gone; every look goes through bind_with_session and shows what the slice has changed already. Changing:
- * lua_session_change.c; waiting: lua_session_wait.c. */
+/* In: a session handle in a script. Out: the fields and methods of the session.
+ * Why: a handle finds nothing when the session is gone; every read goes through bind_with_session and includes the
+ * pending changes of the slice. Changing: lua_session_change.c; waiting: lua_session_wait.c. */
 #include "lua_session_impl.h"
 
 #include "effects.h"
@@ -163,7 +163,7 @@ static void push_reading(lua_State *L, const struct reading *r) {
   }
 }
 
-/* Id and user never change: no lock, and while the session is in memory no copy. */
+/* Id and user never change, so they need no lock, and no copy while the session is in memory. */
 static int push_immutable(lua_State *L, struct vm *vm, session_handle handle, enum field field) {
   bool here = bind_session_here(vm, handle) != NULL;
   struct session *s = here ? NULL : bind_session_ref(vm, handle);

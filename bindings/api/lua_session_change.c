@@ -1,5 +1,5 @@
-/* In: session:set, append, send and the like. Out: effects on the conversation, in the slice they belong to. Why: what
- * a handler wants happens together, when its slice ends well; nothing here changes anything at once. */
+/* In: session:set, append, send and the like. Out: effects on the session, collected in the running slice. Why: what
+ * a handler wants happens all together when its slice ends well; nothing here changes anything at once. */
 #include "lua_session_impl.h"
 
 #include "effects.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <uv.h>
 
-/* Commits of one handler on their way to the store: what it changes meanwhile has to wait somewhere. */
+/* Pending commits per handler: what it changes meanwhile takes memory. */
 #define COMMITS_MAX 16
 
 /* The effects on the session at index 1; NULL: *code says why, to be returned as a result. */
@@ -199,7 +199,7 @@ struct send_options {
   bool event;
 };
 
-/* A slip in the options must not send to everybody what was meant for one. */
+/* Checked strictly: a typo in the options must not send to everybody what was meant for one. */
 static void send_option(lua_State *L, const char *name, struct send_options *o) {
   uint64_t *which = strcmp(name, "to") == 0 ? &o->to : strcmp(name, "except") == 0 ? &o->except : NULL;
   if (strcmp(name, "event") == 0) {

@@ -1,5 +1,5 @@
-/* In: session:flush, ask, offer; chat.session.open. Out: the result, when there is one. Why: what ends a slice reads as
- * if it blocked: the store, the user's next message, a conversation that is not in memory. */
+/* In: session:flush, ask, offer; chat.session.open. Out: the result, when there is one. Why: waiting for the store,
+ * for the next message of the user, or for a session that is not in memory reads as if it blocked. */
 #include "lua_session_impl.h"
 
 #include "err.h"
@@ -76,8 +76,8 @@ int l_session_ask(lua_State *L) {
 #define COPY_DEPTH 16
 #define COPY_VALUES 10000
 
-/* Plain values go from one VM to another: the asker may be of an older version of the scripts. What is deeper, or more
- * than *left, is nil there. */
+/* Copies plain values from one VM to another: the asking handler may run in an older version. What is nested too
+ * deeply, or exceeds *left, becomes nil. */
 static void copy_value(lua_State *from, int index, lua_State *to, int depth, int *left) {
   size_t len;
   (*left)--;
@@ -157,7 +157,7 @@ static void on_opened(void *arg, struct session *s, int code) {
       if (t->opened) {
         session_unref(t->opened);
       }
-      t->opened = session_ref(s); /* a handle just given stays good until the task ends or opens another */
+      t->opened = session_ref(s); /* the new handle stays valid until the task ends or opens another session */
     }
     task_resume(t, s ? 1 : bind_result(t->co, code));
   }

@@ -1,5 +1,5 @@
-/* In: chat.shared calls. Out: small values all workers see. Why: VMs keep no state; this does. Immediate: it is no part
- * of a slice, and a handler that fails later has set it all the same. */
+/* In: chat.shared calls. Out: small values that all workers see. Why: VMs keep no state, so shared state is here. It
+ * is immediate and not part of a slice: it stays even when the handler fails later. */
 #include "api.h"
 
 #include "err.h"

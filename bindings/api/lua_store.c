@@ -1,5 +1,5 @@
-/* In: chat.store calls. Out: what is stored, as tables. Why: every call waits in Lua and nowhere else: the operation
- * goes to the store's threads, its answer comes back through the worker's mailbox and resumes the handler. */
+/* In: chat.store calls. Out: stored data, as tables. Why: only the calling handler waits. The operation goes to the
+ * threads of the store; the reply comes back through the mailbox of the worker and resumes the handler. */
 #include "api.h"
 
 #include "err.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <uv.h>
 
-#define READY_LIMIT_MS 1500 /* a store that takes longer to say that it is there is not */
+#define READY_LIMIT_MS 1500 /* a store that needs longer to answer a ping counts as away */
 
 static void set_text(lua_State *L, const char *name, const char *text) {
   bind_push_stored(L, text ? text : "", text ? strlen(text) : 0);
@@ -142,7 +142,7 @@ static int wait_for(lua_State *L, struct store_op *op, const char *what, void (*
     return bind_result(L, UV_ENOMEM);
   }
   if (t->wait.op) {
-    store_op_free(t->wait.op); /* of a wait that was refused */
+    store_op_free(t->wait.op); /* left over from a wait that was refused */
   }
   t->wait.op = op;
   return task_wait(L, what, begin);
@@ -152,7 +152,7 @@ static uint32_t limit_field(lua_State *L) {
   return (uint32_t)bind_number(L, 1, "limit", 100, 1, STORE_LIMIT_MAX);
 }
 
-/* What cannot be an id is not in the store: answered without asking it. */
+/* What cannot be an id cannot be in the store; answered without asking. */
 static int unknown(lua_State *L) {
   return bind_result(L, E_NOT_FOUND);
 }

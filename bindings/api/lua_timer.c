@@ -1,4 +1,4 @@
-/* In: chat.timer calls. Out: the time, and waits. Why: the clock is the worker's, so specs can turn it. */
+/* In: chat.timer calls. Out: the time, and waits. Why: the clock is the worker's, so that specs can set it. */
 #include "api.h"
 
 #include "run.h"

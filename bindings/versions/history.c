@@ -1,4 +1,4 @@
-/* In: what was done with the scripts. Out: the last of it, newest first. Why: see history.h. */
+/* In: orders for the scripts, and their outcomes. Out: the last of them, newest first. Why: see history.h. */
 #include "history.h"
 
 #include "utf8.h"

@@ -1,7 +1,7 @@
-/* In: what was done with the scripts. Out: the last of it, newest first.
- * Why: whoever finds the bot talking differently asks which version runs, since when, who brought it and why. Each
- * order (reload, canary, promote, rollback) is an entry; its outcome changes as the version does.
- * Thread: the main one. Bound: HISTORY_MAX entries, the oldest goes; longer texts are cut. */
+/* In: orders for the scripts, and their outcomes. Out: the last of them, newest first.
+ * Why: when the bot behaves differently, people ask which version runs, since when, and who brought it and why. Each
+ * order (reload, canary, promote, rollback) is an entry; its outcome changes with the version.
+ * Thread: the main one. Bound: HISTORY_MAX entries, the oldest is dropped; longer texts are cut. */
 #pragma once
 #include "bundle.h"
 
@@ -25,7 +25,7 @@ enum outcome {
 };
 
 struct history_entry {
-  unsigned number; /* from 1; what changed nothing gives its number back */
+  unsigned number; /* from 1; an order that changed nothing gives its number back */
   uint64_t at_ms;  /* since 1970 */
   const char *verb;
   enum outcome outcome;
@@ -42,7 +42,7 @@ struct history {
 /* verb: a static string. who, why: copied; NULL is "". The number of the new entry. */
 unsigned history_add(struct history *h, const char *verb, const char *who, const char *why, uint64_t at_ms);
 void history_version(struct history *h, unsigned number, const char *version);
-/* The newest entry was none: nothing had changed. */
+/* Drops the newest entry: nothing had changed. */
 void history_drop(struct history *h, unsigned number);
 /* detail: NULL leaves it. Nothing happens when the entry is gone. */
 void history_settle(struct history *h, unsigned number, enum outcome outcome, const char *detail);

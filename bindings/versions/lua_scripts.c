@@ -1,7 +1,8 @@
-/* In: chat.scripts calls of an administrator's HTTP request. Out: orders for the scripts themselves, and the picture of
- * them. Why: the main thread decides what runs, so the request waits while its order goes there and the outcome comes
- * back; also when the VM it waits in is the one that is replaced. Nobody else may ask: a bot that could replace the
- * scripts would be a way around whoever answers for them. */
+/* In: chat.scripts calls in an HTTP request of an administrator. Out: orders for the versions of the scripts, and
+ * reports.
+ * Why: the main thread decides what runs. So the request waits while its order goes there and the outcome comes
+ * back, even when its own VM is replaced meanwhile. Other callers are refused: a bot that could replace the scripts
+ * would bypass the people who are responsible for them. */
 #include "bind.h"
 
 #include "err.h"
@@ -193,7 +194,8 @@ static const struct identity *administrator(const struct task *t) {
   return who && who->admin ? who : NULL;
 }
 
-/* An order to be filled in and given with task_wait(…, begin). Raises; only the analyser sees it return NULL. */
+/* Makes an order, to be filled in and sent with task_wait(…, begin). Raises an error when it may not; the NULL is
+ * for the static analyser. */
 static struct ask *new_ask(lua_State *L) {
   struct vm *vm = bind_vm(L);
   struct task *t = bind_task(L);
@@ -203,7 +205,7 @@ static struct ask *new_ask(lua_State *L) {
                       : "chat.scripts is only for the HTTP request of an administrator");
     return NULL;
   }
-  free(t->wait.ask); /* of a wait that was refused */
+  free(t->wait.ask); /* left over from a wait that was refused */
   struct ask *a = t->wait.ask = calloc(1, sizeof *a);
   if (!a) {
     luaL_error(L, "not enough memory");

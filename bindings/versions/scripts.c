@@ -1,6 +1,17 @@
-/* In: the folder of scripts, orders to change what runs. Out: on every worker the VMs of one version, for a while of
- * two. Why: see scripts.h. An order crosses threads three times: main asks each worker to start a VM, each worker
- * answers, main tells each to swap or to discard. What was decided is written down here, in the history. */
+/* In: the folder of scripts, and orders to change what runs. Out: on every worker the VMs of one version, or of two for
+ * a while. Why: see scripts.h. An order, and the life of a version:
+ *
+ *   the folder --> READ, CHECKED, TRIED --> STARTING on every worker --> CURRENT, or CANARY for some conversations
+ *                     | a mistake              | one cannot               |      |  promote: CURRENT
+ *                     v                        v                          |      |  rollback, or it fails more often
+ *                   FAILED: what runs stays as it was            replaced |      |
+ *                                                                         v      v
+ *                         OLD: its waiting handlers finish, or are cancelled after SCRIPT_DRAIN_TIMEOUT
+ *                                                                         v
+ *                         FREED; the bundle of one that was current is kept, to roll back to
+ *
+ * An order crosses threads three times: main asks each worker to start a VM (host_stage), each worker answers
+ * (on_staged), main tells each to swap or to discard (decide, host_change). The outcome is written to the history. */
 #include "scripts_impl.h"
 
 #include "err.h"
@@ -76,7 +87,7 @@ void scripts_free(struct scripts *s) {
   free(s);
 }
 
-/* ---- the end of an order ---- */
+/* ---- the outcome of an order ---- */
 
 static void report_outcome(const struct job *job, const char *outcome, bool ok, const char *text) {
   const struct scripts *s = job->scripts;
@@ -117,29 +128,83 @@ static void fail(struct job *job, const char *why) {
   finish(job, "failed", false, why);
 }
 
-/* The current version from now on. The reference of v moves in. */
+/* ---- read, checked, tried ---- */
+
+/* Finds mistakes by reading the text; this costs the workers nothing. */
+static bool reads_well(struct job *job, const struct bundle *bundle, char why[512]) {
+  if (check_read(bundle, job->scripts->world->modules, &job->check, why)) {
+    return false;
+  }
+  const struct check *c = job->check;
+  if (c->total > 1) {
+    snprintf(why, 512, "%.400s (and %zu more: chatbox check)", c->findings[0], c->total - 1);
+  } else if (c->total) {
+    snprintf(why, 512, "%s", c->findings[0]);
+  }
+  return c->total == 0;
+}
+
+/* Tries the scripts on this thread, in a VM of its own: scripts that fail or never finish loading cost the workers
+ * nothing. */
+static bool starts_well(const struct job *job, struct bundle *bundle, char why[512]) {
+  struct worker_options o = {.by_hand = true};
+  struct worker *w = worker_new(&o);
+  struct vm *vm = NULL;
+  size_t at = 0;
+  snprintf(why, 512, "out of memory");
+  int code = w ? vm_new(w, job->scripts->world, bundle, &vm, why) : UV_ENOMEM;
+  code = code ? code : check_next(job->check, vm, &at, why);
+  if (vm) {
+    vm_free(vm);
+  }
+  if (w) {
+    worker_free(w);
+  }
+  return code == 0;
+}
+
+/* ---- starting on every worker ---- */
+
+static void decide(struct job *job);
+
+static void on_staged(struct post *post) {
+  struct job *job = ((struct host_start *)post)->job;
+  if (--job->waiting == 0) {
+    decide(job);
+  }
+}
+
+/* Takes the bundle. */
+static void stage_all(struct job *job, struct bundle *bundle) {
+  struct scripts *s = job->scripts;
+  name_version(job, bundle);
+  job->version = version_new(bundle, ++s->numbers, s->count);
+  bundle_unref(bundle);
+  if (!job->version) {
+    fail(job, "out of memory");
+    return;
+  }
+  job->waiting = s->count;
+  for (size_t i = 0; i < s->count; i++) {
+    job->stages[i] = (struct host_start){.post.run = on_staged, .job = job, .host = &s->hosts[i]};
+    worker_call(s->hosts[i].worker, host_stage, &job->stages[i]);
+  }
+}
+
+/* ---- current, or canary ---- */
+
+/* Makes v the current version and takes over the reference. */
 static void become_current(struct scripts *s, struct version *v) {
   version_show(s->current, "current", -1);
   version_show(v, "current", 1);
   version_unref(s->current);
   s->current = v;
   if (s->world->quarantine) {
-    quarantine_enable(s->world->quarantine, NULL); /* what was wrong may be mended */
+    quarantine_enable(s->world->quarantine, NULL); /* new scripts may have fixed what was wrong */
   }
 }
 
 static void canary_fails(struct scripts *s);
-
-static void no_canary(struct scripts *s) {
-  version_show(s->canary, "canary", -1);
-  s->canary = NULL;
-}
-
-static void tell_hosts(struct scripts *s, enum host_change change) {
-  for (size_t i = 0; i < s->count; i++) {
-    host_change(&s->hosts[i], change, NULL, 0, 0);
-  }
-}
 
 static void percent(char *out, size_t room, unsigned share) {
   snprintf(out, room, "%u.%02u", share / 100, share % 100);
@@ -203,81 +268,52 @@ static void decide(struct job *job) {
   }
 }
 
-static void on_staged(struct post *post) {
-  struct job *job = ((struct host_start *)post)->job;
-  if (--job->waiting == 0) {
-    decide(job);
-  }
+/* ---- promoted, rolled back ---- */
+
+static void no_canary(struct scripts *s) {
+  version_show(s->canary, "canary", -1);
+  s->canary = NULL;
 }
 
-/* ---- the beginning of one ---- */
-
-/* NULL: it can be done. */
-static const char *refusal(const struct scripts *s, enum scripts_verb verb) {
-  if (s->running) {
-    return "another reload is running";
-  }
-  if (s->canary && (verb == SCRIPTS_RELOAD || verb == SCRIPTS_CANARY)) {
-    return "a canary is running: promote it or roll it back first";
-  }
-  if (!s->canary && verb == SCRIPTS_PROMOTE) {
-    return "there is no canary";
-  }
-  if (!s->canary && verb == SCRIPTS_ROLLBACK && !s->kept_count) {
-    return "there is no earlier version to go back to";
-  }
-  return NULL;
-}
-
-/* Takes the bundle. */
-static void stage_all(struct job *job, struct bundle *bundle) {
-  struct scripts *s = job->scripts;
-  name_version(job, bundle);
-  job->version = version_new(bundle, ++s->numbers, s->count);
-  bundle_unref(bundle);
-  if (!job->version) {
-    fail(job, "out of memory");
-    return;
-  }
-  job->waiting = s->count;
+static void tell_hosts(struct scripts *s, enum host_change change) {
   for (size_t i = 0; i < s->count; i++) {
-    job->stages[i] = (struct host_start){.post.run = on_staged, .job = job, .host = &s->hosts[i]};
-    worker_call(s->hosts[i].worker, host_stage, &job->stages[i]);
+    host_change(&s->hosts[i], change, NULL, 0, 0);
   }
 }
 
-/* What can be read off the text: that costs the workers nothing. */
-static bool reads_well(struct job *job, const struct bundle *bundle, char why[512]) {
-  if (check_read(bundle, job->scripts->world->modules, &job->check, why)) {
-    return false;
-  }
-  const struct check *c = job->check;
-  if (c->total > 1) {
-    snprintf(why, 512, "%.400s (and %zu more: chatbox check)", c->findings[0], c->total - 1);
-  } else if (c->total) {
-    snprintf(why, 512, "%s", c->findings[0]);
-  }
-  return c->total == 0;
+static void promote(struct job *job) {
+  struct scripts *s = job->scripts;
+  char text[64];
+  tell_hosts(s, HOST_PROMOTE);
+  version_keep(s, s->current->bundle);
+  struct version *canary = s->canary;
+  no_canary(s);
+  become_current(s, canary);
+  history_turn(&s->history, OUTCOME_RUNNING, OUTCOME_REPLACED);
+  history_turn(&s->history, OUTCOME_CANARY, OUTCOME_PROMOTED);
+  name_version(job, s->current->bundle);
+  history_settle(&s->history, job->entry, OUTCOME_RUNNING, NULL);
+  snprintf(text, sizeof text, "version %s has all conversations", scripts_version(s));
+  finish(job, "promoted", true, text);
 }
 
-/* On this thread, in a VM nobody talks to: a script that fails, or does not come to an end, costs no worker a moment.
- */
-static bool starts_well(const struct job *job, struct bundle *bundle, char why[512]) {
-  struct worker_options o = {.by_hand = true};
-  struct worker *w = worker_new(&o);
-  struct vm *vm = NULL;
-  size_t at = 0;
-  snprintf(why, 512, "out of memory");
-  int code = w ? vm_new(w, job->scripts->world, bundle, &vm, why) : UV_ENOMEM;
-  code = code ? code : check_next(job->check, vm, &at, why);
-  if (vm) {
-    vm_free(vm);
-  }
-  if (w) {
-    worker_free(w);
-  }
-  return code == 0;
+static void drop_canary(struct job *job) {
+  struct scripts *s = job->scripts;
+  char text[256], numbers[160];
+  canary_describe(s, numbers, sizeof numbers);
+  snprintf(text, sizeof text, "version %s has no conversations any more: %s", bundle_version(s->canary->bundle),
+           numbers);
+  tell_hosts(s, HOST_DROP_CANARY);
+  name_version(job, s->canary->bundle);
+  history_turn(&s->history, OUTCOME_CANARY, OUTCOME_ROLLED_BACK);
+  history_settle(&s->history, job->entry, OUTCOME_DONE, numbers);
+  struct version *canary = s->canary;
+  no_canary(s);
+  version_unref(canary);
+  finish(job, "rolled_back", true, text);
 }
+
+/* ---- orders ---- */
 
 static void read_and_stage(struct job *job) {
   struct scripts *s = job->scripts;
@@ -336,38 +372,6 @@ void scripts_tried(struct scripts *s, const char *version, const char *why) {
   fail(job, why ? why : "the folder of scripts changes faster than it can be checked");
 }
 
-static void promote(struct job *job) {
-  struct scripts *s = job->scripts;
-  char text[64];
-  tell_hosts(s, HOST_PROMOTE);
-  version_keep(s, s->current->bundle);
-  struct version *canary = s->canary;
-  no_canary(s);
-  become_current(s, canary);
-  history_turn(&s->history, OUTCOME_RUNNING, OUTCOME_REPLACED);
-  history_turn(&s->history, OUTCOME_CANARY, OUTCOME_PROMOTED);
-  name_version(job, s->current->bundle);
-  history_settle(&s->history, job->entry, OUTCOME_RUNNING, NULL);
-  snprintf(text, sizeof text, "version %s has all conversations", scripts_version(s));
-  finish(job, "promoted", true, text);
-}
-
-static void drop_canary(struct job *job) {
-  struct scripts *s = job->scripts;
-  char text[256], numbers[160];
-  canary_describe(s, numbers, sizeof numbers);
-  snprintf(text, sizeof text, "version %s has no conversations any more: %s", bundle_version(s->canary->bundle),
-           numbers);
-  tell_hosts(s, HOST_DROP_CANARY);
-  name_version(job, s->canary->bundle);
-  history_turn(&s->history, OUTCOME_CANARY, OUTCOME_ROLLED_BACK);
-  history_settle(&s->history, job->entry, OUTCOME_DONE, numbers);
-  struct version *canary = s->canary;
-  no_canary(s);
-  version_unref(canary);
-  finish(job, "rolled_back", true, text);
-}
-
 static void begin(struct job *job) {
   struct scripts *s = job->scripts;
   if (job->verb == SCRIPTS_PROMOTE) {
@@ -379,6 +383,23 @@ static void begin(struct job *job) {
   } else {
     read_and_stage(job);
   }
+}
+
+/* Why the order cannot be carried out now; NULL when it can. */
+static const char *refusal(const struct scripts *s, enum scripts_verb verb) {
+  if (s->running) {
+    return "another reload is running";
+  }
+  if (s->canary && (verb == SCRIPTS_RELOAD || verb == SCRIPTS_CANARY)) {
+    return "a canary is running: promote it or roll it back first";
+  }
+  if (!s->canary && verb == SCRIPTS_PROMOTE) {
+    return "there is no canary";
+  }
+  if (!s->canary && verb == SCRIPTS_ROLLBACK && !s->kept_count) {
+    return "there is no earlier version to go back to";
+  }
+  return NULL;
 }
 
 void scripts_do(struct scripts *s, const struct scripts_order *o, scripts_done *done, void *arg) {
@@ -420,14 +441,6 @@ static void on_nobody(void *arg, bool ok, const char *text) {
   (void)arg, (void)ok, (void)text; /* log and history have it */
 }
 
-bool scripts_enable(struct scripts *s, const char *name, const char *who) {
-  bool back = s->world->quarantine && quarantine_enable(s->world->quarantine, name) > 0;
-  if (back) {
-    LOG(LOG_INFO, "script", "answers again", LSTR("name", name), LSTR("who", who));
-  }
-  return back;
-}
-
 void scripts_reload(struct scripts *s, const char *who) {
   struct scripts_order order = {.verb = SCRIPTS_RELOAD, .who = who};
   if (s->running) {
@@ -435,6 +448,16 @@ void scripts_reload(struct scripts *s, const char *who) {
   } else {
     scripts_do(s, &order, on_nobody, NULL);
   }
+}
+
+/* ---- beside orders ---- */
+
+bool scripts_enable(struct scripts *s, const char *name, const char *who) {
+  bool back = s->world->quarantine && quarantine_enable(s->world->quarantine, name) > 0;
+  if (back) {
+    LOG(LOG_INFO, "script", "answers again", LSTR("name", name), LSTR("who", who));
+  }
+  return back;
 }
 
 void scripts_warn(const struct scripts *s) {

@@ -1,10 +1,11 @@
-/* In: the folder of scripts, orders to change what runs. Out: on every worker the VMs of one version, for a while of
- * two. Why: an order is all or nothing: the files are read once, tried in a process of their own (scripts_trial), then
- * started in new VMs beside the old ones on every worker, and only when all of them started is a pointer swapped; any
+/* In: the folder of scripts, and orders to change what runs. Out: on every worker the VMs of one version, or of two for
+ * a while.
+ * Why: an order is all or nothing. The files are read once, tried in a process of their own (scripts_trial), then
+ * started in new VMs beside the old ones on every worker; only when all have started, the workers swap a pointer. Any
  * error leaves what runs untouched. Handlers of an old version finish on it until SCRIPT_DRAIN_TIMEOUT, then they are
- * cancelled. A canary is a new version that has only some conversations; the current one has the others, and all HTTP
- * requests. Thread: the main thread, but for what says otherwise. Bound: SCRIPTS_VERSIONS VMs per worker, the one that
- * is being started included; SCRIPTS_KEPT earlier versions to go back to. */
+ * cancelled. A canary is a new version that serves only some conversations; the current version serves the others, and
+ * all HTTP requests. Thread: the main one, unless stated otherwise. Bound: SCRIPTS_VERSIONS VMs per worker, including
+ * one that is being started; SCRIPTS_KEPT earlier versions to roll back to. */
 #pragma once
 #include "attr.h"
 #include "history.h"
@@ -19,7 +20,7 @@
 
 struct scripts;
 
-/* Reads dir. home: of the main thread, for answers of the workers. 0, or a code and one line in why[]. */
+/* Reads dir. home: the mailbox of the main thread, for answers of the workers. 0, or a code and one line in why[]. */
 int scripts_new(const struct vm_world *world, const char *dir, size_t workers, struct mailbox *home,
                 struct scripts **out, char why[512]) NODISCARD;
 void scripts_free(struct scripts *s);
@@ -34,12 +35,12 @@ struct scripts_order {
   unsigned share;        /* CANARY: 1..SCRIPTS_WHOLE-1 */
   const char *who, *why; /* copied; for log and history */
 };
-/* done: once, on the main thread; ok also when nothing had changed. text: one line. One order at a time: a further one
- * is refused. */
+/* done is called once, on the main thread; ok is true also when nothing had changed. text: one line. One order at a
+ * time; another is refused. */
 typedef void scripts_done(void *arg, bool ok, const char *text);
 void scripts_do(struct scripts *s, const struct scripts_order *order, scripts_done *done, void *arg);
-/* For those who wait for no outcome. While another order is under way it is remembered, once, for after that. who: a
- * static string. */
+/* A reload for callers that need no outcome. While another order is running it is remembered, once, and done after
+ * that. who: a static string. */
 void scripts_reload(struct scripts *s, const char *who);
 
 /* How what is new is tried before any worker starts it: in a process of its own. trial is called on the main thread and
@@ -49,10 +50,10 @@ void scripts_try_with(struct scripts *s, scripts_trial *trial, void *arg);
 /* version: what was found in the folder; why: what is wrong with it, one line, or NULL. */
 void scripts_tried(struct scripts *s, const char *version, const char *why);
 
-/* Logs what a check finds wrong with the current version: at the start, when there is no other one to go on with. */
+/* Logs the mistakes that a check finds in the current version. At the start: then there is no other version to keep. */
 void scripts_warn(const struct scripts *s);
 
-/* A route or bot that was in quarantine answers again; false: it was not. who: for the log. */
+/* Takes a route or bot out of quarantine; false when it was not in it. who: for the log. */
 bool scripts_enable(struct scripts *s, const char *name, const char *who);
 
 /* ---- on worker `index` ---- */

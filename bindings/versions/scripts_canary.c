@@ -1,7 +1,7 @@
-/* In: what became of the calls of two versions. Out: the end of a canary that does worse.
- * Why: a version that fails is noticed by its users before it is noticed by its author. The canary has too few
- * conversations to hurt many, and as soon as it has had enough of them to judge by, it stays or goes by its numbers.
- * Worker 0 has the clock; the decision is the main thread's. */
+/* In: call counts of two versions. Out: a rollback when the canary fails more often.
+ * Why: users notice a failing version before its author does. A canary serves too few conversations to hurt many;
+ * once it has had enough calls to judge, its failures decide whether it stays. The timer runs on worker 0, the
+ * decision is made on the main thread. */
 #include "scripts_impl.h"
 
 #include <stdio.h>
@@ -38,7 +38,7 @@ static void on_time(void *arg) {
 static void judge_later(void *arg) {
   struct scripts *s = arg;
   if (!worker_timer(s->hosts[0].worker, CANARY_INTERVAL_MS, on_time, s)) {
-    on_time(s); /* no memory for a timer: look at once rather than never */
+    on_time(s); /* no memory for a timer: judge now rather than never */
   }
 }
 

@@ -1,6 +1,6 @@
-/* In: what the main thread has decided. Out: the VMs of one worker, and which of them gets a message.
- * Why: see scripts.h. A host is touched by its worker alone, so that no message waits for a lock; orders come by post,
- * in the order they were given. An old VM is freed when its last handler has ended, never while it is on the stack. */
+/* In: orders of the main thread. Out: the VMs of one worker, and the choice which of them gets a message.
+ * Why: see scripts.h. Only its worker touches a host, so no message waits for a lock; orders are posted and arrive
+ * in order. An old VM is freed after its last handler has ended, never while it is on the stack. */
 #include "scripts_impl.h"
 
 #include "err.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #define OLD_MAX (SCRIPTS_VERSIONS - 1)
-#define ANSWER_MS 50 /* between looks whether an order has been answered */
+#define ANSWER_MS 50 /* poll interval while an order of this VM is not answered */
 
 void host_each(struct host *h, void (*fn)(struct slot *slot, enum role role, void *arg), void *arg) {
   if (h->current.vm) {
@@ -36,8 +36,8 @@ static unsigned share_of(const char *id) {
   return hash % SCRIPTS_WHOLE;
 }
 
-/* By the id alone, and so always the same; but what waits in a conversation stays with the version it began on, and
- * until that has ended so does the rest of the conversation. */
+/* The id decides, so a conversation always gets the same version. But while handlers wait in it, the conversation
+ * stays with the version they began on. */
 static struct vm *vm_of(struct host *h, struct session *s) {
   if (!h->canary.vm) {
     return h->current.vm;
@@ -53,7 +53,8 @@ void scripts_item(struct scripts *s, size_t index, struct session *session, stru
   vm_item(vm_of(&s->hosts[index], session), session, item);
 }
 
-/* On the worker of the connection, which need not be the session's: whose the session is, it may not ask. */
+/* Runs on the worker of the connection, which need not own the session; so it must not ask which version the session
+ * is pinned to. */
 void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code) {
   vm_refused(s->hosts[index].current.vm, session, c, code);
 }
@@ -154,13 +155,13 @@ static void free_drained(void *arg) {
   }
 }
 
-/* By post: the VM that became idle is still on the stack of whoever noticed. */
+/* Posted, because the VM that became idle is still on the call stack. */
 static void on_idle(void *arg) {
   struct slot *old = arg;
   worker_call(old->host->worker, free_drained, old);
 }
 
-/* Whoever gave the order that made this version old hears of it, however short the time to drain is. */
+/* A script that gave the order which made this version old still gets its answer, however short the drain time is. */
 static void on_deadline(void *arg) {
   struct slot *old = arg;
   if (old->host->asked) {
@@ -212,7 +213,7 @@ static struct slot *oldest(struct host *h) {
   return first;
 }
 
-/* When there are as many versions as may be, the oldest one that drains is cancelled. */
+/* At the limit of versions, cancels the oldest one that is draining. */
 static bool make_room(struct host *h) {
   struct slot *old = version_count(h) >= SCRIPTS_VERSIONS ? oldest(h) : NULL;
   if (old) {
@@ -224,7 +225,7 @@ static bool make_room(struct host *h) {
 
 /* ---- a VM whose scripts keep too much ---- */
 
-/* The same version anew, with nothing in its memory; the old VM drains like that of an old version. */
+/* Starts the same version again with empty memory; the old VM drains like that of an old version. */
 static void renew(struct slot *slot) {
   struct host *h = slot->host;
   struct slot fresh;
@@ -252,7 +253,7 @@ static void renew_nearly_full(void *arg) {
   }
 }
 
-/* By post: it is noticed on the stack of the VM itself. */
+/* Posted, because this is noticed on the call stack of the VM itself. */
 static void on_nearly_full(void *arg) {
   worker_call(((struct host *)arg)->worker, renew_nearly_full, arg);
 }

@@ -1,7 +1,7 @@
 /* In: nothing. Out: the inside of the versions of scripts, for the files of this room only.
  * Why: the main thread decides (scripts.c), each worker has its VMs (scripts_host.c), and both are reported
- * (scripts_report.c); what they share is here. A host belongs to its worker's thread, everything else to the main one;
- * a version is counted and its tallies are atomics. */
+ * (scripts_report.c); what they share is here. A host belongs to its worker's thread, everything else to the main
+ * one; a version is counted and its tallies are atomics. */
 #pragma once
 #ifndef ROOM_VERSIONS
 #error "scripts_impl.h is private to bindings/versions"
@@ -35,9 +35,9 @@ struct host {
   struct scripts *scripts;
   struct worker *worker;
   struct slot current, canary, old[SCRIPTS_VERSIONS - 1];
-  bool staged;                   /* a further one has started and waits for its place */
+  bool staged;                   /* another version has started here and waits for the decision */
   unsigned canary_number, share; /* of the canary */
-  size_t asked;                  /* orders its scripts have given and not yet heard of */
+  size_t asked;                  /* orders given by its scripts and not answered yet */
 };
 
 /* What a worker is asked to do, and its answer. */
@@ -77,7 +77,7 @@ struct scripts {
   struct version *current, *canary; /* canary: NULL, there is none */
   unsigned canary_number, share, numbers;
   struct counts before; /* of the current version, when the canary began */
-  struct post judge;    /* worker 0 says that it is time to look at the canary */
+  struct post judge;    /* posted by worker 0 when it is time to judge the canary */
   bool watching;
   void (*canary_fails)(struct scripts *s);
   struct bundle *kept[SCRIPTS_KEPT]; /* to go back to; the last one first */
@@ -99,16 +99,15 @@ struct version *version_new(struct bundle *bundle, unsigned number, size_t worke
 struct version *version_ref(struct version *v);
 void version_unref(struct version *v); /* NULL is allowed */
 struct counts version_counts(const struct version *v);
-/* One series a version and role that answers somewhere: n more. */
+/* Changes the gauge of a version and role by n. */
 void version_show(const struct version *v, const char *role, int n);
-/* To go back to; the main thread. The oldest one goes when there are SCRIPTS_KEPT. forget: the last one that was kept.
- */
+/* Versions to roll back to; main thread. keep drops the oldest beyond SCRIPTS_KEPT; forget drops the newest. */
 void version_keep(struct scripts *s, struct bundle *bundle);
 void version_forget(struct scripts *s);
 
 /* ---- scripts_host.c, on a worker ---- */
 
-/* Starts the job's version beside what runs; stage->code and why say what came of it. Then posts the stage home. */
+/* Starts the version of the job beside what runs, sets code and why, then posts it back to the main thread. */
 void host_stage(void *stage);
 enum host_change { HOST_DISCARD, HOST_SWAP, HOST_CANARY, HOST_PROMOTE, HOST_DROP_CANARY };
 /* Any thread. Aborts when memory is out: half the workers on another version would be worse than no server. */

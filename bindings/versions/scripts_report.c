@@ -1,5 +1,5 @@
-/* In: the versions of the scripts on all workers. Out: one picture of them. Why: see scripts_report.h. Every worker
- * fills in its own VMs on its own thread and posts that home; the last one to arrive completes it. */
+/* In: the versions of the scripts on all workers. Out: one report. Why: see scripts_report.h. Every worker fills in
+ * its own VMs on its own thread and posts the part back; the last part completes the report. */
 #include "scripts_report.h"
 
 #include "scripts_impl.h"
@@ -88,7 +88,7 @@ static void sum_up(struct scripts_report *r, const struct report_vm *vm) {
     i++;
   }
   if (i == REPORT_VERSIONS) {
-    return; /* not on all workers are the same ones old */
+    return; /* workers may have different old versions; the table is full */
   }
   struct report_version *v = &r->versions[i];
   if (i == r->version_count) {

@@ -1,8 +1,8 @@
-/* In: the versions of the scripts on all workers. Out: one picture of them, and of what was done with them.
- * Why: whoever answers for the server sees at one look which version answers whom, how well, what waits in it and for
- * what. The picture is a copy: it holds no lock and outlives what it shows.
- * Thread: asked for and delivered on the main thread; read by any. Bound: REPORT_WAITS kinds of waiting and
- * REPORT_TASKS handlers by name for each VM; how many wait in all is counted. */
+/* In: the versions of the scripts on all workers, and their history. Out: one report.
+ * Why: an operator sees at a glance which version serves whom, how well, and what its handlers wait for. The report is
+ * a copy: it holds no lock and outlives what it describes.
+ * Thread: requested and delivered on the main thread; read by any. Bound: REPORT_WAITS kinds of waiting and
+ * REPORT_TASKS handlers listed for each VM; the totals are counted. */
 #pragma once
 #include "scripts.h"
 

@@ -1,5 +1,6 @@
-/* In: bundles that are started. Out: versions, counted; what became of their calls on all workers; the earlier ones to
- * go back to. Why: see scripts_impl.h. A version lives as long as a VM, an order or a place that knows it. */
+/* In: bundles that are started. Out: reference-counted versions, the sum of their calls on all workers, and the earlier
+ * bundles to roll back to.
+ * Why: see scripts_impl.h. A version lives as long as a VM, an order or the list of versions refers to it. */
 #include "scripts_impl.h"
 
 #include "metrics.h"

@@ -1,6 +1,6 @@
 /* In: addresses and networks as text. Out: is it inside; which client stands behind a proxy.
- * Why: every address is kept as the 16 bytes of IPv6, IPv4 in its mapped range, so there is one comparison; text that
- * goes out is printed from those bytes, so one client has one spelling and one rate limit. */
+ * Why: every address is kept as the 16 bytes of IPv6, IPv4 in its mapped range, so there is one comparison; text
+ * that goes out is printed from those bytes, so one client has one spelling and one rate limit. */
 #include "address.h"
 
 #include "err.h"
@@ -142,7 +142,7 @@ bool networks_contain(const struct networks *n, const char *address) {
   return address_parse(address, strlen(address), &a) && networks_hold(n, &a);
 }
 
-/* An address as proxies write one: 192.0.2.1, 192.0.2.1:443, 2001:db8::1, [2001:db8::1], [2001:db8::1]:443. */
+/* An address as proxies write it: 192.0.2.1, 192.0.2.1:443, 2001:db8::1, [2001:db8::1], [2001:db8::1]:443. */
 static bool entry_parse(const char *text, size_t len, struct address *out) {
   const char *first = memchr(text, ':', len), *end = memchr(text, ']', len);
   bool brackets = len > 0 && *text == '[';
@@ -163,8 +163,8 @@ static bool entry_parse(const char *text, size_t len, struct address *out) {
   return (memchr(text, ':', host_len) != NULL) == brackets && address_parse(text, host_len, out);
 }
 
-/* The right-most untrusted address, or the left-most when all are trusted: then it is one of our own that asks. What is
- * not an address ends the search: whatever stands left of it, no proxy of ours has vouched for. */
+/* The right-most untrusted address, or the left-most when all are trusted: then one of our own hosts is asking. The
+ * search ends at anything that is not an address: no trusted proxy vouches for what stands left of it. */
 static bool forwarded_client(const struct networks *trusted, const char *forwarded, struct address *out) {
   size_t end = strlen(forwarded);
   bool found = false;

@@ -210,7 +210,7 @@ static int set_version(struct bundle *b) {
   return ok ? 0 : UV_ENOMEM;
 }
 
-/* "a/b.lua" and "a.b.lua" are both a.b: which one is meant nobody could say. */
+/* "a/b.lua" and "a.b.lua" are both a.b, which would be ambiguous. */
 static int check_names(const struct bundle *b, char why[512]) {
   for (size_t i = 1; i < b->count; i++) {
     if (by_name(&b->files[i - 1], &b->files[i]) == 0) {

@@ -11,5 +11,5 @@ void id_new(char out[ID_LEN + 1]);
 /* One that begins with its time, as UUIDv7 does: 48 bits of ms since 1970, then 80 random bits. For what is stored in
  * great numbers and is no capability: an index on such ids grows at its end, not at random pages. */
 void id_new_at(int64_t ms, char out[ID_LEN + 1]);
-/* Whether text has the form of an id: what has not cannot be in the store, and is not looked for. */
+/* Whether text has the form of an id; anything else cannot be in the store and is not looked up. */
 bool id_valid(const char *text);

@@ -28,7 +28,7 @@ static _Thread_local const void *held;
 
 static void hold(const void *l) {
   if (held != NULL)
-    abort(); /* before waiting: a deadlock would hide the mistake */
+    abort(); /* before waiting, because a deadlock would hide the mistake */
   held = l;
 }
 
@@ -61,8 +61,8 @@ void lock_release(struct lock *l) NO_THREAD_SAFETY_ANALYSIS {
   must(pthread_mutex_unlock(&l->mutex));
 }
 
-/* glibc lets readers overtake a waiting writer for ever. A thread here holds one lock, so it never reads recursively,
- * and the kind that lets writers through is safe. */
+/* By default glibc lets readers overtake a waiting writer for ever. A thread here holds one lock, so it never reads
+ * recursively, and the kind that prefers writers is safe. */
 void rwlock_init(struct rwlock *l) {
   pthread_rwlockattr_t attr;
   must(pthread_rwlockattr_init(&attr));

@@ -1,5 +1,5 @@
-/* In: posts from any thread. Out: all of them, in order, on the thread that owns the mailbox.
- * Why: the lock is held for three assignments, whoever comes; the owner is woken once per batch, not once per post. */
+/* In: posts from any thread. Out: all of them, in order, on the thread that owns the mailbox. Why: the lock is held
+ * for three assignments only; the owner is woken once per batch, not once per post. */
 #include "mailbox.h"
 
 #include "lock.h"

@@ -1,6 +1,6 @@
 /* In: counts and durations from every thread. Out: the Prometheus text format 0.0.4.
- * Why: a series, once made, is never freed and its numbers are atomics; so the lock covers only finding or making one,
- * and a scrape walks the lists without it. What has no labels needs neither lock nor search. */
+ * Why: a series, once made, is never freed and its numbers are atomics; so the lock covers only finding or making
+ * one, and a scrape walks the lists without it. What has no labels needs neither lock nor search. */
 #include "metrics.h"
 
 #include "err.h"
@@ -38,7 +38,7 @@ static const struct bounds {
   [LONGHIST] = {10, {1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600}},
 };
 
-/* One line of output, or one histogram. Each has its own cache line: workers count different things at once. */
+/* One line of output, or one histogram. Each has its own cache line, because workers count different things at once. */
 struct series {
   _Alignas(64) struct series *next;
   atomic_int_least64_t count; /* COUNTER, GAUGE */
@@ -55,7 +55,7 @@ struct script_family {
 
 static struct series plain[METRIC_COUNT];
 
-/* Guards the heads and lengths; what hangs from them only grows at the head. */
+/* Guards the heads and lengths of the lists; entries are only added at the head. */
 static struct lock table_lock = {PTHREAD_MUTEX_INITIALIZER};
 static struct series *labelled[METRIC_COUNT];
 static size_t labelled_count[METRIC_COUNT];
@@ -74,7 +74,7 @@ static void series_count(struct series *s, int64_t n) {
 
 static void series_observe(struct series *s, const struct bounds *b, double seconds) {
   if (!(seconds > 0) || isinf(seconds))
-    seconds = 0; /* a clock that was set back; the count still has to be right */
+    seconds = 0; /* the clock was set back; the count still has to be right */
   int at = 0;
   while (at < b->count && seconds > b->le[at])
     at++;
@@ -288,7 +288,7 @@ static void render_metric(FILE *out, enum metric m) {
   if (head == NULL || series_value(&plain[m]) != 0) /* a metric that is used with labels has no line without */
     render_series(out, m, &plain[m]);
   for (const struct series *s = head; s != NULL; s = s->next)
-    if (described[m].kind != GAUGE || series_value(s) != 0) /* what is no more has no line: it would stay for ever */
+    if (described[m].kind != GAUGE || series_value(s) != 0) /* a gauge of something that is gone has no line */
       render_series(out, m, s);
 }
 

@@ -1,6 +1,6 @@
 /* In: a key and the time. Out: yes, or no and for how long.
- * Why: keys hang in hash chains to be found, and per shard in a line ordered by their newest event, so that a full
- * table finds a key to evict by looking at the head of the line: what strangers do costs no scan. */
+ * Why: keys are in hash chains, and in each shard also in a list ordered by their newest event. A full table evicts
+ * from the head of that list, so strangers cannot cause a scan. */
 #include "ratelimit.h"
 
 #include "err.h"
@@ -133,7 +133,7 @@ static struct shard *shard_of(struct ratelimit *r, uint64_t hash) {
   return &r->shards[hash % SHARDS];
 }
 
-/* Where the bucket hangs, or where a new one would. */
+/* The link that points to the bucket, or where a new one would be added. */
 static struct bucket **chain_find(struct ratelimit *r, uint64_t hash, const char *key, size_t key_len) {
   struct bucket **at = &r->chains[(hash % SHARDS) * (r->mask + 1) + (hash / SHARDS & r->mask)];
   while (*at != NULL && ((*at)->hash != hash || (*at)->key_len != key_len || memcmp((*at)->key, key, key_len) != 0))
@@ -176,7 +176,7 @@ static int shard_take(struct ratelimit *r, struct shard *s, const struct attempt
   return code;
 }
 
-/* Unhooks the key that has been quiet longest, if it has been quiet for a whole window. */
+/* Removes the key that has been quiet longest, if it has been quiet for a whole window. */
 static struct bucket *shard_evict(struct ratelimit *r, struct shard *s, uint64_t now_ms) {
   lock_acquire(&s->lock);
   struct bucket *b = s->oldest;
@@ -190,7 +190,7 @@ static struct bucket *shard_evict(struct ratelimit *r, struct shard *s, uint64_t
   return b;
 }
 
-/* A place for one more key: a free one, or that of an evicted key. */
+/* Reserves room for one more key: a free place, or that of an evicted key. */
 static bool keys_reserve(struct ratelimit *r, uint64_t now_ms) {
   size_t keys = atomic_load(&r->keys);
   while (keys < r->max_keys)

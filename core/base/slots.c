@@ -1,6 +1,5 @@
-/* In: a key that wants to be counted. Out: yes, or which bound it met.
- * Why: a handshake is rare beside a message, so one lock and one chained table do; a key is remembered only while it
- * holds a slot, so there is nothing to clean up. */
+/* In: a key to be counted. Out: yes, or the bound it has reached. Why: handshakes are rare beside messages, so one
+ * lock and one table are enough. A key is remembered only while it holds a slot, so nothing has to be cleaned up. */
 #include "slots.h"
 
 #include "err.h"
@@ -54,7 +53,7 @@ void slots_free(struct slots *s) {
   free(s);
 }
 
-/* Where the holder hangs, or where a new one would. */
+/* The link that points to the holder, or where a new one would be added. */
 static struct holder **slots_find(struct slots *s, const char *key, size_t key_len) {
   struct holder **at = &s->table[hash_bytes(s->seed, key, key_len) & s->mask];
   while (*at != NULL && ((*at)->key_len != key_len || memcmp((*at)->key, key, key_len) != 0))

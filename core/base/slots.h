@@ -1,6 +1,6 @@
-/* In: a key that wants to be counted. Out: yes, or which bound it met.
- * Why: connections per user and in total are one decision, taken under one lock, so that two handshakes at once cannot
- * both get the last place. Bound: no more keys than slots are taken. Any thread. */
+/* In: a key to be counted. Out: yes, or the bound it has reached.
+ * Why: connections per user and in total are one decision under one lock, so that two handshakes at once cannot both
+ * get the last slot. Bound: no more keys than slots taken. Any thread. */
 #pragma once
 #include "attr.h"
 

@@ -163,8 +163,8 @@ static void on_look(uv_timer_t *timer) {
   }
 }
 
-/* All anew: a folder that was removed and made again has the old path and perhaps the old inode, but its watch is dead.
- * What changes meanwhile is seen by whoever is called after it. */
+/* Renews all watches: a folder that was removed and created again has the old path and perhaps the old inode, but
+ * its watch is dead. Changes made meanwhile are seen by the call that follows. */
 static void on_settled(uv_timer_t *timer) {
   struct watch *w = timer->data;
   drop_all(w);

@@ -1,8 +1,9 @@
-/* In: messages for one client, from any worker. Out: bytes in its outbox, in order, for the transport to flush.
- * Why: everything that knows a client (a conversation's members, a parked handler) holds a reference to this and never
- * to the socket; when the socket is gone, what is sent falls on the floor without harm.
- * Thread: the worker that accepted it (its home), but for ref, unref, conn_post_* and what is immutable.
- * Bound: OUTBOX_LIMIT bytes; a reader too slow for that is closed with 1013 and can come back, never thinned out. */
+/* In: messages for one client, from any worker. Out: its outbox, in order, for the transport to flush.
+ * Why: whatever knows a client (the members of a conversation, a parked handler) refers to this and never to the
+ * socket. When the socket is gone, what is sent is dropped without harm.
+ * Thread: the worker that accepted it (its home), except for ref, unref, send, close and what is immutable. Bound:
+ * OUTBOX_LIMIT bytes; a client that reads too slowly is closed with 1013 and can come back. Messages are never
+ * skipped. */
 #pragma once
 #include "account.h"
 #include "attr.h"

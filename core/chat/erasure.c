@@ -1,5 +1,5 @@
-/* In: a user, or a time. Out: their conversations gone, from memory, with their connections, and from the store.
- * Why: see erasure.h. */
+/* In: a user, or a time. Out: their conversations removed: from memory, with their connections closed, and from the
+ * store. Why: see erasure.h. */
 #include "erasure.h"
 
 #include "bye.h"
@@ -15,9 +15,9 @@
 struct erasure {
   struct erasure_world world;
   /* of a user */
-  struct post post; /* comes home when every worker has had its turn */
+  struct post post; /* posted back when every worker has had a turn */
   struct store_op *op;
-  atomic_size_t turns; /* workers that have still to have theirs */
+  atomic_size_t turns; /* workers that still have to take a turn */
   erasure_done *done;
   void *arg;
   /* of what is idle */
@@ -118,7 +118,7 @@ int erasure_user(struct erasure *e, const char *user_id, const char *actor, int6
   for (size_t i = 0; i < count; i++)
     session_gone(e, all[i], true, now_ms);
   free(all);
-  atomic_store(&e->turns, SIZE_MAX / 2); /* none is the last before their number is known */
+  atomic_store(&e->turns, SIZE_MAX / 2); /* so that none is the last before their number is known */
   size_t workers = e->world.each_worker(e->world.ctx, on_turn, e);
   if (atomic_fetch_sub(&e->turns, SIZE_MAX / 2 - workers) == SIZE_MAX / 2 - workers) {
     e->post.run = on_turns;

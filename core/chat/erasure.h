@@ -1,7 +1,8 @@
 /* In: a user, or a time. Out: their conversations gone, from memory, with their connections, and from the store.
  * Why: what is in memory would write back what was erased. So it leaves memory first and takes no more writes; then
  * each worker has had its turn, so that what was on its way is in the store's queue; then the erasure goes in behind
- * it. Thread: the owner of `home`, alone. One erasure and one expiry at a time. */
+ * it.
+ * Thread: the owner of `home`, alone. One erasure and one expiry at a time. */
 #pragma once
 #include "attr.h"
 #include "session.h"
@@ -24,9 +25,9 @@ struct erasure_world {
 typedef void erasure_done(void *arg, int code, const struct store_erased *erased);
 
 struct erasure *erasure_new(const struct erasure_world *w) NODISCARD;
-/* Nothing is submitted any more: the store closes. */
+/* Submits nothing any more: the store closes. */
 void erasure_stop(struct erasure *e);
-/* done of what was on its way is not called. NULL is allowed. */
+/* The done of what was running is not called. NULL is allowed. */
 void erasure_free(struct erasure *e);
 /* done: once, later. 0; E_BUSY: one is running; E_STORE, UV_ENOMEM: done is not called. */
 int erasure_user(struct erasure *e, const char *user_id, const char *actor, int64_t now_ms, erasure_done *done,

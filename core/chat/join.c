@@ -1,5 +1,4 @@
-/* In: a user, and the conversation asked for, if any. Out: the conversation it gets.
- * Why: see join.h. */
+/* In: a user, and the conversation asked for, if any. Out: the conversation the connection enters. Why: see join.h. */
 #include "join.h"
 
 #include "err.h"
@@ -83,7 +82,7 @@ static void on_found(struct post *post) {
   bool asked_for_one = op->kind == STORE_SESSION;
   bool own = op->code == 0 && (!j->user || strcmp(op->session.user_id, j->user) == 0);
   if (own && op->kind == STORE_ACTIVE && in_memory(j, op->session.id)) {
-    enter_draft(j); /* what is in memory by now may have ended there: the table knows which one is active */
+    enter_draft(j); /* it may have ended in memory meanwhile: the table knows which one is active */
   } else if (own) {
     enter(j, &op->session, op);
   } else if (op->code && op->code != E_NOT_FOUND) {

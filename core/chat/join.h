@@ -1,7 +1,8 @@
-/* In: a user, and the conversation asked for, if any. Out: the conversation it gets.
- * Why: memory first, then the store, then a new draft; the last word is sessions_enter's, under one lock, so two
- * devices that come at the same instant get the same conversation. What is asked for is given only to its own user;
- * anybody else gets what they would have got without asking, and learns nothing. Thread: a worker's. */
+/* In: a user, and the conversation asked for, if any. Out: the conversation the connection enters.
+ * Why: memory first, then the store, then a new draft. sessions_enter decides under one lock, so two devices that
+ * connect at the same instant get the same conversation. A conversation is given only to its own user; anybody else
+ * gets what they would have got without asking, and learns nothing.
+ * Thread: a worker's. */
 #pragma once
 #include "attr.h"
 #include "worker.h"

@@ -41,7 +41,7 @@ void quarantine_free(struct quarantine *q) {
   }
 }
 
-/* The entry of that name, or the one that makes room for it; NULL: all are in quarantine. */
+/* The entry of that name, or a new one in place of the oldest; NULL when all are in quarantine. */
 static struct quarantine_entry *entry_for(struct quarantine *q, const char *name) {
   struct quarantine_entry *oldest = NULL;
   for (struct quarantine_entry *e = q->entries; e < q->entries + QUARANTINE_NAMES; e++) {
@@ -59,7 +59,7 @@ static struct quarantine_entry *entry_for(struct quarantine *q, const char *name
   return oldest;
 }
 
-/* Whether it is one too many. */
+/* Notes the kill; whether it was one too many. */
 static bool note_kill(const struct quarantine *q, struct quarantine_entry *e, uint64_t now_ms) {
   memmove(e->kills + 1, e->kills, (QUARANTINE_KILLS_MAX - 1) * sizeof *e->kills);
   e->kills[0] = now_ms;

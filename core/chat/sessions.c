@@ -1,6 +1,6 @@
 /* In: ids, handles, users. Out: the session of each, at most one active per user.
- * Why: check and act happen under this table's one lock, so two devices that connect at the same instant get the same
- * conversation. No session's lock is taken under it: a thread holds at most one lock. */
+ * Why: check and act happen under this table's one lock, so two devices that connect at the same instant get the
+ * same conversation. No session's lock is taken under it: a thread holds at most one lock. */
 #include "session_impl.h"
 
 #include "err.h"
@@ -330,7 +330,7 @@ void sessions_reopened(struct sessions *t, struct session *s) {
   lock_release(&t->lock);
 }
 
-/* Whether it may be forgotten, judged under its own lock. */
+/* Whether it may be dropped from memory; asked under its own lock. */
 static bool idle(struct session *s, uint64_t now_ms, uint64_t ttl_ms) {
   session_lock_read(s);
   bool quiet = s->member_count == 0 && session_quiet(s);
@@ -472,7 +472,7 @@ static int bar_locked(struct sessions *t, const char *user_id, struct session **
     return UV_ENOMEM;
   }
   while (*count < room) {
-    struct session *s = (*out)[(*count)++] = u->sessions; /* the last one takes u along */
+    struct session *s = (*out)[(*count)++] = u->sessions; /* removing the last session frees u */
     take_out(t, s);
   }
   return 0;

@@ -1,6 +1,6 @@
-/* In: readiness of sockets, posts of other threads, due timers. Out: calls of the hooks, one after the other.
+/* In: ready sockets, posts of other threads, due timers. Out: calls of the hooks, one after the other.
  * Why: see worker.h. A turn runs before the loop sleeps and after it wakes: posts, due timers, a bounded number of
- * items, then the hook that writes. When items are left the loop does not sleep. */
+ * items, then the hook that writes. While items are left the loop does not sleep. */
 #include "worker.h"
 
 #include "err.h"
@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-#define ITEMS_PER_TURN 512   /* then the sockets get a look in */
+#define ITEMS_PER_TURN 512   /* then the sockets are served */
 #define ITEMS_PER_SESSION 16 /* then the next conversation has its turn */
 
 struct timer {
@@ -153,7 +153,7 @@ static void run_timers(struct worker *w) {
     return;
   }
   uint64_t now = w->turn_ms, end = w->timer_order;
-  /* Timers made by these wait for the next turn, or one that re-arms itself with 0 would never let go. */
+  /* Timers made meanwhile wait for the next turn; otherwise one that re-arms itself with 0 would never end. */
   while (w->timers && w->heap[0]->due_ms <= now && w->heap[0]->order < end) {
     struct timer *t = w->heap[0];
     timer_remove(w, t);
@@ -226,7 +226,7 @@ static void run_item(struct worker *w, struct session *s, struct item *item) {
   }
 }
 
-/* How many items it ran. The reference of the ready list is let go when the session has nothing more. */
+/* Returns how many items it ran. Releases the reference of the ready list when the session has nothing more. */
 static int run_session(struct worker *w, struct session *s) {
   for (int i = 0; i < ITEMS_PER_SESSION; i++) {
     struct item *item = session_take(s);
@@ -263,12 +263,12 @@ static void turn(struct worker *w) {
 /* ---- the loop ---- */
 
 static void on_again(uv_idle_t *handle) {
-  (void)handle; /* its being active is what keeps the loop from sleeping */
+  (void)handle; /* an active idle handle keeps the loop from sleeping */
 }
 
 static void loop_turn(struct worker *w) {
   if (!w->started || w->stopping) {
-    return; /* the hooks' world is being put up or taken down */
+    return; /* the hooks are being started or stopped */
   }
   turn(w);
   set_alarm(w);
@@ -313,13 +313,13 @@ static void run_call(struct post *post) {
 void worker_call(struct worker *w, void (*fn)(void *), void *arg) {
   struct posted_call *call = malloc(sizeof *call);
   if (!call) {
-    abort(); /* start, reload and stop cannot be left half told */
+    abort(); /* start, reload and stop must reach every worker */
   }
   *call = (struct posted_call){.post.run = run_call, .fn = fn, .arg = arg};
   mailbox_put(w->mailbox, &call->post);
 }
 
-/* Of these only the first two can fail: they make descriptors. */
+/* Only the first two can fail: they open descriptors. */
 static bool open_loop(struct worker *w) {
   if (uv_loop_init(&w->loop)) {
     return false;
@@ -429,7 +429,8 @@ static void close_handle(uv_handle_t *handle, void *arg) {
   }
 }
 
-/* What nobody will run any more. Effects hold the session in whose inbox they lie: they have to be taken out. */
+/* Items that nobody will run any more. Effects refer to the session in whose inbox they are, so they have to be
+ * taken out. */
 static void forget_items(struct session *s) {
   struct item *item;
   while ((item = session_take(s))) {

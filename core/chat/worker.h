@@ -1,8 +1,8 @@
-/* In: readiness of sockets, posts of other threads, due timers. Out: calls of the hooks, one after the other.
+/* In: ready sockets, posts of other threads, due timers. Out: calls of the hooks, one after the other.
  * Why: one thread, one loop, one of everything (transport, VM): what a worker owns needs no lock. It knows neither the
- * transport nor Lua, only the hooks that main.c fills in. The clock is read here and nowhere else.
- * Thread: the worker's own, but for worker_new/start/stop/free (main) and worker_mailbox, worker_tid,
- * worker_now_ms, worker_wall_ms. */
+ * transport nor Lua, only the hooks that the program fills in. The clock is read here and nowhere else.
+ * Thread: the worker's own, except worker_new/start/stop/free (main) and worker_mailbox, worker_tid,
+ * worker_now_ms, worker_wall_ms (any). */
 #pragma once
 #include "attr.h"
 #include "effects.h"
@@ -73,6 +73,6 @@ void worker_timer_stop(struct worker *w, struct timer *t);
 
 /* ---- by hand ---- */
 
-/* Does everything that can be done without time passing. */
+/* Does everything that can be done without advancing the clock. */
 void worker_settle(struct worker *w);
 void worker_advance(struct worker *w, uint64_t ms);

@@ -1,5 +1,5 @@
-/* In: lines on the control socket, errors of scripts, changed pages. Out: answers; the same thing said on every worker.
- * Why: what is said to a server that runs, apart from how it starts and stops. */
+/* In: lines on the control socket, script errors, changed pages. Out: replies; the same news on every worker. Why:
+ * everything that is told to a running server, apart from starting and stopping it. */
 #include "server_impl.h"
 
 #include "control.h"
@@ -119,7 +119,7 @@ static void on_audited(struct post *post) {
   store_op_free(op);
 }
 
-/* Somebody reads what is stored: that is written down where it is kept, first. */
+/* Reading stored data is recorded in the database first. */
 static void on_export(struct server *s, struct control_client *who, const char *subject) {
   struct store_op *op =
     store_op_audit(STORE_AUDIT, "command line", "export", subject, (int64_t)worker_wall_ms(s->sites[0].worker));

@@ -1,6 +1,6 @@
-/* In: connections to the control socket. Out: their commands, and the replies back.
- * Why: a client's memory has two users, its socket and whoever still owes it a reply; it goes when both have let go, so
- * a late reply to somebody who hung up is an ordinary case and not a crash. The calling side is control_call.c. */
+/* In: connections to the control socket. Out: their commands, and the replies.
+ * Why: two parties use the memory of a client: its socket, and whoever still owes it a reply. It is freed when both
+ * have let go, so a late reply to a client that hung up is harmless. The calling side is control_call.c. */
 #include "control.h"
 
 #include "err.h"
@@ -138,7 +138,7 @@ void control_who(const struct control_client *client, char out[CONTROL_WHO_MAX])
   char room[1024];
   if (uv_fileno((const uv_handle_t *)&client->pipe, &fd) != 0 ||
       getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
-    snprintf(out, CONTROL_WHO_MAX, "control socket"); /* it has hung up already */
+    snprintf(out, CONTROL_WHO_MAX, "control socket"); /* it has hung up */
     return;
   }
   getpwuid_r(peer.uid, &entry, room, sizeof room, &found);
@@ -237,7 +237,7 @@ static int path_clear(const char *path) {
     return uv_translate_sys_error(errno);
   int err = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : errno;
   close(fd);
-  if (err == 0 || err == EAGAIN) /* EAGAIN: it lives, and has its hands full */
+  if (err == 0 || err == EAGAIN) /* EAGAIN: it is alive, and busy */
     return E_BUSY;
   if (err != ECONNREFUSED)
     return uv_translate_sys_error(err);

@@ -1,9 +1,10 @@
 /* In: one line from a Unix socket. Out: one call of command(), later one reply on that socket.
  * Why: `chatbox reload`, `erase` and `export` have to reach the running server, and to say what came of it. The socket
  * file has mode 0600: who may open it is who may command. A reply is `ok text` or `error text`, of one line or many;
- * the close ends it. Thread: all on the loop's thread, but control_call, which blocks. SIGPIPE has to be ignored by the
- * process. Bounds: 8 clients (a further one is told so), a line of 1 KiB, a reply of 64 KiB (what is longer is cut), 10
- * s for a client to say its line, and again to take the reply. */
+ * the close ends it.
+ * Thread: all on the loop's thread, but control_call, which blocks. SIGPIPE has to be ignored by the process.
+ * Bounds: 8 clients (a further one is told so), a line of 1 KiB, a reply of 64 KiB (what is longer is cut), 10 s for
+ * a client to say its line, and again to take the reply. */
 #pragma once
 #include "attr.h"
 
@@ -38,7 +39,8 @@ void control_reply(struct control_client *who, bool ok, const char *text);
 void control_fail(struct control_client *who, const char *line);
 /* Removes the file, hangs up on everybody; memory goes when the loop has run the close call-backs. NULL is allowed. */
 void control_close(struct control *c);
-/* Drops who has been idle at that time of the loop's clock. Runs by itself every second while there are clients. */
+/* Drops clients that were idle at that time of the loop's clock. Runs by itself every second while there are
+ * clients. */
 void control_sweep(struct control *c, uint64_t now_ms);
 
 /* The other side. Writes the text of the reply to out. 0 for `ok`; E_INVALID for `error`; E_GONE when the server hung

@@ -1,6 +1,5 @@
-/* In: a command. Out: what the running server answered.
- * Why: the side of `chatbox reload`: one connection, one line there, one reply back, and never longer than its limit.
- */
+/* In: a command. Out: what the running server answered. Why: the calling side of `chatbox reload`: one connection,
+ * one line sent, one reply read, within a time limit. */
 #include "control.h"
 #include "err.h"
 
@@ -44,8 +43,7 @@ static int server_connect(const char *path, int *fd) {
   return connect(*fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : uv_translate_sys_error(errno);
 }
 
-/* A server that has its answer ready before it read the line closes early; the answer is there to be read all the same.
- */
+/* A server that answers before it has read the line closes early; its answer can be read all the same. */
 static int line_send(int fd, const char *line, uint64_t deadline_ms) {
   char text[CONTROL_LINE_MAX + 2];
   int len = snprintf(text, sizeof text, "%s\n", line);

@@ -1,6 +1,6 @@
-/* In: chatbox backup, restore, export or erase. Out: that, and its exit code. Why: people have a right to their data
- * and to have it gone, and who runs a server has to have copies; all of it also while the server runs. An export and an
- * erasure are written down in the database before, or with, what they do. */
+/* In: chatbox backup, export or erase. Out: the copy, the data or the erasure, and an exit code.
+ * Why: people have a right to their data and to its erasure, and operators need copies, also while the server runs.
+ * Exports and erasures are recorded in the database, before or together with what they do. */
 #include "main_impl.h"
 
 #include "cipher.h"
@@ -53,7 +53,7 @@ static bool options_read(int argc, char **argv, struct data_options *w) {
          (!w->id || (*w->id && strlen(w->id) <= ID_MAX));
 }
 
-/* What is wrong with the settings was said. */
+/* False: complained. */
 static bool options_begin(struct data_options *w) {
   w->config = load(w->settings);
   if (w->config) {
@@ -103,7 +103,7 @@ static int ask(const struct data_options *w, const char *word, char said[256], c
   return code;
 }
 
-/* What op comes to, without a server. */
+/* Carries out op without a server. */
 static int act(const struct data_options *w, struct store_op *op, char said[256], char why[256]) {
   struct store_options o = {
     .backends = store_backends, .url = config_string(w->config, SETTING_STORE_URL), .without_texts = true};
@@ -123,8 +123,8 @@ static int act(const struct data_options *w, struct store_op *op, char said[256]
   return code;
 }
 
-/* A server has its file to itself: who finds it in use has found its server, and not that of another file beside it. A
- * database that is reached over a network may have a server here or not. */
+/* A server has its database file to itself: if the file is in use, the running server is the one for this database.
+ * A database reached over a network may have a server here or not. */
 static int ask_or_act(const struct data_options *w, const char *word, struct store_op *op, char said[256],
                       char why[256]) {
   bool file = strncmp(config_string(w->config, SETTING_STORE_URL), "sqlite:", 7) == 0;

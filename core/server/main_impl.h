@@ -1,6 +1,6 @@
-/* In: nothing. Out: what the command line's files share. Why: main.c is the table of commands; those that look after
- * the stored data are in main_data.c, those about the scripts in main_scripts.c; all read their settings through
- * main_settings.c. Part of the program, not of the core
+/* In: nothing. Out: what the command line's files share.
+ * Why: main.c is the table of commands; those that look after the stored data are in main_data.c, those about the
+ * scripts in main_scripts.c; all read their settings through main_settings.c. Part of the program, not of the core
  * library. */
 #pragma once
 #ifndef ROOM_SERVER
@@ -12,11 +12,11 @@
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 
-/* Says text on stderr; code. */
+/* Prints text on stderr; returns code. */
 int complain(const char *text, int code);
 /* Says that a command takes no such argument; EXIT_USAGE. */
 int complain_about(const char *command, const char *argument);
-/* Settings of the environment and file (NULL: none); NULL: complained. */
+/* The settings from the environment and file (NULL: none). NULL: complained. */
 struct config *load(const char *file);
 /* The same of a command line that has --config FILE at most; what is left of it starts at optind. */
 struct config *load_from(int argc, char **argv);

@@ -58,7 +58,7 @@ static size_t total(struct server *s, bool tasks) {
 }
 
 static void touch(void *arg) {
-  (void)arg; /* the turn it causes counts afresh */
+  (void)arg; /* the turn this causes counts anew */
 }
 
 #define BYE_STEPS 16
@@ -99,7 +99,7 @@ static void stop(struct server *s) {
   LOG(LOG_INFO, "server", "stopping");
   atomic_store(&s->stopping, true);
   for (size_t i = 0; i < s->started; i++) {
-    atomic_store(&s->sites[i].tasks, 1); /* until its next turn says better */
+    atomic_store(&s->sites[i].tasks, 1); /* until its next turn counts them */
     atomic_store(&s->sites[i].websockets, 1);
   }
   s->phase = STOP_TASKS;
@@ -296,7 +296,7 @@ static int open_parts(struct server *s, char why[512]) {
   char path[512];
   server_control_path(c, path, sizeof path);
   const char *cert = config_string(c, SETTING_TLS_CERT_FILE);
-  int code = server_watch_keys(s); /* first: what changes after it is seen */
+  int code = server_watch_keys(s); /* first, so that later changes are seen */
   code = code ? code : gate_new(c, &s->gate, why);
   code = code || !*cert ? code : tls_new(cert, config_string(c, SETTING_TLS_KEY_FILE), &s->tls, why);
   code = code ? code : open_limits(s, why);
@@ -412,7 +412,7 @@ static void take_down(struct server *s) {
   for (size_t i = 0; i < s->started; i++) {
     worker_join(s->sites[i].worker);
   }
-  mailbox_drain(s->home); /* what the workers had still to say */
+  mailbox_drain(s->home); /* the last posts of the workers */
   if (s->erasure) {
     erasure_stop(s->erasure);
   }

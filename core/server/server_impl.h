@@ -1,6 +1,6 @@
-/* In: nothing. Out: the inside of a server, for the files of this room only, which are part of the program.
- * Why: what a worker does between transport and scripts (server_site.c), what is said to a running server
- * (server_command.c) and how it starts and stops (server.c) are read at different times. */
+/* In: nothing. Out: the inside of a server, for the files of this room only.
+ * Why: what a worker does between transport and scripts (site.c), what is told to a running server (command.c) and
+ * how it starts and stops (server.c) are separate questions. */
 #pragma once
 #ifndef ROOM_SERVER
 #error "server_impl.h is private to core/server"

@@ -80,7 +80,7 @@ static void refuse_here(void *arg) {
   free(r);
 }
 
-/* By post, because scripts never run inside a call-back of the transport. */
+/* Posted, because scripts never run inside a call-back of the transport. */
 static void refuse(struct site *site, struct session *s, struct conn *c) {
   struct inbox_refusal *r = malloc(sizeof *r);
   metrics_add(METRIC_INBOX_OVERFLOWS, 1);

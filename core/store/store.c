@@ -1,7 +1,7 @@
 /* In: operations from any thread. Out: each one's result, in the mailbox it names.
- * Why: one writer thread takes all that is queued into one transaction, so a commit is shared by everybody who waited
- * for the one before it and no timer has to guess a batch; readers take one operation each. There is one lock, held for
- * a list operation; a backend is called, and a reply posted, without it. */
+ * Why: one writer thread takes all that is queued into one transaction, so a commit is shared by everybody who
+ * waited for the one before it and no timer has to guess a batch; readers take one operation each. There is one
+ * lock, held for a list operation; a backend is called, and a reply posted, without it. */
 #include "store.h"
 
 #include "err.h"
@@ -121,7 +121,7 @@ static const char *kind_label(enum store_kind kind) {
   return labels[kind];
 }
 
-/* Once posted, an operation is its receiver's. */
+/* Once posted, an operation belongs to its receiver. */
 static void ops_answer(struct store *s, struct store_op **ops, size_t count) {
   uint64_t now = uv_hrtime();
   metrics_add(METRIC_STORE_QUEUED, -(int64_t)count);
@@ -269,7 +269,7 @@ static void away_note(struct store *s, bool away) {
     LOG(away ? LOG_ERROR : LOG_INFO, "store", away ? "the database is away: writes wait" : "the database is back");
 }
 
-/* What came meanwhile joins those that wait. */
+/* Adds operations that arrived meanwhile. */
 static size_t take_more(struct store_thread *t, struct store_op **ops, size_t max) {
   lock_acquire(&t->store->lock);
   size_t n = queue_take(t->queue, ops, max);
@@ -368,7 +368,7 @@ static void *reader_run(void *arg) {
   while (thread_take(t, &op, 1) > 0) {
     t->store->backend->read(t->handle, op);
     if (op->kind == STORE_PING && op->code == 0 && away_now(t->store))
-      op->code = E_STORE; /* it can be read, and that is not enough */
+      op->code = E_STORE; /* it can be read but not written */
     ops_answer(t->store, &op, 1);
   }
   return NULL;
@@ -484,7 +484,7 @@ void store_close(struct store *s) {
   lock_release(&s->lock);
   while (s->running > 0)
     pthread_join(s->threads[--s->running].id, NULL);
-  while (s->handles > 0) /* the writer's last: it holds the lock against other processes */
+  while (s->handles > 0) /* the writer's handle last: it holds the lock against other processes */
     s->backend->close(s->threads[--s->handles].handle);
   pthread_cond_destroy(&s->writes.ready);
   pthread_cond_destroy(&s->reads.ready);
