@@ -40,19 +40,6 @@ static struct memory *memory_named(const char *name) {
   return m;
 }
 
-struct kept *kept_find(struct memory *m, const char *id) {
-  struct kept *k;
-  HASH_FIND_STR(m->sessions, id, k);
-  return k;
-}
-
-char *kept_copy(const char *text) {
-  char *out = text != NULL ? strdup(text) : NULL;
-  if (text != NULL && out == NULL)
-    abort();
-  return out;
-}
-
 /* ---- reading, under the lock ---- */
 
 /* With the name as it is kept; see names_open. */

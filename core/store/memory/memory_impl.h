@@ -45,9 +45,16 @@ struct memory_handle {
   bool writer;
 };
 
-/* Under the lock, or on the writer's thread. */
-struct kept *kept_find(struct memory *m, const char *id);
+/* ---- kept.c: under the lock, or on the writer's thread ---- */
+
+struct kept *kept_find(struct memory *m, const char *id); /* NULL: there is none */
+struct kept_message *kept_cid(const struct kept *k, const char *cid);
+void kept_add(struct memory *m, struct kept *k, struct kept_message *message); /* takes it */
+void kept_shorten(struct memory *m, struct kept *k, size_t count); /* drops all messages but the first count */
 void kept_drop(struct memory *m, struct kept *k);
 /* NULL for NULL. Aborts when memory is out, as all small allocations here do. */
 char *kept_copy(const char *text);
+
+/* ---- write.c ---- */
+
 void memory_write(void *handle, struct store_op **ops, size_t count);

@@ -6,7 +6,6 @@
 #include "metrics.h"
 #include "sealed.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,7 +159,7 @@ static int op_write(struct memory_handle *h, struct store_op *op) {
   if (code && first)
     kept_drop(m, k);
   else if (code)
-    messages_drop(m, k, before);
+    kept_shorten(m, k, before);
   else if (!op->has_session && k->count > before &&
            op->messages[op->message_count - 1].at_ms > k->record.last_activity_ms)
     k->record.last_activity_ms = op->messages[op->message_count - 1].at_ms;

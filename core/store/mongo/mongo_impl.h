@@ -179,7 +179,6 @@ struct batch {
   struct session_place **places; /* of each operation; NULL: it is empty */
   struct batch_item *items;      /* of all of them, in order */
 };
-int batch_places(struct batch *b); /* looks up those that are not known */
 int batch_insert(struct batch *b); /* the messages */
 /* unanswered.c: which messages wait for an answer. */
 void mongo_open_append(bson_t *doc, const struct message_record *m, const struct store_mark *mark);
@@ -190,6 +189,8 @@ int mongo_open_sessions(struct mongo *h, struct store_op *op);
 void mongo_forget(struct mongo *h);
 /* Whether the outcome of an earlier try of it is not known. */
 bool mongo_tried(const struct mongo *h, const struct store_op *op);
+/* From now on mongo_tried is about these. */
+void mongo_note_tried(struct mongo *h, struct store_op **ops, size_t count);
 
 /* ---- names.c: all names of the database, some at a time; again does no harm ---- */
 

@@ -239,7 +239,7 @@ static int batch_fill(struct batch *b) {
     struct store_op *op = b->ops[i];
     if (store_op_empty(op))
       continue;
-    struct session_place *p = b->places[i] = place_of(b->h, op->session.id);
+    struct session_place *p = b->places[i] = mongo_place(b->h, op->session.id);
     if (p == NULL)
       return mongo_no_memory();
     p->maker = p->record = NULL;
@@ -303,22 +303,6 @@ static int run_write(struct mongo *h, struct store_op **ops, size_t count, size_
   return batch_write(h, ops, *length);
 }
 
-bool mongo_tried(const struct mongo *h, const struct store_op *op) {
-  for (size_t i = 0; i < h->tried_count; i++)
-    if (h->tried[i] == op)
-      return true;
-  return false;
-}
-
-static void tried_note(struct mongo *h, struct store_op **ops, size_t count) {
-  const struct store_op **tried = realloc(h->tried, (count + 1) * sizeof *tried);
-  h->tried = tried != NULL ? tried : h->tried;
-  h->tried_count = 0;
-  for (size_t i = 0; i < count && tried != NULL; i++)
-    if (ops[i]->code == E_AWAY)
-      h->tried[h->tried_count++] = ops[i];
-}
-
 void mongo_write(void *handle, struct store_op **ops, size_t count) {
   struct mongo *h = handle;
   char why[256];
@@ -334,5 +318,5 @@ void mongo_write(void *handle, struct store_op **ops, size_t count) {
     h->told = false;
   for (; done < count; done++) /* an order that was broken once would be broken for good */
     ops[done]->code = code == E_AWAY ? E_AWAY : E_STORE;
-  tried_note(h, ops, count);
+  mongo_note_tried(h, ops, count);
 }
