@@ -16,17 +16,6 @@
 
 /* ---- messages to everybody ---- */
 
-void server_each_site(struct server *s, void (*fn)(void *), void *(*arg)(struct site *, void *), void *with) {
-  for (size_t i = 0; i < s->count; i++) {
-    worker_call(s->sites[i].worker, fn, arg(&s->sites[i], with));
-  }
-}
-
-void *server_just_site(struct site *site, void *with) {
-  (void)with;
-  return site;
-}
-
 struct site_news {
   struct site *site;
   struct message *message;

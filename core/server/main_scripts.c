@@ -12,6 +12,7 @@
 #include "server.h"
 #include "stall.h"
 #include "vm.h"
+#include "watchdog.h"
 
 #include <getopt.h>
 #include <stdlib.h>

@@ -6,6 +6,7 @@
 #include "err.h"
 #include "log.h"
 #include "place.h"
+#include "server_impl.h"
 
 #include <signal.h>
 #include <stdio.h>

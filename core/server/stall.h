@@ -8,7 +8,12 @@
 #endif
 
 #include "attr.h"
-#include "server_impl.h"
+#include "config.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct server;
 
 /* A part of it hung and could not be ended: whatever looks after the process starts it again. */
 #define EXIT_STALLED 70
