@@ -1,5 +1,18 @@
 /* In: what one slice of a handler wants of one session, call by call. Out: one struct effects, within its bounds.
- * Why: see effects.h. What becomes of it: effects_commit.c (fields and the store), effects_out.c (who is sent what). */
+ * Why: see effects.h. The way of a slice, and the file of each step:
+ *
+ *   effects.c          GATHERING: effects_new, then fields, messages, sends
+ *                          | the slice has ended well: effects_commit    (it has not: effects_free)
+ *                          v
+ *   effects_commit.c   COMMITTED; on another worker it goes through the session's inbox to the owner first
+ *                          | stores something                            | stores nothing
+ *                          v                                             v
+ *                      ON ITS WAY: fields changed in memory,         QUEUED behind what is on its way
+ *                      a write in the store's queue                      |
+ *                          | stored: seq and ids are known               |
+ *                          | not stored: memory takes it back            |
+ *                          v                                             v
+ *   effects_out.c      SETTLED, at the head of the out queue: its sends go out if it succeeded; its handler is told */
 #include "effects_impl.h"
 
 #include "err.h"

@@ -103,15 +103,6 @@ struct session_record *session_edit(struct session *s) {
   return &s->record;
 }
 
-int session_set_text(struct session *s, char **field, const char *text) {
-  (void)s;
-  return record_set_text(field, text);
-}
-
-void session_add_response(struct session *s, uint32_t ms) {
-  record_add_response(&s->record, ms);
-}
-
 bool session_stored(const struct session *s) {
   return s->stored;
 }

@@ -168,3 +168,12 @@ void record_add_response(struct session_record *r, uint32_t ms) {
   }
   r->avg_response_ms = (int64_t)(sum / r->response_count);
 }
+
+int session_set_text(struct session *s, char **field, const char *text) {
+  (void)s;
+  return record_set_text(field, text);
+}
+
+void session_add_response(struct session *s, uint32_t ms) {
+  record_add_response(&s->record, ms);
+}
