@@ -6,7 +6,8 @@
  * armed until control is back in C, so a script that catches the error gets it again at its next instruction. Memory
  * works the same way: the allocation that exceeds the cap succeeds and arms the hook.
  * Thread: the VM's own. Bound: SCRIPT_SLICE_BUDGET and SCRIPT_MESSAGE_BUDGET plus two ticks; SCRIPT_MEMORY_LIMIT
- * plus one SCRIPT_ALLOCATION_LIMIT. */
+ * plus one SCRIPT_ALLOCATION_LIMIT. A script can catch the error in each protected call around it, so their nesting is
+ * bounded, too (nesting.h). */
 #pragma once
 #include "attr.h"
 #include "config.h"
