@@ -45,9 +45,10 @@ void items_free(struct item *item) {
 void session_unref(struct session *s) {
   struct sessions *table = s->table;
   session_handle handle = s->handle;
+  void (*rest)(struct sessions *, session_handle) = s->rest;
   int before = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel);
   if (before == 2 && table) {
-    sessions_rest(table, handle); /* s may be gone by now */
+    rest(table, handle); /* s may be gone by now */
   }
   if (before != 1) {
     return;

@@ -26,6 +26,8 @@ struct session {
   session_handle handle;
   size_t inbox_limit, inbox_bytes_max;
   struct sessions *table; /* NULL: it never was in one */
+  /* The table hears that only its own reference is left; called without a lock, and the session may be gone by then. */
+  void (*rest)(struct sessions *table, session_handle handle);
   /* guarded by the table's lock */
   struct user *user;
   struct session *user_next;
@@ -59,8 +61,6 @@ struct session {
   void *asker;
 };
 
-/* Without a lock: somebody has let go the last reference but the table's. */
-void sessions_rest(struct sessions *t, session_handle handle);
 /* Nothing of it waits, runs, is held or is on its way: it may change its owner, or be forgotten. */
 bool session_quiet(const struct session *s) REQUIRES_SHARED(*s);
 /* The items lie in its inbox; it is new, and nobody else's. */

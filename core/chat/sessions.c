@@ -160,10 +160,13 @@ static struct user *user_of(struct sessions *t, const char *user_id) {
   return u;
 }
 
+static void sessions_rest(struct sessions *t, session_handle handle);
+
 /* Under the table's lock; s is new and nobody else's, so its fields may be read without its own lock. */
 static void put_in(struct sessions *t, struct session *s, struct user *u) {
   s->handle = ++t->last;
   s->table = t;
+  s->rest = sessions_rest;
   s->user = u;
   s->user_next = u->sessions;
   u->sessions = s;
@@ -184,7 +187,8 @@ static bool forsaken(const struct session *s) NO_THREAD_SAFETY_ANALYSIS {
   return atomic_load(&s->refs) == 1 && s->member_count == 0 && session_quiet(s) && !session_doubtful(s);
 }
 
-void sessions_rest(struct sessions *t, session_handle handle) {
+/* Without a lock: somebody has let go the last reference but the table's. */
+static void sessions_rest(struct sessions *t, session_handle handle) {
   struct session *s;
   lock_acquire(&t->lock);
   HASH_FIND(by_handle, t->by_handle, &handle, sizeof handle, s);

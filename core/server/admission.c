@@ -8,6 +8,7 @@
 #include "gate.h"
 #include "metrics.h"
 #include "peek.h"
+#include "server_impl.h"
 
 #include <inttypes.h>
 #include <stdio.h>

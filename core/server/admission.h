@@ -5,7 +5,15 @@
  * (TOO_MANY_REQUESTS, retry_after), never a close. Thread: the worker's. */
 #pragma once
 #include "attr.h"
-#include "server_impl.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conn;
+struct http_request;
+struct server;
+struct site;
 
 /* main thread; 0 or UV_ENOMEM. */
 int admission_open(struct server *s) NODISCARD;

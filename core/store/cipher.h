@@ -1,11 +1,14 @@
-/* In: the content of a message and the place where it lies. Out: text that a store can keep, and back.
- * Why: who reads the disk or a backup does not read the conversations, and what was changed, or moved to another
- * place, is an error and nothing a user ever sees. AES-256-GCM. What is stored has one of four forms: cb1:KEYID:DATA
- * written with a key; bound to its session and seq. DATA: base64url of nonce(12) ciphertext tag(16) DATA
- * as the reference writes it: base64 with padding, no key id, bound to nothing; every key is tried plain:TEXT
- * plain, written without a key, where TEXT alone would be taken for one of the others TEXT            plain So a
- * text reads back as it was said whatever it looks like, also when there is a key only later. Any thread. Nonces are
- * random: change the key well before 2^32 messages. */
+/* In: a text, and the place where it lies. Out: text that a store can keep, and back.
+ * Why: who reads the disk or a backup does not read the conversations, and what was changed, or moved to another place,
+ * is an error and nothing a user ever takes for genuine. AES-256-GCM. What is stored has one of five forms:
+ *   cb2:KEYID:DATA  written with a key; bound to all of its place. DATA: base64url of nonce(12) ciphertext tag(16)
+ *   cb1:KEYID:DATA  as earlier versions wrote it: bound to session and seq only. Readable; reencrypt makes it cb2
+ *   DATA            as the reference writes it: base64 with padding, no key id, bound to nothing; every key is tried
+ *   plain:TEXT      plain, written without a key, where TEXT alone would be taken for one of the others
+ *   TEXT            plain
+ * So a text reads back as it was said whatever it looks like, also when there is a key only later. With a key only the
+ * first two are genuine; `accept` says what else is read, and where.
+ * Any thread. Nonces are random: change the key well before 2^32 texts (key_use.h counts them). */
 #pragma once
 #include "attr.h"
 
@@ -65,7 +68,7 @@ int cipher_open(const struct keyring *k, const struct cipher_place *at, const vo
 int cipher_seal_reference(const struct keyring *k, const void *content, size_t len, char **out,
                           size_t *out_len) NODISCARD;
 
-/* Whether it is sealed with the current key already. */
+/* Whether there is nothing left to do for it: sealed in the newest form with the key that seals. */
 bool cipher_is_newest(const struct keyring *k, const void *stored, size_t len);
 /* The same for a database that is handed back: what cipher_seal_reference makes. */
 bool cipher_is_reference(const struct keyring *k, const void *stored, size_t len);

@@ -56,6 +56,7 @@ void kept_drop(struct memory *m, struct kept *k) {
   kept_shorten(m, k, 0);
   HASH_DEL(m->sessions, k);
   session_record_deinit(&k->record);
+  free(k->name);
   free(k->messages);
   free(k);
 }

@@ -9,48 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct kept_message *kept_cid(const struct kept *k, const char *cid) {
-  for (size_t i = 0; cid != NULL && i < k->count; i++) {
-    if (k->messages[i]->record.cid != NULL && strcmp(k->messages[i]->record.cid, cid) == 0)
-      return k->messages[i];
-  }
-  return NULL;
-}
-
-static void message_drop(struct memory *m, struct kept_message *gone) {
-  assert(m->ids != NULL && gone->hh.tbl == m->ids->hh.tbl); /* it is one of them */
-  HASH_DEL(m->ids, gone);
-  m->bytes -= gone->record.content_len;
-  message_record_deinit(&gone->record);
-  free(gone);
-}
-
-static void messages_drop(struct memory *m, struct kept *k, size_t down_to) {
-  while (k->count > down_to)
-    message_drop(m, k->messages[--k->count]);
-}
-
-void kept_drop(struct memory *m, struct kept *k) {
-  messages_drop(m, k, 0);
-  HASH_DEL(m->sessions, k);
-  session_record_deinit(&k->record);
-  free(k->name);
-  free(k->messages);
-  free(k);
-}
-
-static void message_keep(struct memory *m, struct kept *k, struct kept_message *new) {
-  if (k->count == k->room) {
-    k->room = k->room ? 2 * k->room : 8;
-    k->messages = realloc(k->messages, k->room * sizeof *k->messages);
-    if (k->messages == NULL)
-      abort();
-  }
-  k->messages[k->count++] = new;
-  HASH_ADD_KEYPTR(hh, m->ids, new->record.id, STORE_ID_LEN, new);
-  m->bytes += new->record.content_len;
-}
-
 static int message_add(struct memory_handle *h, struct kept *k, struct message_record *r) {
   struct kept_message *there = kept_cid(k, r->cid);
   if (there != NULL) {
@@ -81,7 +39,7 @@ static int message_add(struct memory_handle *h, struct kept *k, struct message_r
   to->sender = kept_copy(r->sender);
   to->type = kept_copy(r->type);
   to->extra = kept_copy(r->extra);
-  message_keep(h->m, k, new);
+  kept_add(h->m, k, new);
   return 0;
 }
 

@@ -14,6 +14,7 @@ void mongo_forget(struct mongo *h) {
   struct session_place *p, *next;
   HASH_ITER(hh, h->places, p, next) {
     HASH_DEL(h->places, p);
+    free(p->user_id);
     free(p);
   }
 }
@@ -38,6 +39,11 @@ static void place_read(struct mongo *h, const bson_t *doc) {
   struct session_place *p = mongo_id(doc, "_id", id) ? place_find(h, id) : NULL;
   if (p == NULL)
     return;
+  bson_iter_t at;
+  free(p->user_id);
+  p->user_id = NULL;
+  if (bson_iter_init_find(&at, doc, MONGO_UID))
+    (void)mongo_copy(&at, &p->user_id);
   p->exists = true;
   p->top = mongo_top(doc);
 }
