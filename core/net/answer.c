@@ -46,8 +46,9 @@ void http_respond(struct http_request *req, const struct http_response *res) {
   }
   free(bytes);
   p->exchange = NULL;
+  void (*answered)(struct peer *, bool) = x->answered;
   exchange_free(x);
-  request_done(p, keep);
+  answered(p, keep);
 }
 
 static const char plain[] = "text/plain; charset=utf-8";

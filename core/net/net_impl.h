@@ -67,8 +67,9 @@ struct peer {
 
 /* One HTTP request, from its head to its answer. It outlives the peer when a script answers after the hang-up. */
 struct exchange {
-  struct http_request req; /* first: http_respond gets its address */
-  struct peer *peer;       /* NULL: hung up */
+  struct http_request req;                     /* first: http_respond gets its address */
+  struct peer *peer;                           /* NULL: hung up */
+  void (*answered)(struct peer *p, bool keep); /* the answer is written: what waits is next; x is freed by then */
   struct net *net;
   struct http_frame frame;
   struct body framing;
@@ -158,8 +159,6 @@ void handshake(struct exchange *x, const struct gate_request *r, const char *wan
 /* ---- request.c ---- */
 
 extern const struct role role_http;
-/* The answer to the request under way is written: what waits is next. */
-void request_done(struct peer *p, bool keep);
 
 /* ---- accept.c ---- */
 

@@ -142,12 +142,15 @@ static void refuse(struct exchange *x, int status) {
   answer_status(x, status, NULL);
 }
 
+static void request_done(struct peer *p, bool keep);
+
 static struct exchange *exchange_new(struct peer *p, const char *head, size_t len) {
   struct exchange *x = calloc(1, sizeof *x + len + 1);
   if (x) {
     memcpy(x->head, head, len);
     x->peer = p;
     x->net = p->net;
+    x->answered = request_done;
     x->req.started_ns = worker_now_ns(p->net->worker);
     x->req.method = "";
     x->req.path = "/";
@@ -306,7 +309,7 @@ static void go_on(struct peer *p) {
   }
 }
 
-void request_done(struct peer *p, bool keep) {
+static void request_done(struct peer *p, bool keep) {
   struct net *n = p->net;
   if (!keep) {
     free(p->held);

@@ -1,5 +1,5 @@
 /* In: settings. Out: a running server, until a signal ends it. Why: see server.h. Start and stop go through the parts
- * in mirrored order; what happens in between is in server_site.c and server_command.c. */
+ * in mirrored order; what happens in between is in site.c and command.c. */
 #include "server.h"
 #include "server_impl.h"
 #include "stall.h"
