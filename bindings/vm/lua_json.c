@@ -1,39 +1,10 @@
-/* In: values that scripts encode and texts that they decode. Out: the result of lua-cjson, if it is not too large.
- * Why: cjson is C code that cannot be interrupted, and its buffers are outside the memory of a VM: 25 nested tables
- * {t, t} would take ten seconds and 200 MB. So values are counted first. The memory cap is off while cjson runs,
- * because an error in the middle would leak its buffer. Bound: JSON_VALUES values in either direction, JSON_BYTES
- * bytes of text in one encode, JSON_TEXT bytes in one decode; nesting of 32, checked by cjson. */
+/* In: what scripts decode and encode. Out: what the codec (json.h) makes of it. Why here: it runs in C that nobody can
+ * interrupt, so both ways are bounded; the text that is encoded is C's until it is pushed, so memory is not capped
+ * meanwhile: an error in the middle would leave it behind. */
 #include "sandbox.h"
 
 #include "bind.h"
 #include "json.h"
-
-static char marks[2]; /* their addresses are keys of the registry */
-
-void json_marks_open(lua_State *L) {
-  for (int i = 0; i < 2; i++) {
-    lua_pushlightuserdata(L, &marks[i]);
-    lua_newtable(L);
-    lua_rawset(L, LUA_REGISTRYINDEX);
-  }
-}
-
-static void push_mark(lua_State *L, enum json_mark mark) {
-  lua_pushlightuserdata(L, &marks[mark]);
-  lua_rawget(L, LUA_REGISTRYINDEX);
-}
-
-void json_mark(lua_State *L, enum json_mark mark) {
-  push_mark(L, mark);
-  lua_setmetatable(L, -2);
-}
-
-const void *json_mark_of(lua_State *L, enum json_mark mark) {
-  push_mark(L, mark);
-  const void *address = lua_topointer(L, -1);
-  lua_pop(L, 1);
-  return address;
-}
 
 static int l_json_decode(lua_State *L) {
   return json_read(L);

@@ -1,5 +1,5 @@
-/* In: nothing. Out: what the sandbox (sandbox.lua) gives scripts in place of the original libraries: functions that
- * can be interrupted, a cjson with limits, and a check of the C stack before a deeper call. */
+/* In: nothing. Out: what the sandbox (sandbox.lua) gives scripts in place of the original libraries: functions that can
+ * be ended, a JSON codec that counts, and what counts protected calls and coroutines that are inside one another. */
 #pragma once
 #include "machine.h"
 
