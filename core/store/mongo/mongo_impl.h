@@ -180,12 +180,20 @@ struct batch {
   struct batch_item *items;      /* of all of them, in order */
 };
 int batch_insert(struct batch *b); /* the messages */
-/* unanswered.c: which messages wait for an answer. */
+
+/* ---- unanswered.c: which messages wait for an answer ---- */
+
 void mongo_open_append(bson_t *doc, const struct message_record *m, const struct store_mark *mark);
 int batch_marks(struct batch *b);      /* after the messages: what they do not say themselves */
 int batch_duplicates(struct batch *b); /* whether those that are open still are */
 int mongo_open_of(struct mongo *h, struct store_op *op);
 int mongo_open_sessions(struct mongo *h, struct store_op *op);
+
+/* ---- places.c: how far each conversation has come ---- */
+
+int batch_places(struct batch *b); /* looks up those that are not known */
+/* Of that conversation, known or not; NULL: no memory. */
+struct session_place *mongo_place(struct mongo *h, const char *id);
 void mongo_forget(struct mongo *h);
 /* Whether the outcome of an earlier try of it is not known. */
 bool mongo_tried(const struct mongo *h, const struct store_op *op);
