@@ -6,7 +6,7 @@
 #include <string.h>
 
 static bool is_method(const struct bind_function *f) {
-  return strchr(f->name, ':') != NULL;
+  return strchr(f->name, ':');
 }
 
 static void full_name(FILE *out, const struct bind_module *m, const struct bind_function *f) {

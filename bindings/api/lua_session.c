@@ -165,7 +165,7 @@ static void push_reading(lua_State *L, const struct reading *r) {
 
 /* Id and user never change, so they need no lock, and no copy while the session is in memory. */
 static int push_immutable(lua_State *L, struct vm *vm, session_handle handle, enum field field) {
-  bool here = bind_session_here(vm, handle) != NULL;
+  bool here = bind_session_here(vm, handle);
   struct session *s = here ? NULL : bind_session_ref(vm, handle);
   const struct cached *c = here || s ? handle_cached(vm, L, handle) : NULL;
   if (s) {

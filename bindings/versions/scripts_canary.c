@@ -46,7 +46,7 @@ static void judge_later(void *arg) {
 
 static void judge(struct post *post) {
   struct scripts *s = (struct scripts *)((char *)post - offsetof(struct scripts, judge));
-  s->watching = s->canary != NULL;
+  s->watching = s->canary;
   if (s->canary && !s->running && too_bad(s)) {
     s->watching = false;
     s->canary_fails(s);

@@ -196,9 +196,9 @@ static void retire(struct host *h, struct slot *slot) {
 /* ---- orders ---- */
 
 static size_t version_count(const struct host *h) {
-  size_t count = (h->current.vm != NULL) + (h->canary.vm != NULL) + h->staged;
+  size_t count = !!h->current.vm + !!h->canary.vm + h->staged;
   for (size_t i = 0; i < OLD_MAX; i++) {
-    count += h->old[i].vm != NULL;
+    count += !!h->old[i].vm;
   }
   return count;
 }

@@ -353,7 +353,7 @@ static bool read_value(struct reader *r) {
 static int push_fault(lua_State *L, const struct reader *r) {
   lua_settop(L, TEXT);
   lua_pushnil(L);
-  if (r->values > JSON_VALUES || r->start == NULL) {
+  if (r->values > JSON_VALUES || !r->start) {
     lua_pushstring(L, r->why); /* of the whole */
   } else {
     lua_pushfstring(L, "%s at byte %d", r->why, (int)(r->at - r->start) + 1);

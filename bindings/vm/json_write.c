@@ -197,7 +197,7 @@ static bool put_object(struct writer *w) {
     }
     size_t len;
     const char *key = lua_tolstring(L, -2, &len);
-    if (lua_touserdata(L, -1) == NULL && lua_islightuserdata(L, -1)) { /* null is absence */
+    if (!lua_touserdata(L, -1) && lua_islightuserdata(L, -1)) { /* null is absence */
       lua_pop(L, 1);
       continue;
     }

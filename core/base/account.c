@@ -37,7 +37,7 @@ struct accounts *accounts_new(const struct account_limits *limits, size_t max) {
   while (chains < max)
     chains *= 2;
   struct accounts *t = calloc(1, sizeof *t + chains * sizeof *t->chains);
-  if (t == NULL)
+  if (!t)
     return NULL;
   t->limits = *limits;
   t->seed = hash_seed_draw();
@@ -48,20 +48,20 @@ struct accounts *accounts_new(const struct account_limits *limits, size_t max) {
 }
 
 static void line_leave(struct accounts *t, struct account *a) {
-  *(a->older != NULL ? &a->older->newer : &t->oldest) = a->newer;
-  *(a->newer != NULL ? &a->newer->older : &t->newest) = a->older;
+  *(a->older ? &a->older->newer : &t->oldest) = a->newer;
+  *(a->newer ? &a->newer->older : &t->newest) = a->older;
 }
 
 static void line_join(struct accounts *t, struct account *a) {
   a->older = t->newest;
   a->newer = NULL;
-  *(t->newest != NULL ? &t->newest->newer : &t->oldest) = a;
+  *(t->newest ? &t->newest->newer : &t->oldest) = a;
   t->newest = a;
 }
 
 static struct account **chain_find(struct accounts *t, const char *key, size_t len) {
   struct account **at = &t->chains[hash_bytes(t->seed, key, len) & t->mask];
-  while (*at != NULL && ((*at)->key_len != len || memcmp((*at)->key, key, len) != 0))
+  while (*at && ((*at)->key_len != len || memcmp((*at)->key, key, len) != 0))
     at = &(*at)->chain;
   return at;
 }
@@ -75,10 +75,10 @@ static void forget(struct accounts *t, struct account *a) REQUIRES(t->lock) {
 }
 
 static struct account *add(struct accounts *t, const char *key, size_t len) REQUIRES(t->lock) {
-  if (t->count >= t->max && t->oldest != NULL)
+  if (t->count >= t->max && t->oldest)
     forget(t, t->oldest);
   struct account *a = t->count < t->max ? calloc(1, sizeof *a + len) : NULL;
-  if (a == NULL)
+  if (!a)
     return NULL;
   a->table = t;
   a->key_len = len;
@@ -93,11 +93,11 @@ static struct account *add(struct accounts *t, const char *key, size_t len) REQU
 struct account *accounts_open(struct accounts *t, const char *key, size_t len) {
   lock_acquire(&t->lock);
   struct account *a = *chain_find(t, key, len);
-  if (a == NULL)
+  if (!a)
     a = add(t, key, len);
   else if (a->refs == 0)
     line_leave(t, a);
-  if (a != NULL)
+  if (a)
     a->refs++;
   lock_release(&t->lock);
   return a;
@@ -112,7 +112,7 @@ struct account *account_ref(struct account *a) {
 }
 
 void account_unref(struct account *a) {
-  if (a == NULL)
+  if (!a)
     return;
   struct accounts *t = a->table;
   lock_acquire(&t->lock);
@@ -125,7 +125,7 @@ void account_unref(struct account *a) {
 size_t accounts_sweep(struct accounts *t, uint64_t now_ms) {
   size_t swept = 0;
   lock_acquire(&t->lock);
-  for (struct account *a = t->oldest, *next; a != NULL; a = next) {
+  for (struct account *a = t->oldest, *next; a; a = next) {
     next = a->newer;
     if (bucket_full(&a->work, now_ms) && bucket_full(&a->bytes, now_ms)) {
       forget(t, a);
@@ -144,9 +144,9 @@ size_t accounts_count(struct accounts *t) {
 }
 
 void accounts_free(struct accounts *t) {
-  if (t == NULL)
+  if (!t)
     return;
-  while (t->oldest != NULL) {
+  while (t->oldest) {
     struct account *a = t->oldest;
     line_leave(t, a);
     free(a);
@@ -158,7 +158,7 @@ void accounts_free(struct accounts *t) {
 /* ---- what is held ---- */
 
 int account_hold(struct account *a, enum account_hold what, size_t amount) {
-  if (a == NULL)
+  if (!a)
     return 0;
   size_t before = atomic_fetch_add_explicit(&a->held[what], amount, memory_order_relaxed);
   if (before == 0 || before + amount <= a->table->limits.holds[what])
@@ -168,7 +168,7 @@ int account_hold(struct account *a, enum account_hold what, size_t amount) {
 }
 
 void account_let_go(struct account *a, enum account_hold what, size_t amount) {
-  if (a != NULL)
+  if (a)
     atomic_fetch_sub_explicit(&a->held[what], amount, memory_order_relaxed);
 }
 
@@ -183,14 +183,14 @@ static uint64_t longer(uint64_t a, uint64_t b) {
 }
 
 static uint64_t account_wait(const struct account *a, uint64_t work, uint64_t bytes, uint64_t now_ms) {
-  if (a == NULL)
+  if (!a)
     return 0;
   const struct account_limits *l = &a->table->limits;
   return longer(bucket_wait(&a->work, &l->work, work, now_ms), bucket_wait(&a->bytes, &l->bytes, bytes, now_ms));
 }
 
 static void account_take(struct account *a, uint64_t work, uint64_t bytes, uint64_t now_ms) {
-  if (a != NULL) {
+  if (a) {
     bucket_take(&a->work, &a->table->limits.work, work, now_ms);
     bucket_take(&a->bytes, &a->table->limits.bytes, bytes, now_ms);
   }
@@ -198,13 +198,13 @@ static void account_take(struct account *a, uint64_t work, uint64_t bytes, uint6
 
 uint64_t meter_spend(struct meter *m, uint64_t work, uint64_t bytes, uint64_t now_ms) {
   uint64_t wait = longer(account_wait(m->user, work, bytes, now_ms), account_wait(m->address, work, bytes, now_ms));
-  if (m->own != NULL) {
+  if (m->own) {
     wait = longer(wait, bucket_wait(&m->work, &m->own->work, work, now_ms));
     wait = longer(wait, bucket_wait(&m->bytes, &m->own->bytes, bytes, now_ms));
   }
   if (wait > 0)
     return wait;
-  if (m->own != NULL) {
+  if (m->own) {
     bucket_take(&m->work, &m->own->work, work, now_ms);
     bucket_take(&m->bytes, &m->own->bytes, bytes, now_ms);
   }

@@ -35,7 +35,7 @@ static bool address_is_ipv4(const struct address *a) {
 
 static bool address_parse(const char *text, size_t len, struct address *out) {
   char copy[ADDRESS_MAX];
-  if (len >= sizeof copy || memchr(text, 0, len) != NULL)
+  if (len >= sizeof copy || memchr(text, 0, len))
     return false;
   memcpy(copy, text, len);
   copy[len] = 0;
@@ -63,13 +63,13 @@ static bool bits_parse(const char *text, size_t len, unsigned max, unsigned *out
 
 static bool network_parse(const char *text, size_t len, struct network *out) {
   const char *slash = memchr(text, '/', len);
-  size_t address_len = slash != NULL ? (size_t)(slash - text) : len;
+  size_t address_len = slash ? (size_t)(slash - text) : len;
   if (!address_parse(text, address_len, &out->base))
     return false;
   out->bits = 128;
-  if (slash == NULL)
+  if (!slash)
     return true;
-  unsigned skipped = memchr(text, ':', address_len) == NULL ? MAPPED_BITS : 0;
+  unsigned skipped = !memchr(text, ':', address_len) ? MAPPED_BITS : 0;
   if (!bits_parse(slash + 1, len - address_len - 1, 128 - skipped, &out->bits))
     return false;
   out->bits += skipped;
@@ -103,7 +103,7 @@ int networks_new(const char *list, struct networks **out, char bad[64]) {
   for (const char *p = list; *p != 0; p++)
     entries += *p == ',';
   struct networks *n = calloc(1, sizeof *n + entries * sizeof *n->list);
-  if (n == NULL)
+  if (!n)
     return UV_ENOMEM;
   for (const char *p = list;; p++) {
     const char *entry = p;
@@ -146,9 +146,9 @@ bool networks_contain(const struct networks *n, const char *address) {
 static bool entry_parse(const char *text, size_t len, struct address *out) {
   const char *first = memchr(text, ':', len), *end = memchr(text, ']', len);
   bool brackets = len > 0 && *text == '[';
-  if (!brackets && (first == NULL || memchr(first + 1, ':', len - (size_t)(first + 1 - text)) != NULL))
+  if (!brackets && (!first || memchr(first + 1, ':', len - (size_t)(first + 1 - text))))
     return address_parse(text, len, out); /* no colon, or those of a bare IPv6 address */
-  if (brackets && end == NULL)
+  if (brackets && !end)
     return false;
   const char *port = brackets ? end + 1 : first, *stop = text + len;
   if (port < stop && *port != ':')
@@ -160,7 +160,7 @@ static bool entry_parse(const char *text, size_t len, struct address *out) {
     return false; /* a colon, and no port behind it */
   text += brackets;
   size_t host_len = (size_t)((brackets ? end : first) - text);
-  return (memchr(text, ':', host_len) != NULL) == brackets && address_parse(text, host_len, out);
+  return !!memchr(text, ':', host_len) == brackets && address_parse(text, host_len, out);
 }
 
 /* The right-most untrusted address, or the left-most when all are trusted: then one of our own hosts is asking. The
@@ -201,14 +201,14 @@ bool address_client(const struct networks *trusted, const char *peer, const char
   struct address a, client;
   if (!address_parse(peer, strlen(peer), &a)) {
     snprintf(out, ADDRESS_MAX, "%s", peer); /* a Unix socket, say: nothing to canonise */
-    return forwarded == NULL && real_ip == NULL;
+    return !forwarded && !real_ip;
   }
-  bool said = networks_hold(trusted, &a) && ((forwarded != NULL && forwarded_client(trusted, forwarded, &client)) ||
-                                             (real_ip != NULL && real_ip_client(real_ip, &client)));
+  bool said = networks_hold(trusted, &a) && ((forwarded && forwarded_client(trusted, forwarded, &client)) ||
+                                             (real_ip && real_ip_client(real_ip, &client)));
   if (said)
     a = client;
   address_print(&a, out);
-  return said || (forwarded == NULL && real_ip == NULL);
+  return said || (!forwarded && !real_ip);
 }
 
 bool address_group(const char *address, char out[ADDRESS_MAX]) {

@@ -27,7 +27,7 @@ int lock_held(void) {
 static _Thread_local const void *held;
 
 static void hold(const void *l) {
-  if (held != NULL)
+  if (held)
     abort(); /* before waiting, because a deadlock would hide the mistake */
   held = l;
 }
@@ -39,7 +39,7 @@ static void let_go(const void *l) {
 }
 
 int lock_held(void) {
-  return held != NULL;
+  return !!held;
 }
 #endif
 

@@ -83,7 +83,7 @@ static bool escape(const char *text, size_t n, char out[8]) {
   unsigned control = sequence_control(p, n);
   if (control != 0) {
     const char *known = memchr("\nn\rr\tt", p[0], 6);
-    if (n == 1 && known != NULL)
+    if (n == 1 && known)
       snprintf(out, 8, "\\%c", known[1]);
     else
       snprintf(out, 8, "\\u%04x", control & 0xffff);
@@ -139,7 +139,7 @@ static bool line_open(struct line *l, const char *key, const char *between) {
     if (l->len > 0)
       line_put(l, " ", 1);
     for (; *key != 0; key++) /* a key that could be taken for two, or for none, is made harmless */
-      line_put(l, *key <= ' ' || *key > '~' || strchr("=\"\\", *key) != NULL ? "_" : key, 1);
+      line_put(l, *key <= ' ' || *key > '~' || strchr("=\"\\", *key) ? "_" : key, 1);
     line_put(l, "=", 1);
   }
   line_put(l, between, strlen(between));
@@ -185,7 +185,7 @@ static void line_build(struct line *l, enum log_level level, const char *compone
   line_text(l, "component", component, false);
   line_text(l, "msg", message, true);
   for (size_t i = 0; i < count && !l->cut; i++) {
-    if (fields[i].text != NULL)
+    if (fields[i].text)
       line_text(l, fields[i].key, fields[i].text, false);
     else
       line_number(l, fields[i].key, fields[i].number);

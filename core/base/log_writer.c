@@ -192,7 +192,7 @@ int log_writer_start(size_t room, size_t (*note)(char line[LOG_LINE_MAX], uint64
     pthread_atfork(NULL, NULL, in_child);
   }
   w.ring = malloc(room);
-  if (w.ring == NULL)
+  if (!w.ring)
     return UV_ENOMEM;
   w.room = room;
   w.first = w.used = 0;

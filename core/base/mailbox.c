@@ -15,7 +15,7 @@ struct mailbox {
 
 struct mailbox *mailbox_new(void (*wake)(void *arg), void *arg) {
   struct mailbox *m = malloc(sizeof *m);
-  if (m == NULL)
+  if (!m)
     return NULL;
   lock_init(&m->lock);
   m->first = NULL;
@@ -26,7 +26,7 @@ struct mailbox *mailbox_new(void (*wake)(void *arg), void *arg) {
 }
 
 void mailbox_free(struct mailbox *m) {
-  if (m == NULL)
+  if (!m)
     return;
   lock_deinit(&m->lock);
   free(m);
@@ -35,7 +35,7 @@ void mailbox_free(struct mailbox *m) {
 void mailbox_put(struct mailbox *m, struct post *post) {
   post->next = NULL;
   lock_acquire(&m->lock);
-  bool was_empty = m->first == NULL;
+  bool was_empty = !m->first;
   *m->last = post;
   m->last = &post->next;
   lock_release(&m->lock);
@@ -49,9 +49,9 @@ bool mailbox_drain(struct mailbox *m) {
   m->first = NULL;
   m->last = &m->first;
   lock_release(&m->lock);
-  if (post == NULL)
+  if (!post)
     return false;
-  while (post != NULL) {
+  while (post) {
     struct post *next = post->next; /* run may free the post */
     post->run(post);
     post = next;

@@ -85,7 +85,7 @@ static void series_observe(struct series *s, const struct bounds *b, double seco
 /* NULL when memory is out. labels fit. */
 static struct series *series_push(struct series **head, const char *labels) {
   struct series *s = aligned_alloc(_Alignof(struct series), sizeof *s);
-  if (s == NULL)
+  if (!s)
     return NULL;
   memset(s, 0, sizeof *s);
   strcpy(s->labels, labels);
@@ -95,7 +95,7 @@ static struct series *series_push(struct series **head, const char *labels) {
 }
 
 static struct series *series_find(struct series *s, const char *labels) {
-  while (s != NULL && strcmp(s->labels, labels) != 0)
+  while (s && strcmp(s->labels, labels) != 0)
     s = s->next;
   return s;
 }
@@ -131,7 +131,7 @@ static bool labels_check(const char *labels, char other[METRIC_LABELS_MAX + 1]) 
     size_t len = label_length(p);
     if (len == 0 || p[len] != '=')
       return false;
-    if (other != NULL) {
+    if (other) {
       int n =
         snprintf(other + used, METRIC_LABELS_MAX + 1 - used, "%s%.*s=\"other\"", used > 0 ? "," : "", (int)len, p);
       used += (size_t)n;
@@ -139,7 +139,7 @@ static bool labels_check(const char *labels, char other[METRIC_LABELS_MAX + 1]) 
         return false;
     }
     p = value_end(p + len + 1);
-    if (p == NULL)
+    if (!p)
       return false;
     if (*p != ',')
       return *p == 0;
@@ -153,13 +153,13 @@ static struct series *labelled_get(enum metric m, const char *labels) {
     return NULL;
   lock_acquire(&table_lock);
   struct series *s = series_find(labelled[m], labels);
-  if (s == NULL && labelled_count[m] >= METRIC_SERIES_MAX) {
+  if (!s && labelled_count[m] >= METRIC_SERIES_MAX) {
     labels = other;
     s = series_find(labelled[m], labels);
   }
-  if (s == NULL) {
+  if (!s) {
     s = series_push(&labelled[m], labels);
-    labelled_count[m] += s != NULL;
+    labelled_count[m] += !!s;
   }
   lock_release(&table_lock);
   return s;
@@ -175,13 +175,13 @@ void metrics_observe(enum metric m, double seconds) {
 
 void metrics_add_labelled(enum metric m, const char *labels, int64_t n) {
   struct series *s = labelled_get(m, labels);
-  if (s != NULL)
+  if (s)
     series_count(s, n);
 }
 
 void metrics_observe_labelled(enum metric m, const char *labels, double seconds) {
   struct series *s = labelled_get(m, labels);
-  if (s != NULL)
+  if (s)
     series_observe(s, &bounds[described[m].kind], seconds);
 }
 
@@ -201,7 +201,7 @@ static struct series *labelled_head(enum metric m) {
 
 int64_t metrics_value(enum metric m) {
   int64_t value = series_value(&plain[m]);
-  for (const struct series *s = labelled_head(m); s != NULL; s = s->next)
+  for (const struct series *s = labelled_head(m); s; s = s->next)
     value += series_value(s);
   return value;
 }
@@ -219,34 +219,34 @@ static bool script_name_ok(const char *name) {
 
 static int script_get(const char *name, const char *labels, struct series **out) REQUIRES(table_lock) {
   struct script_family *f = script_families;
-  while (f != NULL && strcmp(f->name, name) != 0)
+  while (f && strcmp(f->name, name) != 0)
     f = f->next;
-  *out = f != NULL ? series_find(f->series, labels) : NULL;
-  if (*out != NULL)
+  *out = f ? series_find(f->series, labels) : NULL;
+  if (*out)
     return 0;
   if (script_count >= METRIC_SCRIPT_MAX)
     return E_FULL;
-  if (f == NULL) {
+  if (!f) {
     f = calloc(1, sizeof *f);
-    if (f == NULL)
+    if (!f)
       return E_FULL;
     strcpy(f->name, name);
     f->next = script_families;
     script_families = f;
   }
   *out = series_push(&f->series, labels);
-  if (*out == NULL)
+  if (!*out)
     return E_FULL;
   script_count++;
   return 0;
 }
 
 int metrics_script_add(const char *name, const char *labels, double n) {
-  if (!script_name_ok(name) || (labels != NULL && !labels_check(labels, NULL)) || !(n >= 0) || isinf(n))
+  if (!script_name_ok(name) || (labels && !labels_check(labels, NULL)) || !(n >= 0) || isinf(n))
     return E_INVALID;
   struct series *s;
   lock_acquire(&table_lock);
-  int code = script_get(name, labels != NULL ? labels : "", &s);
+  int code = script_get(name, labels ? labels : "", &s);
   lock_release(&table_lock);
   if (code == 0)
     sum_add(&s->sum, n);
@@ -285,9 +285,9 @@ static void render_metric(FILE *out, enum metric m) {
   static const char *const types[] = {"counter", "gauge", "histogram", "histogram"};
   const struct series *head = labelled_head(m);
   render_head(out, "", described[m].name, described[m].help, types[described[m].kind]);
-  if (head == NULL || series_value(&plain[m]) != 0) /* a metric that is used with labels has no line without */
+  if (!head || series_value(&plain[m]) != 0) /* a metric that is used with labels has no line without */
     render_series(out, m, &plain[m]);
-  for (const struct series *s = head; s != NULL; s = s->next)
+  for (const struct series *s = head; s; s = s->next)
     if (described[m].kind != GAUGE || series_value(s) != 0) /* a gauge of something that is gone has no line */
       render_series(out, m, s);
 }
@@ -297,12 +297,12 @@ static void render_scripts(FILE *out) {
   lock_acquire(&table_lock);
   const struct script_family *f = script_families;
   lock_release(&table_lock);
-  for (; f != NULL; f = f->next) {
+  for (; f; f = f->next) {
     render_head(out, SCRIPT_PREFIX, f->name, "Counter of a script", "counter");
     lock_acquire(&table_lock);
     const struct series *s = f->series;
     lock_release(&table_lock);
-    for (; s != NULL; s = s->next)
+    for (; s; s = s->next)
       fprintf(out, *s->labels != 0 ? SCRIPT_PREFIX "%s{%s} %.15g\n" : SCRIPT_PREFIX "%s%s %.15g\n", f->name, s->labels,
               atomic_load_explicit(&s->sum, memory_order_relaxed));
   }
@@ -311,7 +311,7 @@ static void render_scripts(FILE *out) {
 char *metrics_render(size_t *len) {
   char *text = NULL;
   FILE *out = open_memstream(&text, len);
-  if (out == NULL)
+  if (!out)
     return NULL;
   for (int m = 0; m < METRIC_COUNT; m++)
     render_metric(out, (enum metric)m);

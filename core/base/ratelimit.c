@@ -57,7 +57,7 @@ struct ratelimit *ratelimit_new(uint32_t limit, uint64_t window_ms, size_t max_k
   while (chains * SHARDS < max_keys)
     chains *= 2;
   struct ratelimit *r = calloc(1, sizeof *r + SHARDS * chains * sizeof *r->chains);
-  if (r == NULL)
+  if (!r)
     return NULL;
   r->limit = limit;
   r->window_ms = window_ms;
@@ -71,11 +71,11 @@ struct ratelimit *ratelimit_new(uint32_t limit, uint64_t window_ms, size_t max_k
 
 static struct bucket *bucket_new(const struct attempt *a, uint32_t limit) {
   struct bucket *b = calloc(1, sizeof *b + a->key_len);
-  if (b == NULL)
+  if (!b)
     return NULL;
   b->room = limit < FIRST_ROOM ? limit : FIRST_ROOM;
   b->events = malloc(b->room * sizeof *b->events);
-  if (b->events == NULL) {
+  if (!b->events) {
     free(b);
     return NULL;
   }
@@ -86,7 +86,7 @@ static struct bucket *bucket_new(const struct attempt *a, uint32_t limit) {
 }
 
 static void bucket_free(struct bucket *b) {
-  if (b != NULL)
+  if (b)
     free(b->events);
   free(b);
 }
@@ -99,7 +99,7 @@ static bool bucket_grow(struct bucket *b, uint32_t limit) {
   assert(b->room > 0);
   uint32_t room = b->room > limit / 2 ? limit : b->room * 2;
   uint64_t *events = malloc(room * sizeof *events);
-  if (events == NULL)
+  if (!events)
     return false;
   uint32_t upper = b->room - b->first; /* the ring is full: [first, room) then [0, first) */
   memcpy(events, b->events + b->first, upper * sizeof *events);
@@ -136,20 +136,20 @@ static struct shard *shard_of(struct ratelimit *r, uint64_t hash) {
 /* The link that points to the bucket, or where a new one would be added. */
 static struct bucket **chain_find(struct ratelimit *r, uint64_t hash, const char *key, size_t key_len) {
   struct bucket **at = &r->chains[(hash % SHARDS) * (r->mask + 1) + (hash / SHARDS & r->mask)];
-  while (*at != NULL && ((*at)->hash != hash || (*at)->key_len != key_len || memcmp((*at)->key, key, key_len) != 0))
+  while (*at && ((*at)->hash != hash || (*at)->key_len != key_len || memcmp((*at)->key, key, key_len) != 0))
     at = &(*at)->chain;
   return at;
 }
 
 static void line_leave(struct shard *s, struct bucket *b) {
-  *(b->older != NULL ? &b->older->newer : &s->oldest) = b->newer;
-  *(b->newer != NULL ? &b->newer->older : &s->newest) = b->older;
+  *(b->older ? &b->older->newer : &s->oldest) = b->newer;
+  *(b->newer ? &b->newer->older : &s->newest) = b->older;
 }
 
 static void line_join(struct shard *s, struct bucket *b) {
   b->older = s->newest;
   b->newer = NULL;
-  *(s->newest != NULL ? &s->newest->newer : &s->oldest) = b;
+  *(s->newest ? &s->newest->newer : &s->oldest) = b;
   s->newest = b;
 }
 
@@ -157,8 +157,8 @@ static void line_join(struct shard *s, struct bucket *b) {
 static int shard_take(struct ratelimit *r, struct shard *s, const struct attempt *a, struct bucket **fresh)
   REQUIRES(s->lock) {
   struct bucket **at = chain_find(r, a->hash, a->key, a->key_len);
-  if (*at == NULL) {
-    if (*fresh == NULL)
+  if (!*at) {
+    if (!*fresh)
       return E_NOT_FOUND;
     *at = *fresh;
     *fresh = NULL;
@@ -180,7 +180,7 @@ static int shard_take(struct ratelimit *r, struct shard *s, const struct attempt
 static struct bucket *shard_evict(struct ratelimit *r, struct shard *s, uint64_t now_ms) {
   lock_acquire(&s->lock);
   struct bucket *b = s->oldest;
-  if (b != NULL && bucket_newest_ms(b) + r->window_ms <= now_ms) {
+  if (b && bucket_newest_ms(b) + r->window_ms <= now_ms) {
     *chain_find(r, b->hash, b->key, b->key_len) = b->chain;
     line_leave(s, b);
   } else {
@@ -198,7 +198,7 @@ static bool keys_reserve(struct ratelimit *r, uint64_t now_ms) {
       return true;
   for (size_t i = 0; i < SHARDS; i++) {
     struct bucket *b = shard_evict(r, &r->shards[i], now_ms);
-    if (b != NULL) {
+    if (b) {
       bucket_free(b);
       return true;
     }
@@ -221,11 +221,11 @@ int ratelimit_take(struct ratelimit *r, const char *key, size_t key_len, uint64_
   if (!keys_reserve(r, now_ms))
     return E_LIMITED;
   fresh = bucket_new(&a, r->limit);
-  bool made = fresh != NULL;
+  bool made = fresh;
   lock_acquire(&s->lock);
   code = shard_take(r, s, &a, &fresh);
   lock_release(&s->lock);
-  if (fresh != NULL || !made) /* another thread brought the key meanwhile, or memory is out */
+  if (fresh || !made) /* another thread brought the key meanwhile, or memory is out */
     atomic_fetch_sub(&r->keys, 1);
   bucket_free(fresh);
   return code == E_NOT_FOUND ? E_LIMITED : code;
@@ -235,7 +235,7 @@ size_t ratelimit_sweep(struct ratelimit *r, uint64_t now_ms) {
   size_t swept = 0;
   for (size_t i = 0; i < SHARDS; i++) {
     struct bucket *b;
-    while ((b = shard_evict(r, &r->shards[i], now_ms)) != NULL) {
+    while ((b = shard_evict(r, &r->shards[i], now_ms))) {
       bucket_free(b);
       swept++;
     }
@@ -249,11 +249,11 @@ size_t ratelimit_keys(struct ratelimit *r) {
 }
 
 void ratelimit_free(struct ratelimit *r) {
-  if (r == NULL)
+  if (!r)
     return;
   for (size_t i = 0; i < SHARDS; i++) {
     struct bucket *b = r->shards[i].oldest;
-    while (b != NULL) {
+    while (b) {
       struct bucket *newer = b->newer;
       bucket_free(b);
       b = newer;

@@ -30,7 +30,7 @@ struct slots *slots_new(uint32_t per_key, uint32_t total) {
   while (chains < total)
     chains *= 2;
   struct slots *s = calloc(1, sizeof *s + chains * sizeof *s->table);
-  if (s == NULL)
+  if (!s)
     return NULL;
   lock_init(&s->lock);
   s->seed = hash_seed_draw();
@@ -41,10 +41,10 @@ struct slots *slots_new(uint32_t per_key, uint32_t total) {
 }
 
 void slots_free(struct slots *s) {
-  if (s == NULL)
+  if (!s)
     return;
   for (size_t i = 0; i <= s->mask; i++)
-    while (s->table[i] != NULL) {
+    while (s->table[i]) {
       struct holder *h = s->table[i];
       s->table[i] = h->next;
       free(h);
@@ -56,20 +56,20 @@ void slots_free(struct slots *s) {
 /* The link that points to the holder, or where a new one would be added. */
 static struct holder **slots_find(struct slots *s, const char *key, size_t key_len) {
   struct holder **at = &s->table[hash_bytes(s->seed, key, key_len) & s->mask];
-  while (*at != NULL && ((*at)->key_len != key_len || memcmp((*at)->key, key, key_len) != 0))
+  while (*at && ((*at)->key_len != key_len || memcmp((*at)->key, key, key_len) != 0))
     at = &(*at)->next;
   return at;
 }
 
 static int slots_take_locked(struct slots *s, const char *key, size_t key_len) REQUIRES(s->lock) {
   struct holder **at = slots_find(s, key, key_len);
-  if (*at != NULL && (*at)->count >= s->per_key)
+  if (*at && (*at)->count >= s->per_key)
     return E_LIMITED;
   if (s->taken >= s->total)
     return E_FULL;
-  if (*at == NULL) {
+  if (!*at) {
     *at = calloc(1, sizeof **at + key_len);
-    if (*at == NULL)
+    if (!*at)
       return E_FULL;
     (*at)->key_len = key_len;
     memcpy((*at)->key, key, key_len);
@@ -90,8 +90,8 @@ void slots_give(struct slots *s, const char *key, size_t key_len) {
   lock_acquire(&s->lock);
   struct holder **at = slots_find(s, key, key_len);
   struct holder *h = *at;
-  assert(h != NULL);
-  if (h != NULL) {
+  assert(h);
+  if (h) {
     s->taken--;
     if (--h->count == 0) {
       *at = h->next;

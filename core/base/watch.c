@@ -186,7 +186,7 @@ struct watch *watch_new(uv_loop_t *loop, const char *const *folders, size_t coun
   w->open_timers = 2;
   for (size_t i = 0; i < count && i < FOLDERS_MAX; i++) {
     w->roots[w->root_count].path = strdup(folders[i]);
-    w->root_count += w->roots[w->root_count].path != NULL;
+    w->root_count += !!w->roots[w->root_count].path;
   }
   watch_all(w);
   uv_timer_start(&w->look, on_look, LOOK_EVERY_MS, LOOK_EVERY_MS);

@@ -59,7 +59,7 @@ void conn_unref(struct conn *c) {
   if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) {
     return;
   }
-  assert(c->session == NULL); /* conn_dead unbinds, on the home thread */
+  assert(!c->session); /* conn_dead unbinds, on the home thread */
   conn_drop(c);
   identity_unref(c->first);
   meter_deinit(&c->meter);

@@ -57,7 +57,7 @@ void effects_free(struct effects *e) {
 bool effects_change_fields(const struct effects *e) {
   bool changed = e->close || e->tokens || e->response_count;
   for (size_t i = 0; i < EFFECTS_TEXTS; i++) {
-    changed |= e->texts[i] != NULL;
+    changed |= !!e->texts[i];
   }
   for (size_t i = 0; i < EFFECTS_FLAGS; i++) {
     changed |= e->flags[i] >= 0;

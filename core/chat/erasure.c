@@ -136,7 +136,7 @@ static bool in_memory(void *arg, const char *id) {
   struct session *s = sessions_find(e->world.sessions, id);
   if (s)
     session_unref(s);
-  return s != NULL;
+  return s;
 }
 
 static void on_expired(struct post *post) {

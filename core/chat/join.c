@@ -71,7 +71,7 @@ static bool in_memory(const struct join *j, const char *id) {
   if (s) {
     session_unref(s);
   }
-  return s != NULL;
+  return s;
 }
 
 static void enter_active(struct join *j);

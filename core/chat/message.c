@@ -10,7 +10,7 @@ struct message *message_join(const char *text, size_t len, const char *more, siz
   if (len > SIZE_MAX - sizeof(struct message) || more_len > SIZE_MAX - sizeof(struct message) - len)
     return NULL;
   struct message *m = malloc(sizeof *m + len + more_len);
-  if (m == NULL)
+  if (!m)
     return NULL;
   atomic_init(&m->refs, 1);
   m->len = len + more_len;
@@ -31,6 +31,6 @@ struct message *message_ref(struct message *m) {
 }
 
 void message_unref(struct message *m) {
-  if (m != NULL && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
+  if (m && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
     free(m);
 }

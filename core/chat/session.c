@@ -434,5 +434,5 @@ bool session_dealing_with(const struct session *s, const char *id) {
   while (d && strcmp(d->id, id) != 0) {
     d = d->next;
   }
-  return d != NULL;
+  return d;
 }

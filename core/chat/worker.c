@@ -479,7 +479,7 @@ const struct effects_home *worker_home(struct worker *w) {
 }
 
 bool worker_has_items(const struct worker *w) {
-  return w->ready != NULL;
+  return w->ready;
 }
 
 unsigned worker_index(const struct worker *w) {

@@ -25,7 +25,7 @@ static int frame_append(struct frame *f, const char *bytes, size_t len, size_t l
     if (room < need)
       room = need;
     char *grown = realloc(f->bytes, room);
-    if (grown == NULL)
+    if (!grown)
       return UV_ENOMEM;
     f->bytes = grown;
     f->room = room;

@@ -49,8 +49,7 @@ static bool options_read(int argc, char **argv, struct data_options *w) {
     }
   }
   w->file = argv[optind];
-  return optind + (w->file != NULL) == argc && (!w->file || *w->file) &&
-         (!w->id || (*w->id && strlen(w->id) <= ID_MAX));
+  return optind + !!w->file == argc && (!w->file || *w->file) && (!w->id || (*w->id && strlen(w->id) <= ID_MAX));
 }
 
 /* False: complained. */
@@ -59,7 +58,7 @@ static bool options_begin(struct data_options *w) {
   if (w->config) {
     server_control_path(w->config, w->socket, sizeof w->socket);
   }
-  return w->config != NULL;
+  return w->config;
 }
 
 static int options_end(struct data_options *w, int code, const char *why) {

@@ -36,7 +36,7 @@ static void on_report(void *arg, struct scripts_report *report) {
     report_print(report, out);
     fclose(out);
   }
-  control_reply(arg, text != NULL, text ? text : "out of memory");
+  control_reply(arg, text, text ? text : "out of memory");
   free(text);
   free(report);
 }

@@ -9,14 +9,14 @@
 
 static int no_such_store(const struct store_backend *backend, char why[256]) {
   snprintf(why, 256, "not a store that can do this: use the tools of its database");
-  return backend == NULL ? E_INVALID : E_UNSUPPORTED;
+  return !backend ? E_INVALID : E_UNSUPPORTED;
 }
 
 int store_backup(const struct store_options *o, const char *file, char why[256]) {
   const char *location;
   const struct store_backend *backend = store_backend_find(o, &location);
   void *handle;
-  if (backend == NULL || backend->backup == NULL)
+  if (!backend || !backend->backup)
     return no_such_store(backend, why);
   int code = backend->open(o, location, false, &handle, why);
   if (code)
@@ -29,7 +29,7 @@ int store_backup(const struct store_options *o, const char *file, char why[256])
 int store_restore(const struct store_options *o, const char *file, char why[256]) {
   const char *location;
   const struct store_backend *backend = store_backend_find(o, &location);
-  if (backend == NULL || backend->restore == NULL)
+  if (!backend || !backend->restore)
     return no_such_store(backend, why);
   return backend->restore(location, file, why);
 }

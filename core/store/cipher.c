@@ -133,7 +133,7 @@ static int keys_add(struct keyring *k, const char *list, char why[WHY_MAX]) {
 
 static int placeholder_check(const char *setting, const char *text, char why[WHY_MAX]) {
   const char *placeholder = value_placeholder(text);
-  if (placeholder == NULL)
+  if (!placeholder)
     return 0;
   snprintf(why, WHY_MAX, "%s: still contains the placeholder %s; make a key with: openssl rand -base64 32", setting,
            placeholder);
@@ -147,7 +147,7 @@ static int keyring_fill(struct keyring *k, const char *current, const char *prev
   code = code ? code : keys_add(k, previous, why);
   if (code == 0) {
     k->aes = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    code = k->aes != NULL ? 0 : UV_ENOMEM;
+    code = k->aes ? 0 : UV_ENOMEM;
   }
   return code;
 }
@@ -162,7 +162,7 @@ int keyring_new(const char *current, const char *previous, unsigned accept, stru
   }
   struct keyring *k = calloc(1, sizeof *k);
   snprintf(why, WHY_MAX, "out of memory");
-  int code = k != NULL ? keyring_fill(k, current, previous, why) : UV_ENOMEM;
+  int code = k ? keyring_fill(k, current, previous, why) : UV_ENOMEM;
   if (code) {
     keyring_free(k);
     return code;
@@ -173,7 +173,7 @@ int keyring_new(const char *current, const char *previous, unsigned accept, stru
 }
 
 void keyring_free(struct keyring *k) {
-  if (k == NULL)
+  if (!k)
     return;
   EVP_CIPHER_free(k->aes);
   OPENSSL_cleanse(k, sizeof *k);
@@ -185,7 +185,7 @@ const char *keyring_id(const struct keyring *k) {
 }
 
 bool keyring_has(const struct keyring *k, const char *id) {
-  for (size_t i = 0; k != NULL && i < k->count; i++)
+  for (size_t i = 0; k && i < k->count; i++)
     if (strcmp(k->keys[i].id, id) == 0)
       return true;
   return false;
@@ -197,7 +197,7 @@ unsigned keyring_accept(const struct keyring *k) {
 
 struct keyring *keyring_accepting(const struct keyring *k, unsigned accept) {
   struct keyring *copy = malloc(sizeof *copy);
-  if (copy != NULL) {
+  if (copy) {
     *copy = *k;
     copy->accept = accept;
     EVP_CIPHER_up_ref(copy->aes);
@@ -242,8 +242,8 @@ static void feed_number(struct feed *f, uint64_t n) {
 
 /* Its length first, so that no two lists of texts give the same bytes. */
 static void feed_text(struct feed *f, const char *text) {
-  size_t len = text != NULL ? strlen(text) : 0;
-  feed_number(f, text != NULL ? len : UINT64_MAX);
+  size_t len = text ? strlen(text) : 0;
+  feed_number(f, text ? len : UINT64_MAX);
   feed_bytes(f, text, len);
 }
 
@@ -276,7 +276,7 @@ struct bound {
 static int gcm(const struct keyring *k, const struct key *key, const struct bound *b, bool seal,
                const unsigned char *nonce, unsigned char *tag, const void *in, size_t len, void *out) {
   EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-  if (ctx == NULL)
+  if (!ctx)
     return UV_ENOMEM;
   int n;
   bool done = EVP_CipherInit_ex2(ctx, k->aes, key->bytes, nonce, seal, NULL) && place_feed(ctx, b->at, b->bond);
@@ -295,7 +295,7 @@ static int gcm(const struct keyring *k, const struct key *key, const struct boun
 static int gcm_seal(const struct keyring *k, const struct bound *b, const void *content, size_t len,
                     unsigned char **out) {
   unsigned char *raw = malloc(OVERHEAD + len);
-  int code = raw == NULL ? UV_ENOMEM : RAND_bytes(raw, NONCE_LEN) == 1 ? 0 : UV_EIO;
+  int code = !raw ? UV_ENOMEM : RAND_bytes(raw, NONCE_LEN) == 1 ? 0 : UV_EIO;
   code = code ? code : gcm(k, &k->keys[0], b, true, raw, raw + NONCE_LEN + len, content, len, raw + NONCE_LEN);
   if (code) {
     free(raw);
@@ -310,9 +310,9 @@ static int gcm_open(const struct keyring *k, const char *id, const struct bound 
                     char **out, size_t *out_len) {
   size_t len = n - OVERHEAD;
   char *content = malloc(len + 1);
-  int code = content != NULL ? E_KEY : UV_ENOMEM;
+  int code = content ? E_KEY : UV_ENOMEM;
   for (size_t i = 0; i < k->count && (code == E_KEY || code == E_CIPHER); i++)
-    if (id == NULL || memcmp(id, k->keys[i].id, CIPHER_KEY_ID_LEN) == 0)
+    if (!id || memcmp(id, k->keys[i].id, CIPHER_KEY_ID_LEN) == 0)
       code = gcm(k, &k->keys[i], b, false, raw, raw + NONCE_LEN + len, raw + NONCE_LEN, len, content);
   if (code) {
     free(content);
@@ -357,7 +357,7 @@ static enum form form_of(const char *text, size_t len) {
 static int plain_new(const char *mark, const void *text, size_t len, char **out, size_t *out_len) {
   size_t mark_len = strlen(mark);
   char *copy = malloc(mark_len + len + 1);
-  if (copy == NULL)
+  if (!copy)
     return UV_ENOMEM;
   memcpy(copy, mark, mark_len);
   if (len > 0)
@@ -373,7 +373,7 @@ int cipher_seal(const struct keyring *k, const struct cipher_place *at, const vo
   *out = NULL;
   if (len > CIPHER_CONTENT_MAX)
     return E_TOO_BIG;
-  if (k == NULL)
+  if (!k)
     return plain_new(form_of(content, len) == FORM_PLAIN ? "" : ESCAPED, content, len, out, out_len);
   unsigned char *raw;
   int code = gcm_seal(k, &(struct bound){at, BOUND_TO_ALL}, content, len, &raw);
@@ -381,40 +381,40 @@ int cipher_seal(const struct keyring *k, const struct cipher_place *at, const vo
     return code;
   size_t stored_len = HEAD_LEN + BASE64URL_LEN(OVERHEAD + len);
   char *stored = malloc(stored_len + 1);
-  if (stored != NULL) {
+  if (stored) {
     snprintf(stored, HEAD_LEN + 1, SEALED "%s:", keyring_id(k));
     base64url_encode(raw, OVERHEAD + len, stored + HEAD_LEN);
     *out = stored;
     *out_len = stored_len;
   }
   free(raw);
-  return stored != NULL ? 0 : UV_ENOMEM;
+  return stored ? 0 : UV_ENOMEM;
 }
 
 int cipher_seal_reference(const struct keyring *k, const void *content, size_t len, char **out, size_t *out_len) {
   *out = NULL;
   if (len > CIPHER_CONTENT_MAX)
     return E_TOO_BIG;
-  if (k == NULL)
+  if (!k)
     return plain_new("", content, len, out, out_len);
   unsigned char *raw;
   int code = gcm_seal(k, &(struct bound){NULL, BOUND_TO_NOTHING}, content, len, &raw);
   if (code)
     return code;
   char *stored = malloc((OVERHEAD + len + 2) / 3 * 4 + 1);
-  if (stored != NULL) {
+  if (stored) {
     *out_len = (size_t)EVP_EncodeBlock((unsigned char *)stored, raw, (int)(OVERHEAD + len));
     *out = stored;
   }
   free(raw);
-  return stored != NULL ? 0 : UV_ENOMEM;
+  return stored ? 0 : UV_ENOMEM;
 }
 
 static int sealed_open(const struct keyring *k, const struct bound *b, const char *text, size_t len, char **out,
                        size_t *out_len) {
   size_t n;
   unsigned char *raw = malloc(BASE64URL_BYTES(len - HEAD_LEN));
-  int code = raw == NULL ? UV_ENOMEM : base64url_decode(text + HEAD_LEN, len - HEAD_LEN, raw, &n) != 0 ? E_CIPHER : 0;
+  int code = !raw ? UV_ENOMEM : base64url_decode(text + HEAD_LEN, len - HEAD_LEN, raw, &n) != 0 ? E_CIPHER : 0;
   code = code ? code : gcm_open(k, text + SEALED_LEN, b, raw, n, out, out_len);
   free(raw);
   return code;
@@ -422,7 +422,7 @@ static int sealed_open(const struct keyring *k, const struct bound *b, const cha
 
 static int reference_open(const struct keyring *k, const char *text, size_t len, char **out, size_t *out_len) {
   unsigned char *raw = malloc(len / 4 * 3);
-  if (raw == NULL)
+  if (!raw)
     return UV_ENOMEM;
   base64_decode(text, len, raw);
   int code = gcm_open(k, NULL, &(struct bound){NULL, BOUND_TO_NOTHING}, raw, base64_bytes(text, len), out, out_len);
@@ -438,13 +438,12 @@ int cipher_open(const struct keyring *k, const struct cipher_place *at, const vo
     return E_TOO_BIG;
   enum form form = form_of(stored, len);
   if (form == FORM_SEALED || form == FORM_SEALED_1)
-    return k == NULL ? E_KEY
-                     : sealed_open(k, &(struct bound){at, form == FORM_SEALED ? BOUND_TO_ALL : BOUND_TO_SEQ}, stored,
-                                   len, out, out_len);
-  if (k != NULL && (k->accept & (CIPHER_PLAINTEXT | CIPHER_ANY_FORM)) == 0 &&
-      !((k->accept & CIPHER_TAKEOVER) && at->foreign))
+    return !k ? E_KEY
+              : sealed_open(k, &(struct bound){at, form == FORM_SEALED ? BOUND_TO_ALL : BOUND_TO_SEQ}, stored, len, out,
+                            out_len);
+  if (k && (k->accept & (CIPHER_PLAINTEXT | CIPHER_ANY_FORM)) == 0 && !((k->accept & CIPHER_TAKEOVER) && at->foreign))
     return form == FORM_DAMAGED ? E_CIPHER : E_PLAINTEXT;
-  if (k != NULL && (form == FORM_REFERENCE || form == FORM_DAMAGED)) {
+  if (k && (form == FORM_REFERENCE || form == FORM_DAMAGED)) {
     int code = form == FORM_REFERENCE ? reference_open(k, stored, len, out, out_len) : E_CIPHER;
     if (code != E_CIPHER || !(k->accept & CIPHER_PLAINTEXT))
       return code;
@@ -467,13 +466,13 @@ static void key_id_of(const void *stored, size_t len, char out[CIPHER_KEY_ID_LEN
 bool cipher_is_newest(const struct keyring *k, const void *stored, size_t len) {
   char id[CIPHER_KEY_ID_LEN + 1];
   key_id_of(stored, len, id);
-  return k != NULL && form_of(stored, len) == FORM_SEALED && strcmp(id, keyring_id(k)) == 0;
+  return k && form_of(stored, len) == FORM_SEALED && strcmp(id, keyring_id(k)) == 0;
 }
 
 bool cipher_is_reference(const struct keyring *k, const void *stored, size_t len) {
   enum form form = form_of(stored, len);
-  if (k == NULL || form != FORM_REFERENCE)
-    return k == NULL && form != FORM_SEALED && form != FORM_SEALED_1 && form != FORM_ESCAPED;
+  if (!k || form != FORM_REFERENCE)
+    return !k && form != FORM_SEALED && form != FORM_SEALED_1 && form != FORM_ESCAPED;
   struct keyring newest = {.aes = k->aes, .count = 1, .keys = {k->keys[0]}};
   char *content;
   size_t content_len;

@@ -14,9 +14,9 @@
 #define LIST_PAGE 100
 
 static int line_write(FILE *out, json_t *line) {
-  char *text = line != NULL ? json_dumps(line, JSON_COMPACT) : NULL;
+  char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
   json_decref(line);
-  if (text == NULL)
+  if (!text)
     return UV_ENOMEM;
   int code = fputs(text, out) < 0 || fputc('\n', out) < 0 ? UV_EIO : 0;
   free(text);
@@ -24,7 +24,7 @@ static int line_write(FILE *out, json_t *line) {
 }
 
 static const char *text_of(const char *text) {
-  return text != NULL ? text : "";
+  return text ? text : "";
 }
 
 static int session_write(FILE *out, const struct session_record *r) {
@@ -39,7 +39,7 @@ static int session_write(FILE *out, const struct session_record *r) {
     text_of(r->assisting_admin_id), "assisting_admin_name", text_of(r->assisting_admin_name), "total_tokens",
     (json_int_t)r->total_tokens, "max_response_ms", (json_int_t)r->max_response_ms, "avg_response_ms",
     (json_int_t)r->avg_response_ms, "responses_ms", responses, "messages", (json_int_t)r->top);
-  if (line != NULL && r->name_damaged && json_object_set_new(line, "name_damaged", json_true())) {
+  if (line && r->name_damaged && json_object_set_new(line, "name_damaged", json_true())) {
     json_decref(line);
     line = NULL;
   }
@@ -48,11 +48,11 @@ static int session_write(FILE *out, const struct session_record *r) {
 
 /* Content is text as a rule; what is not is written in base64url under another name. */
 static int content_add(json_t *line, const struct message_record *m) {
-  json_t *text = json_stringn(m->content != NULL ? m->content : "", m->content_len);
-  if (text != NULL)
+  json_t *text = json_stringn(m->content ? m->content : "", m->content_len);
+  if (text)
     return json_object_set_new(line, "content", text);
   char *encoded = malloc(BASE64URL_LEN(m->content_len) + 1);
-  if (encoded == NULL)
+  if (!encoded)
     return UV_ENOMEM;
   base64url_encode(m->content, m->content_len, encoded);
   int code = json_object_set_new(line, "content_base64url", json_string(encoded));
@@ -61,13 +61,13 @@ static int content_add(json_t *line, const struct message_record *m) {
 }
 
 static int message_write(FILE *out, const char *session_id, const struct message_record *m) {
-  json_t *extra = m->extra != NULL ? json_loads(m->extra, JSON_ALLOW_NUL, NULL) : NULL;
-  if (extra == NULL && m->extra != NULL)
+  json_t *extra = m->extra ? json_loads(m->extra, JSON_ALLOW_NUL, NULL) : NULL;
+  if (!extra && m->extra)
     extra = json_string(m->extra); /* a client may send what jansson cannot hold: the text itself says it all */
   json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s, s:s, s:I, s:o?}", "line", "message", "session_id",
                            session_id, "seq", (json_int_t)m->seq, "id", m->id, "cid", m->cid, "sender",
                            text_of(m->sender), "type", text_of(m->type), "at_ms", (json_int_t)m->at_ms, "extra", extra);
-  if (line == NULL || content_add(line, m) || (m->damaged && json_object_set_new(line, "damaged", json_true()))) {
+  if (!line || content_add(line, m) || (m->damaged && json_object_set_new(line, "damaged", json_true()))) {
     json_decref(line);
     return UV_ENOMEM;
   }
@@ -95,7 +95,7 @@ static int messages_export(struct store_direct *d, const struct session_record *
   int code = 0;
   for (uint64_t from = 1; from <= r->top && code == 0;) {
     struct store_op *op = store_op_new(STORE_HISTORY);
-    if (op == NULL)
+    if (!op)
       return UV_ENOMEM;
     memcpy(op->session.id, r->id, sizeof r->id);
     op->limit = limit;
@@ -123,7 +123,7 @@ static int session_export(struct store_direct *d, const struct session_record *r
 
 static int export_one(struct store_direct *d, const char *id, FILE *out, struct store_exported *count) {
   struct store_op *op = store_op_new(STORE_SESSION);
-  if (op == NULL)
+  if (!op)
     return UV_ENOMEM;
   snprintf(op->session.id, sizeof op->session.id, "%s", id);
   int code = strlen(id) == STORE_ID_LEN ? store_direct_run(d, op) : E_NOT_FOUND;
@@ -138,7 +138,7 @@ static int export_all(struct store_direct *d, const char *user, FILE *out, struc
   int code = 0;
   while (more && code == 0) {
     struct store_op *op = store_op_new(STORE_SESSIONS);
-    if (op == NULL || (op->session.user_id = strdup(user)) == NULL) {
+    if (!op || !(op->session.user_id = strdup(user))) {
       store_op_free(op);
       return UV_ENOMEM;
     }
@@ -158,6 +158,6 @@ static int export_all(struct store_direct *d, const char *user, FILE *out, struc
 
 int store_export(struct store_direct *d, const char *user, const char *id, FILE *out, struct store_exported *count) {
   *count = (struct store_exported){0};
-  int code = id != NULL ? export_one(d, id, out, count) : export_all(d, user, out, count);
+  int code = id ? export_one(d, id, out, count) : export_all(d, user, out, count);
   return code == 0 && fflush(out) != 0 ? UV_EIO : code;
 }

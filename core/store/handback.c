@@ -10,9 +10,9 @@ int store_handback(const struct store_options *o, store_progress_fn *tell, void 
   const char *location;
   const struct store_backend *backend = store_backend_find(o, &location);
   void *handle;
-  if (backend == NULL || backend->handback == NULL) {
+  if (!backend || !backend->handback) {
     snprintf(why, 256, "not a store that was taken over from another program");
-    return backend == NULL ? E_INVALID : E_UNSUPPORTED;
+    return !backend ? E_INVALID : E_UNSUPPORTED;
   }
   int code = backend->open(o, location, true, &handle, why);
   if (code)

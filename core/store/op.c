@@ -52,7 +52,7 @@ void audit_record_deinit(struct audit_record *r) {
 
 struct store_op *store_op_new(enum store_kind kind) {
   struct store_op *op = calloc(1, sizeof *op);
-  if (op != NULL)
+  if (op)
     op->kind = kind;
   return op;
 }
@@ -60,18 +60,18 @@ struct store_op *store_op_new(enum store_kind kind) {
 struct store_op *store_op_audit(enum store_kind kind, const char *actor, const char *action, const char *subject,
                                 int64_t now_ms) {
   struct store_op *op = store_op_new(kind);
-  if (op == NULL)
+  if (!op)
     return NULL;
   op->audit = (struct audit_record){
     .at_ms = now_ms, .actor = strdup(actor), .action = strdup(action), .subject = strndup(subject, STORE_AUDIT_MAX)};
-  if (op->audit.actor != NULL && op->audit.action != NULL && op->audit.subject != NULL)
+  if (op->audit.actor && op->audit.action && op->audit.subject)
     return op;
   store_op_free(op);
   return NULL;
 }
 
 void store_op_free(struct store_op *op) {
-  if (op == NULL)
+  if (!op)
     return;
   session_record_deinit(&op->session);
   audit_record_deinit(&op->audit);
@@ -87,7 +87,7 @@ void store_op_free(struct store_op *op) {
 static size_t texts_bytes(const char *const *texts, size_t count) {
   size_t bytes = 0;
   for (size_t i = 0; i < count; i++)
-    bytes += texts[i] != NULL ? strlen(texts[i]) + 1 : 0;
+    bytes += texts[i] ? strlen(texts[i]) + 1 : 0;
   return bytes;
 }
 
@@ -117,7 +117,7 @@ int store_op_account(struct store_op *op) {
            op->erased.messages);
   free(op->audit.detail);
   op->audit.detail = strdup(text);
-  return op->audit.detail != NULL ? 0 : UV_ENOMEM;
+  return op->audit.detail ? 0 : UV_ENOMEM;
 }
 
 static bool id_ok(const char id[STORE_ID_LEN + 1]) {
@@ -125,17 +125,17 @@ static bool id_ok(const char id[STORE_ID_LEN + 1]) {
 }
 
 static bool message_ok(const struct message_record *m) {
-  size_t cid_len = m->cid == NULL ? 1 : strnlen(m->cid, STORE_CID_MAX + 1);
-  return id_ok(m->id) && cid_len >= 1 && cid_len <= STORE_CID_MAX && (m->content != NULL || m->content_len == 0);
+  size_t cid_len = !m->cid ? 1 : strnlen(m->cid, STORE_CID_MAX + 1);
+  return id_ok(m->id) && cid_len >= 1 && cid_len <= STORE_CID_MAX && (m->content || m->content_len == 0);
 }
 
 static bool audit_ok(const struct audit_record *a) {
   const char *const texts[] = {a->actor, a->action, a->subject, a->detail};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-    if (texts[i] != NULL && strnlen(texts[i], STORE_AUDIT_MAX + 1) > STORE_AUDIT_MAX)
+    if (texts[i] && strnlen(texts[i], STORE_AUDIT_MAX + 1) > STORE_AUDIT_MAX)
       return false;
   }
-  return a->actor != NULL && a->action != NULL;
+  return a->actor && a->action;
 }
 
 static bool limit_ok(const struct store_op *op) {
@@ -159,19 +159,19 @@ bool store_op_ok(const struct store_op *op) {
   case STORE_SESSION:
     return id_ok(op->session.id);
   case STORE_ACTIVE:
-    return op->session.user_id != NULL;
+    return op->session.user_id;
   case STORE_SESSIONS:
-    return op->session.user_id != NULL && limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
+    return op->session.user_id && limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
   case STORE_HISTORY:
     return id_ok(op->session.id) && limit_ok(op);
   case STORE_CID:
-    return id_ok(op->session.id) && op->message_count == 1 && op->messages[0].cid != NULL;
+    return id_ok(op->session.id) && op->message_count == 1 && op->messages[0].cid;
   case STORE_OPEN:
     return limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
   case STORE_PING:
     return true;
   case STORE_ERASE:
-    return op->session.user_id != NULL && audit_ok(&op->audit);
+    return op->session.user_id && audit_ok(&op->audit);
   case STORE_EXPIRE:
     return limit_ok(op) && audit_ok(&op->audit);
   case STORE_AUDIT:

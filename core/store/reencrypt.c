@@ -11,9 +11,9 @@ int store_reencrypt(const struct store_options *o, store_progress_fn *tell, void
   const char *location;
   const struct store_backend *backend = store_backend_find(o, &location);
   void *handle;
-  if (backend == NULL || backend->reencrypt == NULL || o->keys == NULL) {
-    snprintf(why, 256, "%s", o->keys == NULL ? "there is no key to encrypt with" : "not a store that can do this");
-    return backend == NULL || o->keys == NULL ? E_INVALID : E_UNSUPPORTED;
+  if (!backend || !backend->reencrypt || !o->keys) {
+    snprintf(why, 256, "%s", !o->keys ? "there is no key to encrypt with" : "not a store that can do this");
+    return !backend || !o->keys ? E_INVALID : E_UNSUPPORTED;
   }
   int code = backend->open(o, location, true, &handle, why);
   if (code)

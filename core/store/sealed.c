@@ -33,7 +33,7 @@ int sealed_name(const struct keyring *k, const char *session_id, const char *use
   struct cipher_place at = name_place(session_id, user_id, false);
   *out = NULL;
   *len = 0;
-  return name == NULL || *name == '\0' ? 0 : cipher_seal(k, &at, name, strlen(name), out, len);
+  return !name || *name == '\0' ? 0 : cipher_seal(k, &at, name, strlen(name), out, len);
 }
 
 int sealed_message_open(const struct keyring *k, const char *session_id, const char *user_id,
@@ -103,12 +103,12 @@ int unsealing_message(struct unsealing *u, const char *session_id, const char *u
   free(m->extra);
   m->cid = m->extra = NULL;
   m->content = strdup("");
-  return m->content != NULL ? 0 : UV_ENOMEM;
+  return m->content ? 0 : UV_ENOMEM;
 }
 
 int unsealing_name(struct unsealing *u, struct session_record *r, bool foreign, const void *stored, size_t len) {
   struct cipher_place at = name_place(r->id, r->user_id, foreign);
-  if (stored == NULL || len == 0)
+  if (!stored || len == 0)
     return 0;
   size_t name_len;
   int code = unsealing_text(u, &at, stored, len, &r->name, &name_len);

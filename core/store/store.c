@@ -74,14 +74,14 @@ static void queue_push(struct queue *q, struct store_op *op) {
 
 static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
   size_t n = 0;
-  while (n < max && q->first != NULL) {
+  while (n < max && q->first) {
     struct store_op *op = (struct store_op *)q->first;
     q->first = op->post.next;
     q->count--;
     q->bytes -= store_op_bytes(op);
     ops[n++] = op;
   }
-  if (q->first == NULL)
+  if (!q->first)
     q->last = &q->first;
   return n;
 }
@@ -226,7 +226,7 @@ static bool erasing_step(struct store_thread *t, struct erasing *e) {
   int code = stop ? E_STOPPING : s->backend->erase(t->handle, op);
   if (code == E_MORE || code == E_AWAY)
     return code == E_AWAY;
-  if (op == NULL) {
+  if (!op) {
     e->leftover = false;
     return false;
   }
@@ -338,7 +338,7 @@ static size_t writer_take(struct store_thread *t, struct store_op **ops, bool bu
 static void *writer_run(void *arg) {
   struct store_thread *t = arg;
   struct store_op *ops[BATCH_MAX];
-  struct erasing e = {.leftover = t->store->backend->erase != NULL};
+  struct erasing e = {.leftover = t->store->backend->erase};
   e.ops.last = &e.ops.first;
   bool later = false, failing = false;
   for (;;) {
@@ -377,7 +377,7 @@ static void *reader_run(void *arg) {
 /* ---- life ---- */
 
 const struct store_backend *store_backend_find(const struct store_options *o, const char **location) {
-  for (const struct store_backend *const *b = o->backends; *b != NULL; b++) {
+  for (const struct store_backend *const *b = o->backends; *b; b++) {
     size_t len = strlen((*b)->scheme);
     if (strncmp(o->url, (*b)->scheme, len) != 0)
       continue;
@@ -394,7 +394,7 @@ const struct store_backend *store_backend_find(const struct store_options *o, co
 /* What begins with // is no path but a server. */
 static char *folder_of(const char *location) {
   const char *slash = strrchr(location, '/');
-  if (slash == NULL || strncmp(location, "//", 2) == 0)
+  if (!slash || strncmp(location, "//", 2) == 0)
     return strdup(".");
   return strndup(location, slash == location ? 1 : (size_t)(slash - location));
 }
@@ -402,7 +402,7 @@ static char *folder_of(const char *location) {
 static struct store *store_new(const struct store_options *o, const struct store_backend *backend,
                                const char *location) {
   struct store *s = calloc(1, sizeof *s + (1 + (size_t)o->readers) * sizeof s->threads[0]);
-  if (s == NULL)
+  if (!s)
     return NULL;
   s->backend = backend;
   s->folder = folder_of(location);
@@ -440,16 +440,16 @@ static int store_start(struct store *s, const struct store_options *o, const cha
 int store_open(const struct store_options *o, struct store **out, char why[256]) {
   const char *location;
   const struct store_backend *backend = store_backend_find(o, &location);
-  if (backend == NULL || o->readers == 0 || o->queue == 0) {
+  if (!backend || o->readers == 0 || o->queue == 0) {
     snprintf(why, 256,
-             backend == NULL ? "not a store: expected sqlite:PATH or mongodb://HOST/DATABASE"
-                             : "readers and queue have to be at least 1");
+             !backend ? "not a store: expected sqlite:PATH or mongodb://HOST/DATABASE"
+                      : "readers and queue have to be at least 1");
     return E_INVALID;
   }
   struct store *s = store_new(o, backend, location);
-  if (s == NULL || s->folder == NULL) {
+  if (!s || !s->folder) {
     snprintf(why, 256, "out of memory");
-    if (s != NULL)
+    if (s)
       store_close(s);
     return UV_ENOMEM;
   }

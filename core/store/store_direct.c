@@ -10,7 +10,7 @@
 int store_direct_open(const struct store_options *o, bool writer, struct store_direct *out, char why[256]) {
   const char *location;
   out->backend = store_backend_find(o, &location);
-  if (out->backend == NULL) {
+  if (!out->backend) {
     snprintf(why, 256, "not a store this program knows");
     return E_INVALID;
   }

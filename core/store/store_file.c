@@ -24,7 +24,7 @@ static int file_failed(const char *what, const char *path, char why[256]) {
 static int folder_make(const char *path, char why[256]) {
   char folder[PATH_MAX];
   const char *slash = strrchr(path, '/');
-  if (slash == NULL || slash == path)
+  if (!slash || slash == path)
     return 0;
   snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
   if (mkdir(folder, 0700) < 0 && errno != EEXIST)

@@ -13,16 +13,16 @@ struct kept *kept_find(struct memory *m, const char *id) {
 }
 
 struct kept_message *kept_cid(const struct kept *k, const char *cid) {
-  for (size_t i = 0; cid != NULL && i < k->count; i++) {
-    if (k->messages[i]->record.cid != NULL && strcmp(k->messages[i]->record.cid, cid) == 0)
+  for (size_t i = 0; cid && i < k->count; i++) {
+    if (k->messages[i]->record.cid && strcmp(k->messages[i]->record.cid, cid) == 0)
       return k->messages[i];
   }
   return NULL;
 }
 
 char *kept_copy(const char *text) {
-  char *out = text != NULL ? strdup(text) : NULL;
-  if (text != NULL && out == NULL)
+  char *out = text ? strdup(text) : NULL;
+  if (text && !out)
     abort();
   return out;
 }
@@ -31,7 +31,7 @@ void kept_add(struct memory *m, struct kept *k, struct kept_message *new) {
   if (k->count == k->room) {
     k->room = k->room ? 2 * k->room : 8;
     k->messages = realloc(k->messages, k->room * sizeof *k->messages);
-    if (k->messages == NULL)
+    if (!k->messages)
       abort();
   }
   k->messages[k->count++] = new;
@@ -40,7 +40,7 @@ void kept_add(struct memory *m, struct kept *k, struct kept_message *new) {
 }
 
 static void message_drop(struct memory *m, struct kept_message *gone) {
-  assert(m->ids != NULL && gone->hh.tbl == m->ids->hh.tbl); /* it is one of them */
+  assert(m->ids && gone->hh.tbl == m->ids->hh.tbl); /* it is one of them */
   HASH_DEL(m->ids, gone);
   m->bytes -= gone->record.content_len;
   message_record_deinit(&gone->record);

@@ -20,7 +20,7 @@ static struct {
 
 static struct memory *memory_new(const char *name) {
   struct memory *m = calloc(1, sizeof *m);
-  if (m == NULL || (m->name = strdup(name)) == NULL)
+  if (!m || !(m->name = strdup(name)))
     abort();
   lock_init(&m->lock);
   return m;
@@ -29,9 +29,9 @@ static struct memory *memory_new(const char *name) {
 static struct memory *memory_named(const char *name) {
   lock_acquire(&all.lock);
   struct memory *m = all.first;
-  while (m != NULL && strcmp(m->name, name) != 0)
+  while (m && strcmp(m->name, name) != 0)
     m = m->next;
-  if (m == NULL) {
+  if (!m) {
     m = memory_new(name);
     m->next = all.first;
     all.first = m;
@@ -53,7 +53,7 @@ static int record_copy(struct session_record *to, const struct kept *k) {
 
 static int record_reply(struct store_op *op, const struct kept *k) {
   struct session_record found;
-  if (k == NULL)
+  if (!k)
     return E_NOT_FOUND;
   if (record_copy(&found, k))
     return E_STORE;
@@ -76,7 +76,7 @@ static struct kept *list_next(struct memory *m, const char *user, const struct s
     const struct session_record *r = &k->record;
     bool behind = after->id[0] == '\0' || place_order(r, after->start_ms, after->id) > 0;
     if (behind && strcmp(r->user_id, user) == 0 && (!active || r->end_ms == 0) &&
-        (first == NULL || place_order(r, first->record.start_ms, first->record.id) < 0))
+        (!first || place_order(r, first->record.start_ms, first->record.id) < 0))
       first = k;
   }
   return first;
@@ -86,9 +86,9 @@ static int read_sessions(struct memory *m, struct store_op *op) {
   struct store_place after = op->after;
   struct kept *k;
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return E_STORE;
-  while (op->session_count < op->limit && (k = list_next(m, op->session.user_id, &after, false)) != NULL) {
+  while (op->session_count < op->limit && (k = list_next(m, op->session.user_id, &after, false))) {
     struct session_record *r = &op->sessions[op->session_count];
     if (record_copy(r, k))
       return E_STORE;
@@ -106,7 +106,7 @@ static void message_reply(const struct message_record *from, struct message_reco
   to->type = kept_copy(from->type);
   to->extra = kept_copy(from->extra);
   to->content = malloc(from->content_len + 1);
-  if (to->content == NULL)
+  if (!to->content)
     abort();
   memcpy(to->content, from->content, from->content_len);
 }
@@ -114,16 +114,16 @@ static void message_reply(const struct message_record *from, struct message_reco
 /* With the content as it is kept; see messages_open. */
 static int read_history(struct memory *m, struct store_op *op) {
   struct kept *k = kept_find(m, op->session.id);
-  if (k == NULL)
+  if (!k)
     return E_NOT_FOUND;
   free(op->session.user_id);
-  if ((op->session.user_id = kept_copy(k->record.user_id)) == NULL) /* for messages_open */
+  if (!(op->session.user_id = kept_copy(k->record.user_id))) /* for messages_open */
     return E_STORE;
   size_t end = op->before_seq == 0 || op->before_seq > k->count ? k->count : op->before_seq - 1, first = end, bytes = 0;
   while (first > 0 && end - first < op->limit && bytes < STORE_HISTORY_BYTES)
     bytes += k->messages[--first]->said;
   op->messages = calloc(end - first + 1, sizeof *op->messages);
-  if (op->messages == NULL)
+  if (!op->messages)
     return E_STORE;
   for (; first < end; first++)
     message_reply(&k->messages[first]->record, &op->messages[op->message_count++]);
@@ -141,7 +141,7 @@ static bool is_open(const struct kept *k, int64_t since_ms) {
 static int read_open(struct memory *m, struct store_op *op) {
   const struct kept *k = kept_find(m, op->session.id);
   op->messages = calloc(STORE_OPEN_MAX, sizeof *op->messages);
-  if (op->messages == NULL)
+  if (!op->messages)
     return E_STORE;
   for (size_t i = 0; i < k->count && op->message_count < STORE_OPEN_MAX; i++)
     if (k->messages[i]->record.open)
@@ -156,15 +156,15 @@ static int read_session(struct memory *m, struct store_op *op, const struct kept
 
 static int read_open_sessions(struct memory *m, struct store_op *op) {
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return E_STORE;
   for (const char *after = op->after.id; op->session_count < op->limit;) {
     const struct kept *next = NULL;
-    for (const struct kept *k = m->sessions; k != NULL; k = k->hh.next)
+    for (const struct kept *k = m->sessions; k; k = k->hh.next)
       if (strcmp(k->record.id, after) > 0 && is_open(k, op->before_ms) &&
-          (next == NULL || strcmp(k->record.id, next->record.id) < 0))
+          (!next || strcmp(k->record.id, next->record.id) < 0))
         next = k;
-    if (next == NULL)
+    if (!next)
       break;
     memcpy(op->sessions[op->session_count++].id, next->record.id, sizeof next->record.id);
     after = next->record.id;
@@ -194,7 +194,7 @@ static int names_open(const struct keyring *keys, struct session_record *r, size
   for (size_t i = 0; i < count && code == 0; i++) {
     char *sealed = r[i].name;
     r[i].name = NULL;
-    code = unsealing_name(&u, &r[i], false, sealed, sealed != NULL ? strlen(sealed) : 0);
+    code = unsealing_name(&u, &r[i], false, sealed, sealed ? strlen(sealed) : 0);
     free(sealed);
   }
   (void)unsealing_end(&u);
@@ -204,9 +204,9 @@ static int names_open(const struct keyring *keys, struct session_record *r, size
 static int read_cid(struct memory *m, struct store_op *op) {
   const struct kept *k = kept_find(m, op->session.id);
   struct message_record *wanted = &op->messages[0];
-  for (size_t i = 0; k != NULL && i < k->count; i++) {
+  for (size_t i = 0; k && i < k->count; i++) {
     const struct message_record *r = &k->messages[i]->record;
-    if (r->cid == NULL || strcmp(r->cid, wanted->cid) != 0)
+    if (!r->cid || strcmp(r->cid, wanted->cid) != 0)
       continue;
     wanted->seq = r->seq;
     wanted->at_ms = r->at_ms;
@@ -259,11 +259,11 @@ static void memory_read(void *handle, struct store_op *op) {
 static int memory_open(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
   struct memory *m = memory_named(location);
   struct memory_handle *h = calloc(1, sizeof *h);
-  if (h == NULL)
+  if (!h)
     return UV_ENOMEM;
   *h = (struct memory_handle){.m = m, .keys = o->keys, .writer = writer};
   lock_acquire(&m->lock);
-  bool taken = writer && m->written, keyless = m->sealed && o->keys == NULL && !o->without_texts;
+  bool taken = writer && m->written, keyless = m->sealed && !o->keys && !o->without_texts;
   m->written |= writer && !keyless;
   lock_release(&m->lock);
   if (keyless) {

@@ -11,7 +11,7 @@
 
 static int message_add(struct memory_handle *h, struct kept *k, struct message_record *r) {
   struct kept_message *there = kept_cid(k, r->cid);
-  if (there != NULL) {
+  if (there) {
     r->duplicate = true;
     r->open = r->open && there->record.open;
     r->at_ms = there->record.at_ms;
@@ -20,8 +20,8 @@ static int message_add(struct memory_handle *h, struct kept *k, struct message_r
     return 0;
   }
   HASH_FIND_STR(h->m->ids, r->id, there);
-  struct kept_message *new = there == NULL ? calloc(1, sizeof *new) : NULL;
-  if (new == NULL)
+  struct kept_message *new = !there ? calloc(1, sizeof *new) : NULL;
+  if (!new)
     return E_STORE;
   struct message_record *to = &new->record;
   new->said = r->content_len;
@@ -33,7 +33,7 @@ static int message_add(struct memory_handle *h, struct kept *k, struct message_r
     free(new);
     return E_STORE;
   }
-  h->m->sealed |= h->keys != NULL;
+  h->m->sealed |= !!h->keys;
   memcpy(to->id, r->id, sizeof to->id);
   to->cid = kept_copy(r->cid);
   to->sender = kept_copy(r->sender);
@@ -47,21 +47,21 @@ static int message_add(struct memory_handle *h, struct kept *k, struct message_r
 static int name_keep(struct memory_handle *h, struct kept *k, struct session_record *fresh) {
   char *name;
   size_t len;
-  if (fresh->name_damaged && (fresh->name == NULL || *fresh->name == '\0'))
+  if (fresh->name_damaged && (!fresh->name || *fresh->name == '\0'))
     return 0;
   int code = sealed_name(h->keys, fresh->id, fresh->user_id, fresh->name, &name, &len);
   if (code)
     return code;
   free(k->name);
   k->name = name;
-  h->m->sealed |= h->keys != NULL && name != NULL;
+  h->m->sealed |= !!h->keys && name;
   return 0;
 }
 
 static struct kept *kept_put(struct memory_handle *h, struct kept *k, const struct session_record *r) {
   struct session_record fresh;
-  bool first = k == NULL;
-  if (first && (k = calloc(1, sizeof *k)) == NULL)
+  bool first = !k;
+  if (first && !(k = calloc(1, sizeof *k)))
     return NULL;
   if (session_record_copy(&fresh, r)) {
     if (first)
@@ -69,7 +69,7 @@ static struct kept *kept_put(struct memory_handle *h, struct kept *k, const stru
     return NULL;
   }
   if (first) {
-    fresh.user_id = fresh.user_id != NULL ? fresh.user_id : kept_copy("");
+    fresh.user_id = fresh.user_id ? fresh.user_id : kept_copy("");
   } else { /* all but the owner */
     free(fresh.user_id);
     fresh.user_id = k->record.user_id;
@@ -90,7 +90,7 @@ static struct kept *kept_put(struct memory_handle *h, struct kept *k, const stru
 static void message_mark(struct memory *m, const struct kept *k, const struct store_mark *mark) {
   struct kept_message *there;
   HASH_FIND_STR(m->ids, mark->id, there);
-  if (there == NULL || there->record.seq > k->count || k->messages[there->record.seq - 1] != there)
+  if (!there || there->record.seq > k->count || k->messages[there->record.seq - 1] != there)
     return; /* of another conversation, perhaps */
   struct message_record *r = &there->record;
   r->attempts += mark->what == STORE_ATTEMPT;
@@ -101,10 +101,10 @@ static void message_mark(struct memory *m, const struct kept *k, const struct st
 static int op_write(struct memory_handle *h, struct store_op *op) {
   struct memory *m = h->m;
   struct kept *k = kept_find(m, op->session.id);
-  bool first = k == NULL;
+  bool first = !k;
   if (first && !op->has_session)
     return E_NOT_FOUND;
-  if (first && (k = kept_put(h, NULL, &op->session)) == NULL)
+  if (first && !(k = kept_put(h, NULL, &op->session)))
     return E_STORE;
   size_t before = k->count;
   int code = 0;
@@ -113,7 +113,7 @@ static int op_write(struct memory_handle *h, struct store_op *op) {
   if (code == 0 && op->mark.id[0] != '\0')
     message_mark(m, k, &op->mark);
   if (code == 0 && op->has_session && !first)
-    code = kept_put(h, k, &op->session) != NULL ? 0 : E_STORE;
+    code = kept_put(h, k, &op->session) ? 0 : E_STORE;
   if (code && first)
     kept_drop(m, k);
   else if (code)
@@ -126,7 +126,7 @@ static int op_write(struct memory_handle *h, struct store_op *op) {
 
 static void audit_keep(struct memory *m, const struct audit_record *a) {
   m->audits = realloc(m->audits, (m->audit_count + 1) * sizeof *m->audits);
-  if (m->audits == NULL)
+  if (!m->audits)
     abort();
   m->audits[m->audit_count++] = (struct audit_record){a->at_ms, kept_copy(a->actor), kept_copy(a->action),
                                                       kept_copy(a->subject), kept_copy(a->detail)};
@@ -163,8 +163,8 @@ static int op_erase(struct memory *m, struct store_op *op) {
 static struct kept *oldest_idle(struct memory *m, const struct store_op *op) {
   struct kept *k, *next, *oldest = NULL;
   HASH_ITER(hh, m->sessions, k, next) {
-    if (k->record.last_activity_ms < op->before_ms && (op->in_use == NULL || !op->in_use(op->arg, k->record.id)) &&
-        (oldest == NULL || k->record.last_activity_ms < oldest->record.last_activity_ms))
+    if (k->record.last_activity_ms < op->before_ms && (!op->in_use || !op->in_use(op->arg, k->record.id)) &&
+        (!oldest || k->record.last_activity_ms < oldest->record.last_activity_ms))
       oldest = k;
   }
   return oldest;
@@ -172,10 +172,10 @@ static struct kept *oldest_idle(struct memory *m, const struct store_op *op) {
 
 static int op_expire(struct memory *m, struct store_op *op) {
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return E_STORE;
   struct kept *k;
-  while (op->session_count < op->limit && (k = oldest_idle(m, op)) != NULL) {
+  while (op->session_count < op->limit && (k = oldest_idle(m, op))) {
     struct session_record *gone = &op->sessions[op->session_count++];
     memcpy(gone->id, k->record.id, sizeof gone->id);
     gone->user_id = kept_copy(k->record.user_id);

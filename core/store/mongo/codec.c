@@ -31,10 +31,10 @@ static bool field_append(bson_t *doc, const struct field *f, const struct sessio
   const char *at = (const char *)r + f->at;
   const char *text = f->kind == TEXT ? *(char *const *)(const void *)at : NULL;
   int64_t number = f->kind == TEXT ? 0 : f->kind == FLAG ? *(const bool *)at : *(const int64_t *)(const void *)at;
-  if (f->optional && number == 0 && (text == NULL || *text == '\0'))
+  if (f->optional && number == 0 && (!text || *text == '\0'))
     return false;
   if (f->kind == TEXT)
-    mongo_append_text(doc, f->name, text != NULL ? text : "");
+    mongo_append_text(doc, f->name, text ? text : "");
   else if (f->kind == DATE)
     bson_append_date_time(doc, f->name, -1, number);
   else if (f->kind == FLAG)
@@ -57,8 +57,8 @@ static void responses_append(bson_t *doc, const struct session_record *r) {
 /* What changes; the names of what is absent go to gone, when it is not NULL. A name that could not be read stays. */
 static void fields_append(bson_t *doc, const struct session_record *r, bson_t *gone) {
   for (size_t i = 0; i < FIELDS; i++) {
-    bool kept = fields[i].at == offsetof(struct session_record, name) && r->name_damaged && r->name == NULL;
-    if (!kept && !field_append(doc, &fields[i], r) && gone != NULL)
+    bool kept = fields[i].at == offsetof(struct session_record, name) && r->name_damaged && !r->name;
+    if (!kept && !field_append(doc, &fields[i], r) && gone)
       bson_append_utf8(gone, fields[i].name, -1, "", 0);
   }
   bson_append_int64(doc, MONGO_DURATION, -1, r->end_ms > r->start_ms ? (r->end_ms - r->start_ms) / 1000 : 0);
@@ -78,7 +78,7 @@ static int record_sealed(const struct mongo *h, const struct session_record *r, 
 
 bson_t *mongo_session_new(const struct mongo *h, const struct session_record *r, int *code) {
   struct session_record sealed;
-  const char *user_id = r->user_id != NULL ? r->user_id : "";
+  const char *user_id = r->user_id ? r->user_id : "";
   char *name;
   *code = record_sealed(h, r, user_id, &sealed, &name);
   if (*code)
@@ -173,7 +173,7 @@ int mongo_session_read(struct unsealing *u, const bson_t *doc, struct session_re
     out->last_activity_ms = out->start_ms;
   char *stored = out->name;
   out->name = NULL;
-  whole = whole && unsealing_name(u, out, true, stored, stored != NULL ? strlen(stored) : 0) == 0;
+  whole = whole && unsealing_name(u, out, true, stored, stored ? strlen(stored) : 0) == 0;
   free(stored);
   return whole ? 0 : mongo_no_memory();
 }

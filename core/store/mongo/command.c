@@ -27,7 +27,7 @@ bson_t *mongo_json(const char *format, ...) {
     if (*p == '\'')
       *p = '"';
   bson_t *doc = len < (int)sizeof text ? bson_new_from_json((const uint8_t *)text, len, &error) : NULL;
-  if (doc == NULL)
+  if (!doc)
     abort(); /* all of them are in these files and run in the tests */
   return doc;
 }
@@ -39,7 +39,7 @@ bool mongo_copy(const bson_iter_t *at, char **out) {
   const char *text = bson_iter_utf8(at, &len);
   free(*out);
   *out = strndup(text, len);
-  return *out != NULL;
+  return *out;
 }
 
 bool mongo_id(const bson_t *doc, const char *name, char out[STORE_ID_LEN + 1]) {
@@ -68,17 +68,17 @@ void mongo_append_element(bson_t *array, uint32_t index, const char *text) {
 
 /* A script may have cut a name in the middle of a character; that is no reason not to store the rest. */
 void mongo_append_text(bson_t *doc, const char *name, const char *text) {
-  if (text == NULL)
+  if (!text)
     return;
   if (bson_utf8_validate(text, strlen(text), false)) {
     bson_append_utf8(doc, name, -1, text, -1);
     return;
   }
   char *plain = strdup(text);
-  for (char *p = plain; p != NULL && *p != '\0'; p++)
+  for (char *p = plain; p && *p != '\0'; p++)
     if ((unsigned char)*p >= 0x80)
       *p = '?';
-  bson_append_utf8(doc, name, -1, plain != NULL ? plain : "", -1);
+  bson_append_utf8(doc, name, -1, plain ? plain : "", -1);
   free(plain);
 }
 
@@ -148,7 +148,7 @@ int mongo_delete(struct mongo *h, mongoc_collection_t *c, bson_t *filter, uint64
   bson_error_t error;
   bson_t reply;
   bool done = mongoc_collection_delete_many(c, filter, NULL, &reply, &error);
-  if (done && deleted != NULL)
+  if (done && deleted)
     *deleted += (uint64_t)mongo_number(&reply, "deletedCount");
   bson_destroy(filter);
   bson_destroy(&reply);

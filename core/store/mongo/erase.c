@@ -69,15 +69,15 @@ static int erase_user(struct mongo *h, struct store_op *op) {
 }
 
 static int expire_one(struct mongo *h, struct store_op *op, const struct doomed *d) {
-  if (op->in_use != NULL && op->in_use(op->arg, d->id))
+  if (op->in_use && op->in_use(op->arg, d->id))
     return 0;
   int code = session_delete(h, d, &op->erased);
   if (code)
     return code;
   struct session_record *r = &op->sessions[op->session_count++];
   memcpy(r->id, d->id, sizeof r->id);
-  r->user_id = d->user_id != NULL ? strdup(d->user_id) : NULL;
-  return d->user_id == NULL || r->user_id != NULL ? 0 : mongo_no_memory();
+  r->user_id = d->user_id ? strdup(d->user_id) : NULL;
+  return !d->user_id || r->user_id ? 0 : mongo_no_memory();
 }
 
 /* As the index has them, so nothing is sorted, however many there are. */
@@ -99,7 +99,7 @@ static int expire_some(struct mongo *h, struct store_op *op, bson_t *match) {
 /* First those in which nothing was ever said: the reference gives them no last activity, and their start counts. A try
  * that was broken off has what it deleted in sessions already. */
 static int expire(struct mongo *h, struct store_op *op) {
-  if (op->sessions == NULL && (op->sessions = calloc(op->limit, sizeof *op->sessions)) == NULL)
+  if (!op->sessions && !(op->sessions = calloc(op->limit, sizeof *op->sessions)))
     return mongo_no_memory();
   bson_t *silent = BCON_NEW(MONGO_LAST_ACTIVITY, BCON_NULL, "ts", "{", "$lt", BCON_DATE_TIME(op->before_ms), "}");
   int code = expire_some(h, op, silent);

@@ -100,7 +100,7 @@ static int message_append(struct appending *a, uint64_t seq, const bson_t *doc) 
   char key[16];
   int code = mongo_message_read(&a->unsealing, a->session, a->user_id, seq, false, doc, &m);
   bson_t *one = code == 0 && !m.damaged ? mongo_message_embedded(a->w->h, &m, &code) : NULL;
-  if (one == NULL) {
+  if (!one) {
     a->w->progress.failed++;
     message_record_deinit(&m);
     code = appending_write(a);

@@ -47,10 +47,10 @@ static bson_t *leftovers_filter(struct batch *b) {
 
 static int failed_undo(struct batch *b) {
   bson_t *leftovers = leftovers_filter(b);
-  int code = leftovers != NULL ? mongo_delete(b->h, b->h->messages, leftovers, NULL) : 0;
+  int code = leftovers ? mongo_delete(b->h, b->h->messages, leftovers, NULL) : 0;
   for (size_t i = 0; i < b->count && code == 0; i++) {
     struct session_place *p = b->places[i];
-    if (p == NULL || p->maker != b->ops[i] || b->ops[i]->code != E_STORE || !p->exists)
+    if (!p || p->maker != b->ops[i] || b->ops[i]->code != E_STORE || !p->exists)
       continue;
     p->exists = false; /* sessions_change finds it gone if there is more for it */
     code = mongo_delete(b->h, b->h->sessions, BCON_NEW("_id", BCON_UTF8(p->id)), NULL);
@@ -80,7 +80,7 @@ static bool round_number(struct batch *b, struct round *r) {
     it->seq = ++it->place->next;
     int code = 0;
     bson_t *doc = mongo_message_new(b->h, it->place->id, it->place->user_id, it->seq, it->m, &code);
-    if (doc == NULL) {
+    if (!doc) {
       LOG(LOG_ERROR, "store", "a message cannot be stored", LSTR("session", it->place->id),
           LSTR("reason", err_text(code)));
       it->op->code = E_STORE;
@@ -129,7 +129,7 @@ static bson_t *waiting_filter(struct batch *b) {
   bson_append_document_end(&any, &by_id);
   for (size_t i = 0; i < b->item_count; i++) {
     const struct batch_item *it = &b->items[i];
-    if (!item_waits(it) || it->m->cid == NULL)
+    if (!item_waits(it) || !it->m->cid)
       continue;
     bson_t *one = BCON_NEW(MONGO_SID, BCON_UTF8(it->place->id), MONGO_CID, BCON_UTF8(it->m->cid));
     snprintf(key, sizeof key, "%u", k++);
@@ -156,7 +156,7 @@ static void item_compare(const struct mongo *h, struct batch_item *it, const str
       item_settle(it);
     else
       it->op->code = E_STORE; /* the id is another message's */
-  } else if (here && it->m->cid != NULL && f->cid != NULL && strcmp(f->cid, it->m->cid) == 0) {
+  } else if (here && it->m->cid && f->cid && strcmp(f->cid, it->m->cid) == 0) {
     it->duplicate = true;
     it->seq = f->seq;
     it->at_ms = f->at_ms;
@@ -215,7 +215,7 @@ static int round_run(struct batch *b, struct round *r) {
 
 int batch_insert(struct batch *b) {
   struct round r = {calloc(b->item_count + 1, sizeof *r.sent), calloc(b->item_count + 1, sizeof *r.docs), 0};
-  int code = r.sent == NULL || r.docs == NULL ? mongo_no_memory() : 0, stuck = 0;
+  int code = !r.sent || !r.docs ? mongo_no_memory() : 0, stuck = 0;
   while (code >= 0 && stuck < ROUNDS_MAX && (code = failed_undo(b)) == 0) {
     bool numbered = round_number(b, &r);
     if (numbered && r.count == 0)

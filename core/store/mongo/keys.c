@@ -39,7 +39,7 @@ static const char *key_id(const bson_t *doc) {
 int mongo_keys_check(struct mongo *h, mongoc_client_t *client, char why[256]) {
   mongoc_collection_t *meta;
   const bson_t *doc;
-  if (h->keys != NULL || h->without_texts)
+  if (h->keys || h->without_texts)
     return 0;
   mongoc_cursor_t *cursor = keys_find(h, client, &meta);
   bool any = mongoc_cursor_next(cursor, &doc);
@@ -93,7 +93,7 @@ static int key_update(struct mongo *h, const char *id, bson_t *update) {
 static int keys_forget(struct mongo *h, bool others) {
   bson_error_t error;
   char own[sizeof MONGO_KEY_PREFIX + CIPHER_KEY_ID_LEN] = "";
-  if (h->keys != NULL)
+  if (h->keys)
     snprintf(own, sizeof own, MONGO_KEY_PREFIX "%s", keyring_id(h->keys));
   mongoc_collection_t *meta = mongo_collection(h, h->client, MONGO_META);
   bson_t *all = mongo_json(others ? "{'$and': [{'_id': {'$regex': '^" MONGO_KEY_PREFIX "'}}, {'_id': {'$ne': '%s'}}]}"
@@ -163,7 +163,7 @@ int mongo_keys_open(struct mongo *h) {
   const bson_t *doc;
   struct account a = {0};
   bool any = false;
-  if (h->counting || !h->writer || h->keys == NULL)
+  if (h->counting || !h->writer || !h->keys)
     return 0;
   mongoc_cursor_t *cursor = keys_find(h, h->client, &meta);
   while (mongoc_cursor_next(cursor, &doc))
@@ -182,7 +182,7 @@ int mongo_keys_open(struct mongo *h) {
 
 /* Of an insert of nobody else: who finds it there adds to it. */
 int mongo_keys_reserve(struct mongo *h, uint64_t n) {
-  if (h->keys == NULL || n == 0)
+  if (!h->keys || n == 0)
     return 0;
   uint64_t wanted = key_use_wanted(&h->use, n);
   if (wanted > 0) {

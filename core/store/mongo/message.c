@@ -72,7 +72,7 @@ static void metadata_append(bson_t *doc, json_t *metadata) {
   bson_append_document_begin(doc, MONGO_METADATA, -1, &into);
   json_object_foreach(metadata, name, value) {
     char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    bson_append_utf8(&into, name, -1, text != NULL ? text : json_string_value(value), -1);
+    bson_append_utf8(&into, name, -1, text ? text : json_string_value(value), -1);
     free(text);
   }
   bson_append_document_end(doc, &into);
@@ -80,7 +80,7 @@ static void metadata_append(bson_t *doc, json_t *metadata) {
 
 /* The reference's fields, from ours. */
 static void extra_append(bson_t *doc, const char *extra) {
-  json_t *all = extra != NULL ? json_loads(extra, 0, NULL) : NULL;
+  json_t *all = extra ? json_loads(extra, 0, NULL) : NULL;
   mongo_append_text(doc, MONGO_FILE_ID, json_string_value(json_object_get(all, "file_id")));
   mongo_append_text(doc, MONGO_FILE_URL, json_string_value(json_object_get(all, "file_url")));
   metadata_append(doc, json_object_get(all, "metadata"));
@@ -92,7 +92,7 @@ bson_t *mongo_message_embedded(const struct mongo *h, const struct message_recor
   size_t len;
   bson_t *doc = bson_new();
   bson_append_date_time(doc, MONGO_TS, -1, m->at_ms);
-  mongo_append_text(doc, MONGO_SENDER, m->sender != NULL ? m->sender : "");
+  mongo_append_text(doc, MONGO_SENDER, m->sender ? m->sender : "");
   extra_append(doc, m->extra);
   bson_append_utf8(doc, MONGO_EMBEDDED_ID, -1, m->id, -1);
   mongo_append_text(doc, MONGO_CID, m->cid);
@@ -120,7 +120,7 @@ static bool extra_read(const bson_t *doc, struct message_record *m) {
   bool any = json_object_size(all) > 0;
   m->extra = any ? json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
   json_decref(all);
-  return !any || m->extra != NULL;
+  return !any || m->extra;
 }
 
 /* ---- reading ---- */
@@ -132,7 +132,7 @@ static void id_derive(const char *session_id, uint64_t seq, char out[STORE_ID_LE
 
 /* The kind of message it came as, by what the reference keeps of it. */
 static const char *type_of(const struct message_record *m, bool file) {
-  const char *sender = m->sender != NULL ? m->sender : "";
+  const char *sender = m->sender ? m->sender : "";
   return strcmp(sender, "ai") == 0       ? "ai_response"
          : strcmp(sender, "system") == 0 ? "notification"
          : file                          ? "file_upload"
@@ -174,9 +174,9 @@ int mongo_message_fields(const char *session_id, uint64_t seq, const bson_t *doc
     whole = field_read(&at, out);
   if (out->id[0] == '\0')
     id_derive(session_id, seq, out->id);
-  if (whole && out->type == NULL)
-    whole = (out->type = strdup(type_of(out, bson_has_field(doc, MONGO_FILE_ID)))) != NULL;
-  if (whole && out->extra == NULL)
+  if (whole && !out->type)
+    whole = !!(out->type = strdup(type_of(out, bson_has_field(doc, MONGO_FILE_ID))));
+  if (whole && !out->extra)
     whole = extra_read(doc, out);
   return whole ? 0 : mongo_no_memory();
 }

@@ -22,7 +22,7 @@ static void close_handle(void *handle) {
 static int open_handle(const struct store_options *o, const char *location, bool writer, void **handle, char why[256]) {
   (void)location;
   struct mongo *h = calloc(1, sizeof *h);
-  if (h == NULL) {
+  if (!h) {
     snprintf(why, 256, "out of memory");
     return UV_ENOMEM;
   }

@@ -52,7 +52,7 @@ static int name_pass(struct names *n, const bson_t *doc) {
     return 0;
   free(n->last);
   n->last = bson_iter_dup_utf8(&at, NULL);
-  return n->last != NULL ? 0 : mongo_no_memory();
+  return n->last ? 0 : mongo_no_memory();
 }
 
 static int name_change(struct names *n, const bson_t *doc, mongoc_bulk_operation_t *bulk, int64_t *changes) {
@@ -63,9 +63,7 @@ static int name_change(struct names *n, const bson_t *doc, mongoc_bulk_operation
     return passed;
   bool whole = (!bson_iter_init_find(&at, doc, MONGO_UID) || mongo_copy(&at, &user_id)) &&
                (!bson_iter_init_find(&at, doc, MONGO_NAME) || mongo_copy(&at, &stored));
-  int code = !whole                                ? UV_ENOMEM
-             : stored == NULL || stored[0] == '\0' ? 1
-                                                   : n->recode(n->h->keys, id, user_id, stored, &name);
+  int code = !whole ? UV_ENOMEM : !stored || stored[0] == '\0' ? 1 : n->recode(n->h->keys, id, user_id, stored, &name);
   if (code == 0) {
     bson_t *update = BCON_NEW("$set", "{", MONGO_NAME, BCON_UTF8(name), "}");
     code = mongo_bulk_update(n->h, bulk, BCON_NEW("_id", BCON_UTF8(id)), update);
@@ -82,7 +80,7 @@ static int name_change(struct names *n, const bson_t *doc, mongoc_bulk_operation
 
 /* How many conversations there were, or a negative code. */
 static int page_change(struct names *n) {
-  bson_t *filter = BCON_NEW("_id", "{", "$gt", BCON_UTF8(n->last != NULL ? n->last : ""), "}");
+  bson_t *filter = BCON_NEW("_id", "{", "$gt", BCON_UTF8(n->last ? n->last : ""), "}");
   bson_t *options =
     mongo_json("{'sort': {'_id': 1}, 'limit': %d, 'projection': {'" MONGO_UID "': 1, '" MONGO_NAME "': 1}}", PAGE);
   mongoc_cursor_t *cursor = mongo_find(n->h->sessions, filter, options, n->h, false);

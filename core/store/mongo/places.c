@@ -27,7 +27,7 @@ static struct session_place *place_find(struct mongo *h, const char *id) {
 
 struct session_place *mongo_place(struct mongo *h, const char *id) {
   struct session_place *p = place_find(h, id);
-  if (p == NULL && (p = calloc(1, sizeof *p)) != NULL) {
+  if (!p && (p = calloc(1, sizeof *p))) {
     memcpy(p->id, id, STORE_ID_LEN);
     HASH_ADD(hh, h->places, id, STORE_ID_LEN, p);
   }
@@ -37,7 +37,7 @@ struct session_place *mongo_place(struct mongo *h, const char *id) {
 static void place_read(struct mongo *h, const bson_t *doc) {
   char id[STORE_ID_LEN + 1];
   struct session_place *p = mongo_id(doc, "_id", id) ? place_find(h, id) : NULL;
-  if (p == NULL)
+  if (!p)
     return;
   bson_iter_t at;
   free(p->user_id);
@@ -56,7 +56,7 @@ static bson_t *places_unknown(struct batch *b) {
   bson_append_array_begin(&in, "$in", -1, &ids);
   for (size_t i = 0; i < b->count; i++) {
     struct session_place *p = b->places[i];
-    if (p == NULL || p->known)
+    if (!p || p->known)
       continue;
     p->known = true;
     p->exists = false;
@@ -74,7 +74,7 @@ static bson_t *places_unknown(struct batch *b) {
 /* By one query, and as the majority has them: what another primary may undo is no ground to build on. */
 int batch_places(struct batch *b) {
   bson_t *match = places_unknown(b);
-  if (match == NULL)
+  if (!match)
     return 0;
   mongoc_cursor_t *found = mongo_aggregate(b->h->sessions, mongo_stages(match, MONGO_PLACE_STAGES), b->h, true);
   const bson_t *doc;
@@ -94,9 +94,9 @@ bool mongo_tried(const struct mongo *h, const struct store_op *op) {
 
 void mongo_note_tried(struct mongo *h, struct store_op **ops, size_t count) {
   const struct store_op **tried = realloc(h->tried, (count + 1) * sizeof *tried);
-  h->tried = tried != NULL ? tried : h->tried;
+  h->tried = tried ? tried : h->tried;
   h->tried_count = 0;
-  for (size_t i = 0; i < count && tried != NULL; i++)
+  for (size_t i = 0; i < count && tried; i++)
     if (ops[i]->code == E_AWAY)
       h->tried[h->tried_count++] = ops[i];
 }

@@ -83,7 +83,7 @@ static void uri_promises(const struct mongo_pool *p, mongoc_uri_t *uri) {
   mongoc_read_prefs_destroy(primary);
   if (!mongoc_uri_has_option(uri, MONGOC_URI_RETRYWRITES))
     mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYWRITES, true);
-  if (mongoc_uri_get_appname(uri) == NULL)
+  if (!mongoc_uri_get_appname(uri))
     mongoc_uri_set_appname(uri, "chatbox");
   uri_default(uri, MONGOC_URI_MAXPOOLSIZE, POOL_MAX);
 }
@@ -102,7 +102,7 @@ static mongoc_uri_t *uri_of_ping(const mongoc_uri_t *uri) {
 /* ---- pools ---- */
 
 static void pool_free(struct mongo_pool *p) {
-  if (p->clients != NULL)
+  if (p->clients)
     mongoc_client_pool_destroy(p->clients);
   mongoc_uri_destroy(p->ping_uri);
   free(p->database);
@@ -113,20 +113,20 @@ static void pool_free(struct mongo_pool *p) {
 static int pool_connect(struct mongo_pool *p, char why[256]) {
   bson_error_t error;
   mongoc_uri_t *uri = mongoc_uri_new_with_error(p->url, &error);
-  if (uri == NULL) {
+  if (!uri) {
     snprintf(why, 256, "STORE_URL: %.200s", error.message);
     return E_INVALID;
   }
   const char *database = mongoc_uri_get_database(uri);
   uri_deadlines(p, uri);
   uri_promises(p, uri);
-  p->database = strdup(database != NULL ? database : MONGO_DATABASE);
+  p->database = strdup(database ? database : MONGO_DATABASE);
   p->ping_uri = uri_of_ping(uri);
   p->clients = mongoc_client_pool_new_with_error(uri, &error);
   mongoc_uri_destroy(uri);
-  if (p->clients == NULL || p->database == NULL) {
-    snprintf(why, 256, "STORE_URL: %.200s", p->clients == NULL ? error.message : "out of memory");
-    return p->clients == NULL ? E_INVALID : UV_ENOMEM;
+  if (!p->clients || !p->database) {
+    snprintf(why, 256, "STORE_URL: %.200s", !p->clients ? error.message : "out of memory");
+    return !p->clients ? E_INVALID : UV_ENOMEM;
   }
   mongoc_client_pool_set_error_api(p->clients, MONGOC_ERROR_API_VERSION_2);
   return 0;
@@ -134,7 +134,7 @@ static int pool_connect(struct mongo_pool *p, char why[256]) {
 
 static int pool_new(const struct store_options *o, struct mongo_pool **out, char why[256]) {
   struct mongo_pool *p = calloc(1, sizeof *p);
-  if (p == NULL || (p->url = strdup(o->url)) == NULL) {
+  if (!p || !(p->url = strdup(o->url))) {
     snprintf(why, 256, "out of memory");
     free(p);
     return UV_ENOMEM;
@@ -153,9 +153,9 @@ static int pool_new(const struct store_options *o, struct mongo_pool **out, char
 static struct mongo_pool *pool_find(const struct store_options *o) {
   lock_acquire(&pools.lock);
   struct mongo_pool *p = pools.first;
-  while (p != NULL && (strcmp(p->url, o->url) != 0 || p->timeout_ms != o->timeout_ms))
+  while (p && (strcmp(p->url, o->url) != 0 || p->timeout_ms != o->timeout_ms))
     p = p->next;
-  if (p != NULL)
+  if (p)
     p->handles++;
   lock_release(&pools.lock);
   return p;
@@ -187,7 +187,7 @@ static void pool_leave(struct mongo_pool *p) {
 int mongo_open(const struct store_options *o, struct mongo *h, char why[256]) {
   pthread_once(&pools.once, driver_start);
   h->pool = pool_find(o);
-  int code = h->pool != NULL ? 0 : pool_new(o, &h->pool, why);
+  int code = h->pool ? 0 : pool_new(o, &h->pool, why);
   if (code)
     return code;
   if (h->pool->handles == 0)
@@ -196,7 +196,7 @@ int mongo_open(const struct store_options *o, struct mongo *h, char why[256]) {
   h->keys = o->keys;
   h->without_texts = o->without_texts;
   h->client = mongoc_client_pool_pop(h->pool->clients);
-  if (h->client == NULL) {
+  if (!h->client) {
     snprintf(why, 256, "STORE_URL: maxPoolSize is too small: every store thread needs a connection");
     return E_INVALID;
   }
@@ -211,9 +211,9 @@ void mongo_close(struct mongo *h) {
   mongoc_collection_destroy(h->messages);
   mongoc_collection_destroy(h->audit);
   mongoc_client_destroy(h->pinger);
-  if (h->client != NULL)
+  if (h->client)
     mongoc_client_pool_push(h->pool->clients, h->client);
-  if (h->pool != NULL)
+  if (h->pool)
     pool_leave(h->pool);
 }
 
@@ -227,9 +227,9 @@ int64_t mongo_limit_ms(const struct mongo *h) {
 
 int mongo_answers(struct mongo *h) {
   bson_error_t error;
-  if (h->pinger == NULL) {
+  if (!h->pinger) {
     h->pinger = mongoc_client_new_from_uri(h->pool->ping_uri);
-    if (h->pinger == NULL)
+    if (!h->pinger)
       return E_STORE;
     mongoc_client_set_error_api(h->pinger, MONGOC_ERROR_API_VERSION_2);
   }

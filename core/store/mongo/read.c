@@ -48,7 +48,7 @@ static bson_t *list_match(const struct store_op *op) {
 
 static int read_sessions(struct mongo *h, struct store_op *op) {
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return mongo_no_memory();
   mongoc_cursor_t *cursor = sessions_find(h, list_match(op), op->limit);
   struct unsealing u = {.keys = h->keys};
@@ -133,7 +133,7 @@ static int slice_add(struct history_page *p, uint64_t first, const bson_t *doc) 
     uint32_t len = 0;
     if (BSON_ITER_HOLDS_DOCUMENT(&each))
       bson_iter_document(&each, &len, &bytes);
-    if (bytes == NULL || !bson_init_static(&messages[n], bytes, len))
+    if (!bytes || !bson_init_static(&messages[n], bytes, len))
       bson_init(&messages[n]);
     slice[n] = &messages[n];
     n++;
@@ -173,7 +173,7 @@ static int page_fill(struct mongo *h, struct history_page *p) {
   if (code)
     return code;
   p->op->messages = calloc(p->op->limit, sizeof *p->op->messages);
-  if (p->op->messages == NULL)
+  if (!p->op->messages)
     return mongo_no_memory();
   code = page_of_collection(h, p);
   code = code ? code : page_of_embedded(h, p);

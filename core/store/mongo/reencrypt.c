@@ -35,7 +35,7 @@ static int message_reseal(struct walk *w, const bson_t *doc, struct changes *c) 
   size_t len;
   const char *user_id = user_of(doc);
   w->progress.seen++;
-  if (user_id == NULL || !mongo_id(doc, "_id", id) || !bson_iter_init_find(&sid, doc, MONGO_SID) ||
+  if (!user_id || !mongo_id(doc, "_id", id) || !bson_iter_init_find(&sid, doc, MONGO_SID) ||
       !BSON_ITER_HOLDS_UTF8(&sid))
     return 0;
   int code = walk_recode(w, recode_newest, bson_iter_utf8(&sid, NULL), user_id, (uint64_t)mongo_number(doc, MONGO_SEQ),
@@ -110,7 +110,7 @@ int mongo_reencrypt(void *handle, store_progress_fn *tell, void *arg, char why[2
     return code;
   const struct keyring *given = w.h->keys;
   struct keyring *keys = keyring_accepting(given, keyring_accept(given) & (whole ? ~(unsigned)CIPHER_ANY_FORM : ~0u));
-  if (keys == NULL)
+  if (!keys)
     return UV_ENOMEM;
   w.keys = w.h->keys = keys;
   code = all_reseal(&w);

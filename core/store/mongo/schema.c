@@ -112,12 +112,12 @@ static int version_upgrade(struct mongo *h, char why[256]) {
     return 0;
   int code = mongo_keys_upgrade(h);
   code = code ? code : mongo_keys_check(h, h->client, why);
-  return code || h->keys == NULL ? code : mongo_names_upgrade(h);
+  return code || !h->keys ? code : mongo_names_upgrade(h);
 }
 
 int mongo_prepare(struct mongo *h, char why[256]) {
   why[0] = '\0';
-  if (atomic_load(&h->known->prepared) && (h->counting || h->keys == NULL || !h->writer))
+  if (atomic_load(&h->known->prepared) && (h->counting || !h->keys || !h->writer))
     return 0;
   int code = mongo_check(h, h->client, why);
   if (code)

@@ -152,7 +152,7 @@ static void open_compact(struct store_op *op) {
 
 int mongo_open_of(struct mongo *h, struct store_op *op) {
   op->messages = calloc(STORE_OPEN_MAX, sizeof *op->messages);
-  if (op->messages == NULL)
+  if (!op->messages)
     return mongo_no_memory();
   bson_t *filter = BCON_NEW(MONGO_OPEN, "{", "$exists", BCON_BOOL(true), "}", MONGO_SID, BCON_UTF8(op->session.id));
   bson_t *options = mongo_json("{'sort': {'" MONGO_SEQ "': 1}, 'limit': %d}", STORE_OPEN_MAX);
@@ -172,7 +172,7 @@ int mongo_open_of(struct mongo *h, struct store_op *op) {
 
 int mongo_open_sessions(struct mongo *h, struct store_op *op) {
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return mongo_no_memory();
   bson_t *match = BCON_NEW(MONGO_OPEN, "{", "$exists", BCON_BOOL(true), "}", MONGO_SID, "{", "$gt",
                            BCON_UTF8(op->after.id), "}", MONGO_TS, "{", "$gt", BCON_DATE_TIME(op->before_ms), "}");

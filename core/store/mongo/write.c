@@ -23,8 +23,8 @@ static void session_insert(struct batch *b, mongoc_bulk_operation_t *bulk, struc
   int code;
   bson_t *doc = mongo_session_new(b->h, &op->session, &code);
   free(p->user_id);
-  p->user_id = strdup(op->session.user_id != NULL ? op->session.user_id : "");
-  op->code = doc == NULL || p->user_id == NULL ? mongo_no_memory() : 0;
+  p->user_id = strdup(op->session.user_id ? op->session.user_id : "");
+  op->code = !doc || !p->user_id ? mongo_no_memory() : 0;
   if (op->code != 0)
     bson_destroy(doc);
   else
@@ -42,7 +42,7 @@ static int sessions_insert(struct batch *b) {
   bool any = false;
   for (size_t i = 0; i < b->count; i++) {
     struct session_place *p = b->places[i];
-    if (p == NULL || p->exists || b->ops[i]->code != 0)
+    if (!p || p->exists || b->ops[i]->code != 0)
       continue;
     if (b->ops[i]->has_session)
       session_insert(b, bulk, b->ops[i], p);
@@ -58,7 +58,7 @@ static int sessions_insert(struct batch *b) {
 
 static void sessions_doubt(struct batch *b) {
   for (size_t i = 0; i < b->count; i++) {
-    if (b->places[i] != NULL && b->places[i]->maker != NULL) {
+    if (b->places[i] && b->places[i]->maker) {
       b->places[i]->known = false;
       b->places[i]->maker = NULL;
     }
@@ -83,8 +83,8 @@ static void changes_gather(struct batch *b) {
     const struct store_op *op = b->ops[i];
     struct session_place *p = b->places[i];
     const struct batch_item *of_op = next;
-    next += p != NULL ? op->message_count : 0;
-    if (p == NULL || op->code != 0 || op == p->maker)
+    next += p ? op->message_count : 0;
+    if (!p || op->code != 0 || op == p->maker)
       continue;
     if (op->has_session) {
       p->record = op;
@@ -100,7 +100,7 @@ static void changes_gather(struct batch *b) {
 
 static bson_t *change_new(const struct mongo *h, const struct session_place *p, int *code) {
   *code = 0;
-  if (p->record == NULL)
+  if (!p->record)
     return BCON_NEW("$max", "{", MONGO_LAST_ACTIVITY, BCON_DATE_TIME(p->at_ms), MONGO_MODIFIED,
                     BCON_DATE_TIME(p->at_ms), "}");
   struct session_record r = p->record->session; /* borrowed */
@@ -112,11 +112,11 @@ static bson_t *change_new(const struct mongo *h, const struct session_place *p, 
 /* Somebody else has erased one of them: its messages must not outlive it. */
 static int sessions_gone(struct batch *b) {
   for (size_t i = 0; i < b->count; i++)
-    if (b->places[i] != NULL)
+    if (b->places[i])
       b->places[i]->known = false;
   int code = batch_places(b);
   for (size_t i = 0; i < b->count && code == 0; i++) {
-    if (b->places[i] == NULL || b->places[i]->exists || b->ops[i]->code != 0)
+    if (!b->places[i] || b->places[i]->exists || b->ops[i]->code != 0)
       continue;
     b->ops[i]->code = E_NOT_FOUND;
     code = mongo_delete(b->h, b->h->messages, BCON_NEW(MONGO_SID, BCON_UTF8(b->places[i]->id)), NULL);
@@ -131,11 +131,11 @@ static int sessions_change(struct batch *b) {
   changes_gather(b);
   for (size_t i = 0; i < b->count; i++) {
     struct session_place *p = b->places[i];
-    if (p == NULL || (p->record == NULL && !p->moved))
+    if (!p || (!p->record && !p->moved))
       continue;
     int code;
     bson_t *change = change_new(b->h, p, &code);
-    code = change == NULL ? E_STORE : mongo_bulk_update(b->h, bulk, BCON_NEW("_id", BCON_UTF8(p->id)), change);
+    code = !change ? E_STORE : mongo_bulk_update(b->h, bulk, BCON_NEW("_id", BCON_UTF8(p->id)), change);
     for (size_t k = i; k < b->count && code != 0; k++)
       if (b->places[k] == p && b->ops[k]->code == 0)
         b->ops[k]->code = code;
@@ -157,14 +157,14 @@ static int batch_fill(struct batch *b) {
     messages += b->ops[i]->message_count;
   b->places = calloc(b->count, sizeof *b->places);
   b->items = calloc(messages + 1, sizeof *b->items);
-  if (b->places == NULL || b->items == NULL)
+  if (!b->places || !b->items)
     return mongo_no_memory();
   for (size_t i = 0; i < b->count; i++) {
     struct store_op *op = b->ops[i];
     if (store_op_empty(op))
       continue;
     struct session_place *p = b->places[i] = mongo_place(b->h, op->session.id);
-    if (p == NULL)
+    if (!p)
       return mongo_no_memory();
     p->maker = p->record = NULL;
     p->moved = false;

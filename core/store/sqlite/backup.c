@@ -93,7 +93,7 @@ static int path_sync(const char *path, int flags) {
 static int part_name(const char *part, const char *file, char why[256]) {
   char folder[PATH_MAX];
   const char *slash = strrchr(file, '/');
-  snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - file) + 1, slash == NULL ? "." : file);
+  snprintf(folder, sizeof folder, "%.*s", !slash ? 1 : (int)(slash - file) + 1, !slash ? "." : file);
   int code = path_sync(part, O_RDWR);
   if (code == 0 && link(part, file) < 0)
     code = errno == EEXIST ? E_CONFLICT : uv_translate_sys_error(errno);

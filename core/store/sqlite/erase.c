@@ -100,10 +100,10 @@ int sqlite_expire(struct sqlite_handle *h, struct store_op *op) {
   struct session_record found;
   int r = 1;
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return statement_no_memory();
   while (op->session_count < op->limit && (r = idle_next(h, op, &after, &key, &found)) == 1) {
-    if (op->in_use != NULL && op->in_use(op->arg, found.id)) {
+    if (op->in_use && op->in_use(op->arg, found.id)) {
       session_record_deinit(&found);
       continue;
     }
@@ -209,7 +209,7 @@ static int erasure_end(struct sqlite_handle *h, sqlite3_int64 erasure, struct st
     sqlite3_bind_int64(h->statements[end], 1, erasure);
     r = statement_do(h, end);
   }
-  if (op != NULL && r == 0) {
+  if (op && r == 0) {
     op->erased = own.erased;
     r = store_op_account(op);
   }
@@ -248,11 +248,11 @@ static int step_commit(struct sqlite_handle *h, sqlite3_int64 erasure, struct st
 
 int sqlite_erase_step(void *handle, struct store_op *op) {
   struct sqlite_handle *h = handle;
-  sqlite3_int64 erasure = op != NULL ? op->erasure : 0;
-  int r = op != NULL ? 1 : erasure_find(h, &erasure);
+  sqlite3_int64 erasure = op ? op->erasure : 0;
+  int r = op ? 1 : erasure_find(h, &erasure);
   if (r != 1)
     return r;
-  if (h->scrub == NULL) { /* 0: all of it is deleted */
+  if (!h->scrub) { /* 0: all of it is deleted */
     r = step_commit(h, erasure, NULL, false);
     return r ? r : scrub_begin(h);
   }
@@ -260,5 +260,5 @@ int sqlite_erase_step(void *handle, struct store_op *op) {
   if (r)
     return r;
   r = step_commit(h, erasure, op, true);
-  return r == 0 && op == NULL ? E_MORE : r; /* there may be another one */
+  return r == 0 && !op ? E_MORE : r; /* there may be another one */
 }

@@ -24,7 +24,7 @@ static sqlite3_int64 number(sqlite3 *db, const char *sql, sqlite3_int64 def) {
 }
 
 int keys_check(sqlite3 *db, const struct store_options *o, char why[256]) {
-  if (o->keys != NULL || o->without_texts || number(db, "SELECT count(*) FROM keys", 0) == 0)
+  if (o->keys || o->without_texts || number(db, "SELECT count(*) FROM keys", 0) == 0)
     return 0;
   snprintf(why, 256, "the database is encrypted, and ENCRYPTION_KEY is not set");
   return E_KEY;
@@ -82,7 +82,7 @@ static void unknown_keys_say(struct sqlite_handle *h) {
 }
 
 int keys_open(struct sqlite_handle *h) {
-  if (h->keys == NULL)
+  if (!h->keys)
     return 0;
   sqlite3_stmt *s = h->statements[S_KEY];
   statement_bind(s, 1, keyring_id(h->keys));
@@ -127,13 +127,13 @@ int keys_reserve(struct sqlite_handle *h, uint64_t n) {
 }
 
 void keys_sealed(struct sqlite_handle *h, uint64_t n) {
-  if (h->keys != NULL)
+  if (h->keys)
     key_use_add(&h->use, keyring_id(h->keys), n, h->reserving);
   h->reserving = 0;
 }
 
 void keys_close(struct sqlite_handle *h) {
-  if (!h->writer || h->keys == NULL || h->use.reserved == h->use.used)
+  if (!h->writer || !h->keys || h->use.reserved == h->use.used)
     return;
   statement_bind(h->statements[S_KEY_RESERVE], 1, keyring_id(h->keys));
   sqlite3_bind_int64(h->statements[S_KEY_RESERVE], 2, (sqlite3_int64)h->use.used);

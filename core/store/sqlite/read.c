@@ -43,7 +43,7 @@ static int message_columns(struct unsealing *u, sqlite3_stmt *s, const struct se
     return statement_no_memory();
   const void *stored = sqlite3_column_blob(s, 6); /* NULL when there are no bytes */
   size_t len = (size_t)sqlite3_column_bytes(s, 6);
-  int code = unsealing_message(u, p->id, p->user_id, m, false, stored != NULL ? stored : "", len);
+  int code = unsealing_message(u, p->id, p->user_id, m, false, stored ? stored : "", len);
   return code ? statement_no_memory() : 0;
 }
 
@@ -67,7 +67,7 @@ static int read_sessions(struct sqlite_handle *h, struct store_op *op) {
   sqlite3_stmt *s = h->statements[S_OF_USER];
   struct unsealing u = {.keys = h->keys};
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return statement_no_memory();
   statement_bind(s, 1, op->session.user_id);
   sqlite3_bind_int64(s, 2, op->limit);
@@ -98,7 +98,7 @@ static int history_rows(struct sqlite_handle *h, struct store_op *op, const stru
   sqlite3_stmt *s = h->statements[S_HISTORY];
   struct unsealing u = {.keys = h->keys};
   op->messages = calloc(op->limit, sizeof *op->messages);
-  if (op->messages == NULL)
+  if (!op->messages)
     return statement_no_memory();
   bool to_the_end = op->before_seq == 0 || op->before_seq > INT64_MAX;
   sqlite3_bind_int64(s, 1, p->key);
@@ -132,7 +132,7 @@ static int open_rows(struct sqlite_handle *h, struct store_op *op, const struct 
   sqlite3_stmt *s = h->statements[S_OPEN_OF];
   struct unsealing u = {.keys = h->keys};
   op->messages = calloc(STORE_OPEN_MAX, sizeof *op->messages);
-  if (op->messages == NULL)
+  if (!op->messages)
     return statement_no_memory();
   sqlite3_bind_int64(s, 1, p->key);
   sqlite3_bind_int64(s, 2, STORE_OPEN_MAX);

@@ -77,7 +77,7 @@ static int message_seal(struct sqlite_walk *w) {
   size_t len = (size_t)sqlite3_column_bytes(s, 3);
   column_id(s, 5, m.id);
   *c = (struct row_change){.session = w->session, .seq = w->seq};
-  stored = stored != NULL ? stored : "";
+  stored = stored ? stored : "";
   c->was_plain = !cipher_is_sealed(stored, len);
   int code =
     sealed_message_again(w->keys, column_text(s, 2), column_text(s, 4), &m, false, stored, len, &c->content, &c->len);
@@ -205,7 +205,7 @@ int sqlite_reencrypt(sqlite3 *db, const struct keyring *keys, store_progress_fn 
   unsigned accept = keyring_accept(keys) & (keys_whole(db, keys) ? ~(unsigned)CIPHER_ANY_FORM : ~0u);
   struct keyring *strict = keyring_accepting(keys, accept);
   struct sqlite_walk w = {.db = db, .keys = strict, .session = INT64_MIN};
-  if (strict == NULL)
+  if (!strict)
     return UV_ENOMEM;
   int code = walk_open(&w, why);
   code = code ? code : walk_all(&w, tell, arg, why);

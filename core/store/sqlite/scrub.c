@@ -54,7 +54,7 @@ static int page_push(struct scrub *s, uint32_t page) {
   if (s->depth == s->room) {
     size_t room = s->room ? 2 * s->room : 256;
     uint32_t *stack = realloc(s->stack, room * sizeof *stack);
-    if (stack == NULL)
+    if (!stack)
       return UV_ENOMEM;
     s->stack = stack;
     s->room = room;
@@ -175,7 +175,7 @@ static int written_note(struct scrub *s, uint32_t page) {
     return 0;
   }
   unsigned char *written = realloc(s->written, page / 8 + 1);
-  if (written == NULL)
+  if (!written)
     return UV_ENOMEM;
   memset(written + s->pages / 8 + 1, 0, page / 8 - s->pages / 8);
   s->written = written;
@@ -189,9 +189,9 @@ static int written_read(struct sqlite_handle *h, struct scrub *s) {
   sqlite3_file *log = NULL;
   sqlite3_int64 size;
   unsigned char number[4];
-  if (sqlite3_file_control(h->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || log == NULL)
+  if (sqlite3_file_control(h->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || !log)
     return E_STORE;
-  if (log->pMethods == NULL || log->pMethods->xFileSize(log, &size) != SQLITE_OK)
+  if (!log->pMethods || log->pMethods->xFileSize(log, &size) != SQLITE_OK)
     size = 0;
   int code = 0;
   for (sqlite3_int64 at = WAL_HEADER; code == 0 && at + FRAME_HEADER + (sqlite3_int64)s->page_size <= size;
@@ -222,7 +222,7 @@ static int pass_last(struct sqlite_handle *h, struct scrub *s) {
 
 static int scrub_open(struct sqlite_handle *h, struct scrub *s) {
   unsigned char header[100];
-  if (sqlite3_file_control(h->db, "main", SQLITE_FCNTL_FILE_POINTER, &s->file) != SQLITE_OK || s->file == NULL)
+  if (sqlite3_file_control(h->db, "main", SQLITE_FCNTL_FILE_POINTER, &s->file) != SQLITE_OK || !s->file)
     return E_STORE;
   if (s->file->pMethods->xRead(s->file, header, sizeof header, 0) != SQLITE_OK)
     return E_STORE;
@@ -230,16 +230,16 @@ static int scrub_open(struct sqlite_handle *h, struct scrub *s) {
   s->usable = s->page_size - header[20];
   s->page = malloc(s->page_size);
   s->zeros = calloc(1, s->page_size);
-  if (s->page == NULL || s->zeros == NULL || s->page_size < 512)
+  if (!s->page || !s->zeros || s->page_size < 512)
     return UV_ENOMEM;
   int code = file_complete(h, s);
   s->written = code == 0 ? calloc(1, s->pages / 8 + 1) : NULL;
-  return code || s->written != NULL ? code : UV_ENOMEM;
+  return code || s->written ? code : UV_ENOMEM;
 }
 
 int scrub_begin(struct sqlite_handle *h) {
   h->scrub = calloc(1, sizeof *h->scrub);
-  if (h->scrub == NULL)
+  if (!h->scrub)
     return UV_ENOMEM;
   sqlite3_wal_autocheckpoint(h->db, 0);
   int code = scrub_open(h, h->scrub);
@@ -268,7 +268,7 @@ int scrub_step(struct sqlite_handle *h) {
 
 void scrub_end(struct sqlite_handle *h) {
   struct scrub *s = h->scrub;
-  if (s == NULL)
+  if (!s)
     return;
   sqlite3_wal_autocheckpoint(h->db, 1000); /* SQLite's own default */
   free(s->page);

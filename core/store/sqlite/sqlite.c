@@ -189,7 +189,7 @@ static int sqlite_open(const struct store_options *o, const char *location, bool
   char path[PATH_MAX];
   path_plain(location, path);
   struct sqlite_handle *h = calloc(1, sizeof *h);
-  if (h == NULL) {
+  if (!h) {
     snprintf(why, 256, "out of memory");
     return UV_ENOMEM;
   }

@@ -51,12 +51,12 @@ bool column_copy(sqlite3_stmt *s, int at, char **out, size_t *len) {
   const void *bytes = sqlite3_column_blob(s, at);
   size_t n = (size_t)sqlite3_column_bytes(s, at);
   *out = NULL;
-  if (len != NULL)
+  if (len)
     *len = n;
   if (sqlite3_column_type(s, at) == SQLITE_NULL)
     return true;
   *out = malloc(n + 1);
-  if (*out == NULL)
+  if (!*out)
     return false;
   if (n > 0)
     memcpy(*out, bytes, n);

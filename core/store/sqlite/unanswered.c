@@ -38,7 +38,7 @@ int sqlite_open_mark(struct sqlite_handle *h, sqlite3_int64 session, const struc
 int sqlite_open_sessions(struct sqlite_handle *h, struct store_op *op) {
   sqlite3_stmt *s = h->statements[S_OPEN_SESSIONS];
   op->sessions = calloc(op->limit, sizeof *op->sessions);
-  if (op->sessions == NULL)
+  if (!op->sessions)
     return statement_no_memory();
   sqlite3_bind_int64(s, 1, op->before_ms);
   statement_bind(s, 2, op->after.id);

@@ -41,7 +41,7 @@ static int name_bind(struct sqlite_handle *h, sqlite3_stmt *s, const struct sess
   int code = sealed_name(h->keys, r->id, user_id, r->name, &stored, &len);
   if (code)
     LOG(LOG_ERROR, "store", "a name cannot be sealed", LSTR("session", r->id), LSTR("reason", err_text(code)));
-  else if (stored == NULL)
+  else if (!stored)
     statement_bind(s, 3, r->name);
   else
     sqlite3_bind_text64(s, 3, stored, len, free, SQLITE_UTF8);
@@ -50,8 +50,8 @@ static int name_bind(struct sqlite_handle *h, sqlite3_stmt *s, const struct sess
 
 static int session_insert(struct sqlite_handle *h, const struct session_record *r, struct session_row *p) {
   uint8_t responses[sizeof r->responses];
-  p->user_id = strdup(r->user_id != NULL ? r->user_id : "");
-  if (p->user_id == NULL)
+  p->user_id = strdup(r->user_id ? r->user_id : "");
+  if (!p->user_id)
     return statement_no_memory();
   session_bind(h->statements[S_INSERT_SESSION], r, responses);
   int code = name_bind(h, h->statements[S_INSERT_SESSION], r, p->user_id);
@@ -66,7 +66,7 @@ static int session_update(struct sqlite_handle *h, const struct session_record *
   session_bind(s, r, responses);
   sqlite3_bind_int64(s, 16, p->top);
   sqlite3_bind_int64(s, 17, p->key);
-  sqlite3_bind_int(s, 18, r->name_damaged && (r->name == NULL || *r->name == '\0'));
+  sqlite3_bind_int(s, 18, r->name_damaged && (!r->name || *r->name == '\0'));
   int code = name_bind(h, s, r, p->user_id);
   return code ? code : statement_do(h, S_UPDATE_SESSION);
 }
@@ -119,7 +119,7 @@ static int message_insert(struct sqlite_handle *h, struct session_row *p, struct
     p->top++;
     return m->open ? sqlite_open_insert(h, p->key, m) : 0;
   }
-  if (code == SQLITE_CONSTRAINT_UNIQUE && m->cid != NULL) {
+  if (code == SQLITE_CONSTRAINT_UNIQUE && m->cid) {
     int r = message_find(h, p->key, m);
     if (r != 0)
       return r < 0 ? r : 0;
@@ -238,15 +238,14 @@ static void batch_failed(struct store_op **ops, size_t count, int code) {
 static uint64_t batch_texts(struct store_op *const *ops, size_t count) {
   uint64_t n = 0;
   for (size_t i = 0; i < count; i++)
-    n +=
-      ops[i]->kind != STORE_WRITE ? 0 : ops[i]->message_count + (ops[i]->has_session && ops[i]->session.name != NULL);
+    n += ops[i]->kind != STORE_WRITE ? 0 : ops[i]->message_count + (ops[i]->has_session && ops[i]->session.name);
   return n;
 }
 
 void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   struct sqlite_handle *h = handle;
   bool begun = false;
-  uint64_t texts = h->keys != NULL ? batch_texts(ops, count) : 0;
+  uint64_t texts = h->keys ? batch_texts(ops, count) : 0;
   h->broken = false;
   for (size_t i = 0; i < count; i++)
     ops[i]->code = 0;
