@@ -26,6 +26,13 @@ async function again(t, server, env) {
   return next;
 }
 
+/** Asks until the answer has that status; one is good for a moment. */
+async function readyz(server, status) {
+  for (;;) {
+    if ((await server.get("/readyz")).status === status) return;
+  }
+}
+
 describe("chatbox backup", () => {
   test("copies while people talk; a server starts on the copy and has all that was acknowledged before", async (t) => {
     const server = await serve(t, { env: LIMITS });
@@ -293,13 +300,6 @@ describe("a database somebody else has locked", () => {
     };
   }
 
-  /** Asks until the answer has that status. */
-  async function readyz(server, status) {
-    for (;;) {
-      if ((await server.get("/readyz")).status === status) return;
-    }
-  }
-
   test("is away: not ready, messages wait, and all goes on when it is back", async (t) => {
     const server = await serve(t, { env: LIMITS });
     const alice = await server.join(somebody("alice"));
@@ -345,10 +345,10 @@ describe("a full disk", () => {
     const error = await alice.hearsError("DATABASE_ERROR");
     assert.equal(error.recoverable, true);
     assert.equal((await server.get("/healthz")).status, 200);
-    assert.equal((await server.get("/readyz")).status, 503);
+    await within(readyz(server, 503), "the server to say that it is not ready");
     assert.equal((await server.get(`/sessions/${alice.session}`, { user: alice.user })).status, 200); // reading goes on
     limit("unlimited");
-    while ((await server.get("/readyz")).status !== 200); // by itself: nobody sends a server messages that is not ready
+    await within(readyz(server, 200), "the server to be ready again by itself: nobody sends messages to one that is not");
     const ack = await alice.saysSurely(text, "too much");
     assert.equal(ack.duplicate, false);
     const acks = alice.heard.all.filter((m) => m.type === "ack");
@@ -359,13 +359,11 @@ describe("a full disk", () => {
 });
 
 describe("a database file that is not what it was", () => {
-  const readyz = async (server) => (await server.get("/readyz")).status;
-
   test("deleted: the server is not ready", async (t) => {
     const server = await serve(t);
-    assert.equal(await readyz(server), 200);
+    await within(readyz(server, 200), "the server to be ready");
     await rm(path.join(server.dir, "chatbox.db"));
-    assert.equal(await readyz(server), 503);
+    await within(readyz(server, 503), "the server to say that it is not ready");
   });
 
   test("damaged: the server is not ready as soon as a write was refused", async (t) => {
@@ -382,6 +380,6 @@ describe("a database file that is not what it was", () => {
     await handle.close();
     const bob = await broken.join(somebody("bob")).catch(() => undefined);
     bob?.says("lost", { cid: "c2" });
-    await within((async () => { while ((await readyz(broken)) !== 503); })(), "the server to say that it is not ready");
+    await within(readyz(broken, 503), "the server to say that it is not ready");
   });
 });
