@@ -17,8 +17,8 @@
 #define JSON_BYTES (1u << 20) /* of texts encoded at once */
 #define JSON_TEXT (4u << 20)  /* bytes decoded at once */
 
-/* The keys in the registry of the metatables that mark a table. JSON_RAW: its [1] is JSON already. */
-enum json_mark { JSON_ARRAY, JSON_RAW };
+/* The keys in the registry of the metatables that mark a table. JSON_MARK_RAW: its [1] is JSON already. */
+enum json_mark { JSON_MARK_ARRAY, JSON_MARK_RAW };
 void json_marks_open(lua_State *L);
 /* Marks the table at the top. */
 void json_mark(lua_State *L, enum json_mark mark);

@@ -230,7 +230,7 @@ static bool read_array(struct reader *r) {
   r->at++;
   if (peek(r) == ']') {
     r->at++;
-    json_mark(L, JSON_ARRAY); /* only an empty one needs it */
+    json_mark(L, JSON_MARK_ARRAY); /* only an empty one needs it */
     return true;
   }
   for (int i = 1;; i++) {

@@ -331,8 +331,8 @@ int json_write(lua_State *L) {
   luaL_checkany(L, 1);
   lua_settop(L, 1);
   luaL_checkstack(L, JSON_DEPTH * 4 + 8, "no room for its depth");
-  w.array = json_mark_of(L, JSON_ARRAY);
-  w.raw = json_mark_of(L, JSON_RAW);
+  w.array = json_mark_of(L, JSON_MARK_ARRAY);
+  w.raw = json_mark_of(L, JSON_MARK_RAW);
   bool well = put_value(&w);
   if (well) {
     lua_pushlstring(L, w.bytes, w.len);

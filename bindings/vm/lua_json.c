@@ -27,10 +27,10 @@ static int l_json_encode(lua_State *L) {
 static int l_json_array(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   if (lua_getmetatable(L, 1)) {
-    luaL_argcheck(L, lua_topointer(L, -1) == json_mark_of(L, JSON_ARRAY), 1, "this table has a metatable");
+    luaL_argcheck(L, lua_topointer(L, -1) == json_mark_of(L, JSON_MARK_ARRAY), 1, "this table has a metatable");
   }
   lua_settop(L, 1);
-  json_mark(L, JSON_ARRAY);
+  json_mark(L, JSON_MARK_ARRAY);
   return 1;
 }
 
@@ -39,7 +39,7 @@ static int l_json_raw(lua_State *L) {
   lua_createtable(L, 1, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
-  json_mark(L, JSON_RAW);
+  json_mark(L, JSON_MARK_RAW);
   return 1;
 }
 

@@ -114,7 +114,7 @@ describe("a message that is good", () => {
     const tablet = await server.join(alice.user);
     alice.says("with metadata", { metadata: { size: 1024, big: true, name: "a.png" } });
     const { metadata } = await tablet.hears("user_message", { content: "with metadata" });
-    assert.deepEqual(metadata, { size: "1024", big: "true", name: "a.png" });
+    assert.deepEqual(metadata, { size: 1024, big: true, name: "a.png" });
     await tablet.leaves();
   });
 
