@@ -16,7 +16,7 @@
 #define EXACT 0x1p53   /* whole numbers up to this one are exact */
 #define FAULT_TEXT 320 /* bytes */
 
-struct step {
+struct json_step {
   const char *key; /* NULL: an index */
   size_t len;
   int index;
@@ -31,7 +31,7 @@ struct writer {
   const void *array, *raw;
   const char *why; /* of a fault */
   bool everywhere; /* it is one of the whole, not of a place */
-  struct step path[JSON_DEPTH];
+  struct json_step path[JSON_DEPTH];
   char own[80]; /* for a why that has to be put together */
   char small[SMALL];
 };
@@ -140,7 +140,7 @@ static bool put_value(struct writer *w);
 
 /* The value at the top belongs to the last step of the path. Pops it. */
 static bool put_part(struct writer *w, const char *key, size_t len, int index) {
-  w->path[w->depth - 1] = (struct step){key, len, index};
+  w->path[w->depth - 1] = (struct json_step){key, len, index};
   bool well = put_value(w);
   lua_pop(w->L, 1);
   return well;
@@ -244,7 +244,7 @@ static bool put_table(struct writer *w) {
   if (w->depth == JSON_DEPTH) {
     return too_much(w, "deeper than 32");
   }
-  w->path[w->depth++] = (struct step){NULL, 0, -1};
+  w->path[w->depth++] = (struct json_step){NULL, 0, -1};
   if (!(mark == w->array || is_list(w) ? put_array(w) : put_object(w))) {
     return false;
   }
@@ -282,7 +282,7 @@ static bool put_value(struct writer *w) {
   return fault(w, w->own);
 }
 
-static bool is_name(const struct step *s) {
+static bool is_name(const struct json_step *s) {
   for (size_t i = 0; i < s->len; i++) {
     char c = s->key[i];
     if (!(c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (i && c >= '0' && c <= '9'))) {
@@ -298,7 +298,7 @@ static void push_fault(struct writer *w) {
   luaL_buffinit(w->L, &b);
   bool placed = false;
   for (int i = 0; i < w->depth && !w->everywhere; i++) {
-    const struct step *s = &w->path[i];
+    const struct json_step *s = &w->path[i];
     char text[KEY_SHOWN + 16];
     if (!s->key && s->index < 0) {
       continue;

@@ -16,9 +16,9 @@
 #define SHARDS 16 /* more than there are workers on most machines; a power of two */
 #define FIRST_ROOM 4
 
-struct bucket {
-  struct bucket *chain;
-  struct bucket *older, *newer;
+struct key_events {
+  struct key_events *chain;
+  struct key_events *older, *newer;
   uint64_t *events; /* ring of times in ms, ascending from first */
   uint32_t first, count, room;
   uint64_t hash;
@@ -29,7 +29,7 @@ struct bucket {
 struct shard {
   struct lock lock; /* guards the rest, the shard's chains and its buckets */
   uint64_t latest_ms;
-  struct bucket *oldest, *newest;
+  struct key_events *oldest, *newest;
 };
 
 struct ratelimit {
@@ -40,7 +40,7 @@ struct ratelimit {
   struct hash_seed seed;
   struct shard shards[SHARDS];
   size_t mask; /* of the chains of one shard */
-  struct bucket *chains[];
+  struct key_events *chains[];
 };
 
 /* One call of ratelimit_take. */
@@ -69,8 +69,8 @@ struct ratelimit *ratelimit_new(uint32_t limit, uint64_t window_ms, size_t max_k
   return r;
 }
 
-static struct bucket *bucket_new(const struct attempt *a, uint32_t limit) {
-  struct bucket *b = calloc(1, sizeof *b + a->key_len);
+static struct key_events *bucket_new(const struct attempt *a, uint32_t limit) {
+  struct key_events *b = calloc(1, sizeof *b + a->key_len);
   if (!b)
     return NULL;
   b->room = limit < FIRST_ROOM ? limit : FIRST_ROOM;
@@ -85,17 +85,17 @@ static struct bucket *bucket_new(const struct attempt *a, uint32_t limit) {
   return b;
 }
 
-static void bucket_free(struct bucket *b) {
+static void bucket_free(struct key_events *b) {
   if (b)
     free(b->events);
   free(b);
 }
 
-static uint64_t bucket_newest_ms(const struct bucket *b) {
+static uint64_t bucket_newest_ms(const struct key_events *b) {
   return b->events[((uint64_t)b->first + b->count - 1) % b->room];
 }
 
-static bool bucket_grow(struct bucket *b, uint32_t limit) {
+static bool bucket_grow(struct key_events *b, uint32_t limit) {
   assert(b->room > 0);
   uint32_t room = b->room > limit / 2 ? limit : b->room * 2;
   uint64_t *events = malloc(room * sizeof *events);
@@ -111,7 +111,7 @@ static bool bucket_grow(struct bucket *b, uint32_t limit) {
   return true;
 }
 
-static int bucket_take(struct bucket *b, const struct ratelimit *r, const struct attempt *a, uint64_t now_ms) {
+static int bucket_take(struct key_events *b, const struct ratelimit *r, const struct attempt *a, uint64_t now_ms) {
   assert(r->limit > 0);
   while (b->count > 0 && b->events[b->first] + r->window_ms <= now_ms) {
     b->first = (b->first + 1) % b->room;
@@ -134,19 +134,19 @@ static struct shard *shard_of(struct ratelimit *r, uint64_t hash) {
 }
 
 /* The link that points to the bucket, or where a new one would be added. */
-static struct bucket **chain_find(struct ratelimit *r, uint64_t hash, const char *key, size_t key_len) {
-  struct bucket **at = &r->chains[(hash % SHARDS) * (r->mask + 1) + (hash / SHARDS & r->mask)];
+static struct key_events **chain_find(struct ratelimit *r, uint64_t hash, const char *key, size_t key_len) {
+  struct key_events **at = &r->chains[(hash % SHARDS) * (r->mask + 1) + (hash / SHARDS & r->mask)];
   while (*at && ((*at)->hash != hash || (*at)->key_len != key_len || memcmp((*at)->key, key, key_len) != 0))
     at = &(*at)->chain;
   return at;
 }
 
-static void line_leave(struct shard *s, struct bucket *b) {
+static void line_leave(struct shard *s, struct key_events *b) {
   *(b->older ? &b->older->newer : &s->oldest) = b->newer;
   *(b->newer ? &b->newer->older : &s->newest) = b->older;
 }
 
-static void line_join(struct shard *s, struct bucket *b) {
+static void line_join(struct shard *s, struct key_events *b) {
   b->older = s->newest;
   b->newer = NULL;
   *(s->newest ? &s->newest->newer : &s->oldest) = b;
@@ -154,9 +154,9 @@ static void line_join(struct shard *s, struct bucket *b) {
 }
 
 /* Takes *fresh into the table when the key is not there yet; E_NOT_FOUND when there is nothing to take. */
-static int shard_take(struct ratelimit *r, struct shard *s, const struct attempt *a, struct bucket **fresh)
+static int shard_take(struct ratelimit *r, struct shard *s, const struct attempt *a, struct key_events **fresh)
   REQUIRES(s->lock) {
-  struct bucket **at = chain_find(r, a->hash, a->key, a->key_len);
+  struct key_events **at = chain_find(r, a->hash, a->key, a->key_len);
   if (!*at) {
     if (!*fresh)
       return E_NOT_FOUND;
@@ -164,7 +164,7 @@ static int shard_take(struct ratelimit *r, struct shard *s, const struct attempt
     *fresh = NULL;
     line_join(s, *at);
   }
-  struct bucket *b = *at;
+  struct key_events *b = *at;
   /* Workers read the clock at slightly different moments; ring and line have to ascend all the same. */
   if (s->latest_ms < a->now_ms)
     s->latest_ms = a->now_ms;
@@ -177,9 +177,9 @@ static int shard_take(struct ratelimit *r, struct shard *s, const struct attempt
 }
 
 /* Removes the key that has been quiet longest, if it has been quiet for a whole window. */
-static struct bucket *shard_evict(struct ratelimit *r, struct shard *s, uint64_t now_ms) {
+static struct key_events *shard_evict(struct ratelimit *r, struct shard *s, uint64_t now_ms) {
   lock_acquire(&s->lock);
-  struct bucket *b = s->oldest;
+  struct key_events *b = s->oldest;
   if (b && bucket_newest_ms(b) + r->window_ms <= now_ms) {
     *chain_find(r, b->hash, b->key, b->key_len) = b->chain;
     line_leave(s, b);
@@ -197,7 +197,7 @@ static bool keys_reserve(struct ratelimit *r, uint64_t now_ms) {
     if (atomic_compare_exchange_weak(&r->keys, &keys, keys + 1))
       return true;
   for (size_t i = 0; i < SHARDS; i++) {
-    struct bucket *b = shard_evict(r, &r->shards[i], now_ms);
+    struct key_events *b = shard_evict(r, &r->shards[i], now_ms);
     if (b) {
       bucket_free(b);
       return true;
@@ -209,7 +209,7 @@ static bool keys_reserve(struct ratelimit *r, uint64_t now_ms) {
 int ratelimit_take(struct ratelimit *r, const char *key, size_t key_len, uint64_t now_ms, uint64_t *retry_after_ms) {
   struct attempt a = {key, key_len, hash_bytes(r->seed, key, key_len), now_ms, retry_after_ms};
   struct shard *s = shard_of(r, a.hash);
-  struct bucket *fresh = NULL;
+  struct key_events *fresh = NULL;
   lock_acquire(&s->lock);
   int code = shard_take(r, s, &a, &fresh);
   lock_release(&s->lock);
@@ -234,7 +234,7 @@ int ratelimit_take(struct ratelimit *r, const char *key, size_t key_len, uint64_
 size_t ratelimit_sweep(struct ratelimit *r, uint64_t now_ms) {
   size_t swept = 0;
   for (size_t i = 0; i < SHARDS; i++) {
-    struct bucket *b;
+    struct key_events *b;
     while ((b = shard_evict(r, &r->shards[i], now_ms))) {
       bucket_free(b);
       swept++;
@@ -252,9 +252,9 @@ void ratelimit_free(struct ratelimit *r) {
   if (!r)
     return;
   for (size_t i = 0; i < SHARDS; i++) {
-    struct bucket *b = r->shards[i].oldest;
+    struct key_events *b = r->shards[i].oldest;
     while (b) {
-      struct bucket *newer = b->newer;
+      struct key_events *newer = b->newer;
       bucket_free(b);
       b = newer;
     }

@@ -13,7 +13,7 @@ struct look {
   uv_timespec_t modified, changed;
 };
 
-struct watched {
+struct watched_file {
   struct watch_files *watch;
   char *path;
   struct look look;
@@ -23,7 +23,7 @@ struct watched {
 
 struct watch_files {
   uv_timer_t timer;
-  struct watched files[WATCH_FILES_MAX];
+  struct watched_file files[WATCH_FILES_MAX];
   size_t count;
   bool differs; /* a file has changed since the last call */
   bool closed;  /* the timer is */
@@ -60,7 +60,7 @@ static void free_when_done(struct watch_files *w) {
 }
 
 static void on_look(uv_fs_t *request) {
-  struct watched *f = request->data;
+  struct watched_file *f = request->data;
   struct watch_files *w = f->watch;
   struct look look = look_at(request);
   bool cancelled = request->result == UV_ECANCELED;
@@ -82,7 +82,7 @@ static void on_timer(uv_timer_t *timer) {
     w->changed(w->arg);
   }
   for (size_t i = 0; i < w->count; i++) {
-    struct watched *f = &w->files[i];
+    struct watched_file *f = &w->files[i];
     f->request.data = f;
     f->asked = f->asked || uv_fs_stat(timer->loop, &f->request, f->path, on_look) == 0;
   }
@@ -99,7 +99,7 @@ struct watch_files *watch_files_new(uv_loop_t *loop, const char *const *paths, s
   uv_timer_init(loop, &w->timer);
   w->timer.data = w;
   for (size_t i = 0; i < count && w->count < WATCH_FILES_MAX; i++) {
-    struct watched *f = &w->files[w->count];
+    struct watched_file *f = &w->files[w->count];
     if (*paths[i] && (f->path = strdup(paths[i]))) {
       uv_fs_stat(NULL, &f->request, f->path, NULL);
       f->look = look_at(&f->request);

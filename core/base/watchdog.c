@@ -15,7 +15,7 @@
 #define LOOK_MOST_MS 1000 /* … and a deadline is met within this */
 #define DEADLINE_LOOK_MS 20
 
-struct watched {
+struct watched_thread {
   struct post post;
   struct mailbox *mailbox;
   atomic_bool answered;
@@ -34,7 +34,7 @@ struct watchdog {
   void *arg;
   uint64_t left_ms; /* until fn */
   size_t count;
-  struct watched threads[WATCHDOG_THREADS];
+  struct watched_thread threads[WATCHDOG_THREADS];
 };
 
 uint64_t watchdog_every_ms(const struct watchdog *d) {
@@ -49,22 +49,22 @@ static uint64_t clock_ms(void) {
 }
 
 static void on_post(struct post *post) {
-  atomic_store(&((struct watched *)post)->answered, true);
+  atomic_store(&((struct watched_thread *)post)->answered, true);
 }
 
 /* Under the lock: what is to be done without it. */
 struct duty {
   struct mailbox *ask[WATCHDOG_THREADS];
-  struct watched *asked[WATCHDOG_THREADS];
+  struct watched_thread *asked[WATCHDOG_THREADS];
   size_t asks;
-  struct watched *stalled;
+  struct watched_thread *stalled;
   void (*fn)(void *arg);
   void *arg;
 };
 
 static void look_at_threads(struct watchdog *d, uint64_t passed_ms, struct duty *duty) {
   for (size_t i = 0; i < d->count; i++) {
-    struct watched *w = &d->threads[i];
+    struct watched_thread *w = &d->threads[i];
     if (atomic_load(&w->answered)) {
       atomic_store(&w->answered, false);
       w->silent_ms = 0;
@@ -189,7 +189,7 @@ void watchdog_free(struct watchdog *d) {
 void watchdog_add(struct watchdog *d, struct mailbox *m) {
   lock_acquire(&d->lock);
   if (d->count < WATCHDOG_THREADS) {
-    struct watched *w = &d->threads[d->count++];
+    struct watched_thread *w = &d->threads[d->count++];
     w->post.run = on_post;
     w->mailbox = m;
     atomic_store(&w->answered, true);

@@ -43,7 +43,14 @@ tidy() { # <KEYS of what is to be looked at
     --extra-arg=-Wno-unknown-warning-option # gcc's options, clang's eyes
 }
 
+struct_names() { # names those that are given to two structs
+  grep -rnE '^ *(static |const |typedef )*struct [a-z_0-9]+ \{' core bindings --include='*.[ch]' |
+    sed -E 's/^([^:]+:[0-9]+):.*struct ([a-z_0-9]+) \{.*/\2 \1/' | sort |
+    awk '$1 == name { print name ": " at ", " $2; twice = 1 } { name = $1; at = $2 } END { exit twice }'
+}
+
 check "clang-format" formatted
+check "a struct has a name of its own" struct_names
 keys=$(tidy_keys)
 left=$(stamps_left tidy <<<"$keys")
 echo "# clang-tidy: $(grep -c . <<<"$left") of $(grep -c . <<<"$keys") files"

@@ -124,12 +124,12 @@ int mongo_keys_whole_set(struct mongo *h, bool whole) {
 
 /* ---- with the first contact of a writer ---- */
 
-struct account {
+struct key_account {
   uint64_t sealed; /* with the newest key */
   bool any, whole;
 };
 
-static void key_look(struct mongo *h, const bson_t *doc, struct account *a) {
+static void key_look(struct mongo *h, const bson_t *doc, struct key_account *a) {
   const char *id = key_id(doc);
   a->any = true;
   a->whole = a->whole || vouched(h->keys, doc);
@@ -161,7 +161,7 @@ static int sessions_any(struct mongo *h, bool *any) {
 int mongo_keys_open(struct mongo *h) {
   mongoc_collection_t *meta;
   const bson_t *doc;
-  struct account a = {0};
+  struct key_account a = {0};
   bool any = false;
   if (h->counting || !h->writer || !h->keys)
     return 0;

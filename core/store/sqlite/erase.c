@@ -118,14 +118,14 @@ int sqlite_expire(struct sqlite_handle *h, struct store_op *op) {
 
 /* ---- the steps, each a transaction ---- */
 
-struct step {
+struct erase_step {
   sqlite3_int64 erasure;
   int64_t rows, bytes; /* that it may still delete */
   struct store_erased erased;
 };
 
 /* How far the messages of a conversation may go in this step: *seq; INT64_MAX: all of them. */
-static int messages_bound(struct sqlite_handle *h, struct step *p, sqlite3_int64 session, sqlite3_int64 *seq) {
+static int messages_bound(struct sqlite_handle *h, struct erase_step *p, sqlite3_int64 session, sqlite3_int64 *seq) {
   sqlite3_stmt *s = h->statements[S_SIZES];
   int r;
   *seq = 0;
@@ -141,7 +141,7 @@ static int messages_bound(struct sqlite_handle *h, struct step *p, sqlite3_int64
   return r < 0 ? r : 0;
 }
 
-static int session_delete(struct sqlite_handle *h, struct step *p, sqlite3_int64 session) {
+static int session_delete(struct sqlite_handle *h, struct erase_step *p, sqlite3_int64 session) {
   sqlite3_int64 seq;
   int r = messages_bound(h, p, session, &seq);
   if (r < 0)
@@ -162,7 +162,7 @@ static int session_delete(struct sqlite_handle *h, struct step *p, sqlite3_int64
   return statement_do(h, S_DELETE_SESSION);
 }
 
-static int erased_add(struct sqlite_handle *h, const struct step *p) {
+static int erased_add(struct sqlite_handle *h, const struct erase_step *p) {
   sqlite3_stmt *s = h->statements[S_ERASED];
   sqlite3_bind_int64(s, 1, p->erasure);
   sqlite3_bind_int64(s, 2, (sqlite3_int64)p->erased.sessions);
@@ -172,7 +172,7 @@ static int erased_add(struct sqlite_handle *h, const struct step *p) {
 
 /* E_MORE, or 0: nothing is left of it. */
 static int some_delete(struct sqlite_handle *h, sqlite3_int64 erasure) {
-  struct step p = {.erasure = erasure, .rows = STEP_ROWS, .bytes = STEP_BYTES};
+  struct erase_step p = {.erasure = erasure, .rows = STEP_ROWS, .bytes = STEP_BYTES};
   sqlite3_stmt *s = h->statements[S_DOOMED];
   int r = 1;
   while (p.rows > 0 && p.bytes > 0) {
