@@ -4,8 +4,8 @@
 
 #include "base64url.h"
 #include "err.h"
+#include "regular.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
@@ -298,18 +298,14 @@ int token_keys_parse(const char *text, size_t len, struct token_keys **out, char
 
 int token_keys_load(const char *file, struct token_keys **out, char why[WHY_MAX]) {
   *out = NULL;
-  char *text = malloc(TOKEN_KEY_FILE_MAX + 1);
-  FILE *in = text ? fopen(file, "re") : NULL;
-  int err = in ? 0 : text ? uv_translate_sys_error(errno) : UV_ENOMEM;
+  char *text = NULL, reason[WHY_MAX];
   size_t len = 0;
-  if (in) {
-    len = fread(text, 1, TOKEN_KEY_FILE_MAX + 1, in);
-    if (ferror(in))
-      err = uv_translate_sys_error(errno);
-    fclose(in);
-  }
-  char reason[WHY_MAX];
-  snprintf(reason, sizeof reason, "cannot be read: %s", err_text(err));
+  int err = regular_read(file, TOKEN_KEY_FILE_MAX, &text, &len);
+  if (err == E_TOO_BIG)
+    snprintf(reason, sizeof reason, "is larger than 1MiB");
+  else
+    snprintf(reason, sizeof reason, "cannot be read: %s",
+             err == E_UNSUPPORTED ? "it is no regular file" : err_text(err));
   if (!err)
     err = token_keys_parse(text, len, out, reason);
   if (err)

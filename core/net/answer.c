@@ -5,6 +5,8 @@
 
 #include "metrics.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,12 +94,48 @@ static void respond_page(struct exchange *x, const struct page *page) {
   http_respond(&x->req, &res);
 }
 
-static void redirect_to_chat(struct exchange *x) {
-  char location[512];
-  snprintf(location, sizeof location, "%s/chat.html", x->net->prefix);
+/* Writes one "name=value" of a query as it may stand in a URL; the end of it. */
+static char *query_write(char *to, const char *part) {
+  static const char digits[] = "0123456789ABCDEF";
+  bool in_name = true;
+  for (; *part; part++) {
+    unsigned char c = (unsigned char)*part;
+    if (isalnum(c) || strchr("-._~", c) || (in_name && c == '=')) {
+      in_name = in_name && c != '=';
+      *to++ = (char)c;
+    } else {
+      *to++ = '%';
+      *to++ = digits[c >> 4];
+      *to++ = digits[c & 15];
+    }
+  }
+  return to;
+}
+
+/* Relative to what was asked for, and with its query: a proxy in front may show all of this under a path of its own. */
+static void redirect_to_chat(struct exchange *x, const char *below) {
+  const struct http_request *r = &x->req;
+  const char *prefix = x->net->prefix, *last = strrchr(prefix, '/');
+  size_t room = strlen(prefix) + sizeof "/chat.html";
+  for (size_t i = 0; i < r->query_count; i++) {
+    room += 3 * strlen(r->query[i]) + 1;
+  }
+  char *location = malloc(room);
+  if (!location) {
+    answer_status(x, 503, NULL);
+    return;
+  }
+  const char *base = !below ? prefix + 1 : *below ? "" : last + 1; /* of "/", of the prefix with a slash, without */
+  char *end = location + sprintf(location, "%s%schat.html", base, *base ? "/" : "");
+  for (size_t i = 0; i < r->query_count; i++) {
+    *end++ = i == 0 ? '?' : '&';
+    end = query_write(end, r->query[i]);
+  }
+  *end = '\0';
   struct http_response res = {
     .status = 302, .type = plain, .body = "", .endpoint = "/", .header_count = 1, .headers = {{"Location", location}}};
   http_respond(&x->req, &res);
+  free(location);
 }
 
 const char *net_below_prefix(const struct net *n, const char *path) {
@@ -114,7 +152,7 @@ void answer_request(struct exchange *x) {
   const char *path = x->req.path, *below = net_below_prefix(n, path);
   bool get = strcmp(x->req.method, "GET") == 0 || x->frame.head;
   if (get && (strcmp(path, "/") == 0 || (below && (!*below || strcmp(below, "/") == 0)))) {
-    redirect_to_chat(x);
+    redirect_to_chat(x, strcmp(path, "/") == 0 ? NULL : below);
     return;
   }
   const struct page *page = get && below && n->pages ? pages_find(n->pages, below + 1) : NULL;

@@ -5,8 +5,8 @@
 
 #include "err.h"
 #include "lock.h"
+#include "regular.h"
 
-#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -53,23 +53,19 @@ static int refuse(char why[WHY_MAX], const char *setting, const char *file, cons
 
 /* The file in memory, so that a file that grows or is replaced meanwhile is still read as one. NULL and why[]. */
 static BIO *file_read(const char *setting, const char *file, char why[WHY_MAX]) {
-  char *text = malloc(FILE_MAX + 1);
-  FILE *in = text ? fopen(file, "re") : NULL;
-  size_t len = in ? fread(text, 1, FILE_MAX + 1, in) : 0;
+  char *text = NULL;
+  size_t len = 0;
   BIO *bio = NULL;
-  if (!text) {
-    refuse(why, setting, file, err_text(UV_ENOMEM));
-  } else if (!in || ferror(in)) {
-    refuse(why, setting, file, strerror(errno));
-  } else if (len > FILE_MAX) {
-    refuse(why, setting, file, "is larger than 1MiB");
+  int code = regular_read(file, FILE_MAX, &text, &len);
+  if (code) {
+    refuse(why, setting, file,
+           code == E_TOO_BIG       ? "is larger than 1MiB"
+           : code == E_UNSUPPORTED ? "is no regular file"
+                                   : err_text(code));
   } else if (!(bio = BIO_new(BIO_s_mem())) || (len && BIO_write(bio, text, (int)len) != (int)len)) {
     BIO_free(bio);
     bio = NULL;
     refuse(why, setting, file, err_text(UV_ENOMEM));
-  }
-  if (in) {
-    fclose(in);
   }
   if (text) {
     OPENSSL_cleanse(text, len);

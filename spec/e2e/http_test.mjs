@@ -263,8 +263,19 @@ describe("the pages", () => {
     for (const [prefix, where] of [["", "/"], [PREFIX, ""], [PREFIX, "/"]]) {
       const { status, headers } = await server.get(where, { prefix });
       assert.ok([301, 302, 303, 307, 308].includes(status), `${prefix}${where}: ${status}`);
-      assert.equal(headers.location, `${PREFIX}/chat.html`);
+      const asked = new URL(`http://proxy.example${prefix}${where}`);
+      assert.equal(new URL(headers.location, asked).href, `http://proxy.example${PREFIX}/chat.html`);
     }
+  });
+
+  test("are led to below the path a proxy shows them under, and with the query", async () => {
+    const shown = `/support${PREFIX}/?a=b%20c&d=%26`; // what the browser sees; the server sees it without /support
+    const { headers } = await server.get("/?a=b%20c&d=%26");
+    assert.equal(new URL(headers.location, `https://site.example${shown}`).href,
+      `https://site.example/support${PREFIX}/chat.html?a=b%20c&d=%26`);
+    const root = await server.get("/?x=1", { prefix: "" });
+    assert.equal(new URL(root.headers.location, "https://site.example/support/?x=1").href,
+      `https://site.example/support${PREFIX}/chat.html?x=1`);
   });
 
   test("are not sent twice to somebody who has them", async () => {

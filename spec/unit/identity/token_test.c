@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -800,6 +801,20 @@ static void a_missing_key_file_is_named(void **state) {
   assert_non_null(strstr(why, "JWT_PUBLIC_KEY_FILE: /nonexistent/keys.pem cannot be read: no such file"));
 }
 
+static void a_pipe_is_no_key_file(void **state) {
+  (void)state;
+  struct token_verifier *v = NULL;
+  char why[256] = "", folder[] = "/tmp/token_test_XXXXXX", path[64];
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/key", folder);
+  assert_int_equal(mkfifo(path, 0600), 0); /* nobody writes into it */
+  const struct token_options o = {.public_key_file = path};
+  assert_int_not_equal(token_verifier_new(&o, &v, why), 0);
+  assert_non_null(strstr(why, "it is no regular file"));
+  unlink(path);
+  rmdir(folder);
+}
+
 static void a_key_file_is_bounded(void **state) {
   (void)state;
   size_t len = (1 << 20) + 1;
@@ -1039,6 +1054,7 @@ int main(void) {
     cmocka_unit_test(a_damaged_key_file_says_what_is_wrong),
     cmocka_unit_test(an_rsa_key_with_exponent_1_stops_the_start),
     cmocka_unit_test(a_missing_key_file_is_named),
+    cmocka_unit_test(a_pipe_is_no_key_file),
     cmocka_unit_test(a_key_file_is_bounded),
     cmocka_unit_test(a_key_file_has_at_most_64_keys),
     cmocka_unit_test(a_weak_secret_names_the_rule_and_the_way_out),
