@@ -23,6 +23,7 @@ let api = null;
 let user = "";
 let who = ""; // the user's name
 let session = ""; // "" until there is one
+let leaving = ""; // the conversation that was ended here: what is still said of it is old news
 let greeted = false; // this socket has told us where we are
 let renewal = 0; // the timer that asks for the next token
 let work = Promise.resolve(); // messages of the socket, one after the other
@@ -107,6 +108,8 @@ function enqueue(message) {
 const handlers = {
   async connection_status(m) {
     if (m.content) view.banner(m.content);
+    if (m.ended && m.session_id === session && session !== leaving)
+      view.notice("This conversation was ended in another window. What you write now begins a new one.");
     if (greeted) return;
     greeted = true;
     await catchUp();
@@ -156,7 +159,7 @@ async function handle(message) {
 
 /** The server says which conversation this is: a new one gets its name so, an ended one is left so. */
 async function moveTo(id) {
-  if (!id || id === session) return;
+  if (!id || id === session || id === leaving) return;
   const moved = session !== "";
   session = id;
   if (!moved) return;
@@ -257,10 +260,12 @@ async function newChat() {
   composer.focus();
   if (!session || conversation.entries.length === 0) return;
   online(false);
+  leaving = session;
   try {
     await api.end(session);
   } catch (error) {
     if (error.status !== 404) {
+      leaving = "";
       online(connection.open);
       return view.notice(`A new chat could not be started. ${error.message}`);
     }

@@ -3,21 +3,26 @@
  * script needs to know. */
 #include "main_impl.h"
 
+#include "address.h"
 #include "bundle.h"
 #include "check.h"
 #include "control.h"
 #include "err.h"
+#include "limiters.h"
 #include "modules.h"
 #include "orders.h"
 #include "server.h"
+#include "shared.h"
 #include "stall.h"
 #include "vm.h"
 #include "watchdog.h"
 
 #include <getopt.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
 /* ---- orders ---- */
 
@@ -124,6 +129,35 @@ static struct worker *quiet_worker(void) {
   return worker_new(&o);
 }
 
+/* What a script may ask for while it loads, as in a server that has just started and that nobody talks to. */
+struct quiet {
+  struct vm_world world;
+  struct worker *worker;
+  atomic_bool stopping;
+};
+
+/* 0 or UV_ENOMEM; quiet_close either way. */
+static int quiet_open(struct quiet *q, const struct config *c) {
+  char bad[64];
+  *q = (struct quiet){.world = {.config = c, .modules = bind_modules}, .worker = quiet_worker()};
+  q->world.stopping = &q->stopping;
+  q->world.limiters = limiters_new(c);
+  q->world.shared = shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
+  int code = networks_new(config_string(c, SETTING_METRICS_ALLOWED_NETWORKS), &q->world.metrics_networks, bad);
+  return code || !q->worker || !q->world.limiters || !q->world.shared ? UV_ENOMEM : 0;
+}
+
+static void quiet_close(struct quiet *q) {
+  networks_free(q->world.metrics_networks);
+  if (q->world.shared) {
+    shared_free(q->world.shared);
+  }
+  limiters_free(q->world.limiters);
+  if (q->worker) {
+    worker_free(q->worker);
+  }
+}
+
 /* What is found goes to standard output, one line each, with the path as the user would open it. */
 struct findings {
   const char *dir;
@@ -154,12 +188,11 @@ static bool known(const struct check *c, const char *line) {
 
 /* Starts them as the server would. */
 static void check_loaded(const struct config *config, struct bundle *b, const struct check *c, struct findings *f) {
-  struct vm_world world = {.config = config, .modules = bind_modules};
-  struct worker *w = quiet_worker();
+  struct quiet q;
   struct vm *vm = NULL;
   char why[512] = "out of memory";
   size_t at = 0;
-  if (!w || vm_new(w, &world, b, &vm, why)) {
+  if (quiet_open(&q, config) || vm_new(q.worker, &q.world, b, &vm, why)) {
     if (!known(c, why)) {
       found(f, why);
     }
@@ -174,9 +207,7 @@ static void check_loaded(const struct config *config, struct bundle *b, const st
     }
     vm_free(vm);
   }
-  if (w) {
-    worker_free(w);
-  }
+  quiet_close(&q);
 }
 
 static int count_problems(const struct findings *f) {
@@ -253,13 +284,13 @@ int command_protocol(void) {
   if (!c) {
     return EXIT_USAGE;
   }
-  struct vm_world world = {.config = c, .modules = bind_modules};
-  struct worker *w = quiet_worker();
+  struct quiet q;
   struct bundle *b = NULL;
   struct vm *vm = NULL;
   char why[512] = "out of memory", *text = NULL;
-  int code = w ? bundle_read(config_string(c, SETTING_SCRIPTS_DIR), &b, why) : E_INVALID;
-  code = code ? code : vm_new(w, &world, b, &vm, why);
+  int code = quiet_open(&q, c);
+  code = code ? code : bundle_read(config_string(c, SETTING_SCRIPTS_DIR), &b, why);
+  code = code ? code : vm_new(q.worker, &q.world, b, &vm, why);
   if (vm) {
     text = vm_describe(vm);
     puts(text ? text : "");
@@ -267,9 +298,7 @@ int command_protocol(void) {
   }
   free(text);
   bundle_unref(b);
-  if (w) {
-    worker_free(w);
-  }
+  quiet_close(&q);
   config_free(c);
   return code ? complain(why, EXIT_FAILED) : EXIT_DONE;
 }

@@ -220,6 +220,20 @@ describe("a folder of scripts", () => {
   });
 });
 
+describe("scripts that are checked", () => {
+  test("may call whatever there is while they load: it answers or raises, as in a server", async (t) => {
+    const server = await serve(t);
+    const stubs = await readFile(path.join(ROOT, "docs/stubs/chat.lua"), "utf8");
+    const names = [...stubs.matchAll(/^function (chat\.[a-z_.]+)\(/gm)].map((m) => m[1]).filter((name) => !/timer\.sleep/.test(name));
+    assert.ok(names.length > 30, `${names.length} functions`);
+    const calls = names.flatMap((name) => ["", '"x"', '"x", 1', '"x", "y", 1', "{}, {}", "1, 2, 3"].map((a) => `pcall(${[name, a].filter(Boolean).join(", ")})`));
+    await server.script("lib/everything.lua", `${calls.join("\n")}\nlocal n = chat.shared.add("loads", 1)\nreturn { self_test = function() assert(n == 1) end }\n`);
+    await server.script("extra.lua", 'return require "lib.everything"\n');
+    const { code, out, err } = await server.command("check");
+    assert.equal(code, 0, out + err);
+  });
+});
+
 describe("a folder of scripts that is watched", () => {
   test("may be removed and put back, and a link above it may be swapped, time and again", async (t) => {
     const dir = await folder(t);
