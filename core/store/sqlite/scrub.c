@@ -192,7 +192,7 @@ static int written_read(struct sqlite_handle *h, struct scrub *s) {
   if (sqlite3_file_control(h->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK || !log)
     return E_STORE;
   if (!log->pMethods || log->pMethods->xFileSize(log, &size) != SQLITE_OK)
-    size = 0;
+    return 0; /* there is no log */
   int code = 0;
   for (sqlite3_int64 at = WAL_HEADER; code == 0 && at + FRAME_HEADER + (sqlite3_int64)s->page_size <= size;
        at += FRAME_HEADER + (sqlite3_int64)s->page_size) {

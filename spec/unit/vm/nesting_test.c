@@ -1,5 +1,5 @@
-/* bindings/vm/nesting.c: at most 200 places that catch errors inside one another, wherever they were begun. Why: ending a
- * slice takes time for each of them. */
+/* bindings/vm/nesting.c: at most 200 places that catch errors inside one another, wherever they were begun. Why: ending
+ * a slice takes time for each of them. */
 #include "nesting.h"
 
 #include <setjmp.h>
