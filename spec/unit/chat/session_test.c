@@ -249,6 +249,7 @@ static void an_inbox_is_full_by_bytes_too_and_a_single_text_always_fits(void **s
   assert_int_equal(put(s, big, &wake), E_FULL);
   item_free(session_take(s));
   assert_null(session_take(s));
+  run_dry(s);
   session_unref(s);
   sessions_free(table);
 }
@@ -277,6 +278,8 @@ static void all_inboxes_of_a_user_share_its_bytes_until_the_handler_is_done(void
   item_free(session_take(s));
   assert_null(session_take(s));
   assert_null(session_take(r->session));
+  run_dry(s);
+  run_dry(r->session);
   assert_int_equal(account_held(conn_meter(c)->user, ACCOUNT_INBOX), 0);
   session_unref(s);
   sessions_free(table);

@@ -27,7 +27,8 @@ static int take(struct body *b, const char *text, size_t step, char out[256], si
       if (status) {
         return status;
       }
-      memcpy(out + out_len, piece, piece_len);
+      if (piece_len)
+        memcpy(out + out_len, piece, piece_len);
       out_len += piece_len;
     }
     at += given - len;
