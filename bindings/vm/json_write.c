@@ -112,7 +112,7 @@ static bool put_number(struct writer *w, double n) {
   if (!isfinite(n)) {
     return fault(w, isnan(n) ? "NaN has no place in JSON" : "an infinity has no place in JSON");
   }
-  if (n == (double)(int32_t)n && (n != 0 || !signbit(n))) {
+  if (fabs(n) <= INT32_MAX && n == (double)(int32_t)n && (n != 0 || !signbit(n))) {
     char *end = text + sizeof text, *p = end;
     uint32_t rest = n < 0 ? 0 - (uint32_t)(int32_t)n : (uint32_t)n;
     do {
