@@ -156,11 +156,19 @@ static int messages_append(struct walk *w, uint64_t *failed_sessions) {
   return code;
 }
 
+/* What is half erased has messages that belong to nothing. */
+static int erasures_finish(struct mongo *h) {
+  int code = E_MORE;
+  while (code == E_MORE)
+    code = mongo_erase_step(h, NULL);
+  return code;
+}
+
 int mongo_handback(void *handle, store_progress_fn *tell, void *arg, char why[256]) {
   struct walk w = {.h = handle, .tell = tell, .arg = arg, .why = why};
   uint64_t failed_sessions = 0;
   int code = walk_begin(&w);
-  if (code == 0 && (code = mongo_keys_whole_set(w.h, false)))
+  if (code == 0 && ((code = erasures_finish(w.h)) || (code = mongo_keys_whole_set(w.h, false))))
     code = walk_failed(&w, code);
   w.keys = w.h->keys;
   code = code ? code : walk_embedded(&w, recode_reference);

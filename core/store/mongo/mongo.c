@@ -49,6 +49,7 @@ const struct store_backend store_mongo = {
   .close = close_handle,
   .write = mongo_write,
   .read = mongo_read,
+  .erase = mongo_erase_step,
   .reencrypt = mongo_reencrypt,
   .handback = mongo_handback,
 };

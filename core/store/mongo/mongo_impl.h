@@ -1,7 +1,7 @@
 /* In: what the parts of the MongoDB backend need of each other. Out: nothing the rest of the program includes.
  * Why: the backend is one thing in several files, each for one question: how to reach the database (pool), what version
  * it is (schema), what a command is (command), how a record looks in it (codec, message), writing (write, insert),
- * reading, erasing, walking over all of it (reencrypt, handback). */
+ * reading, erasing (erase, erasing), walking over all of it (reencrypt, handback). */
 #pragma once
 #ifndef ROOM_STORE_MONGO
 #error "mongo_impl.h is private to core/store/mongo"
@@ -29,7 +29,7 @@ struct mongo {
   struct mongo_pool *pool;
   struct mongo_known *known;
   mongoc_client_t *client, *pinger; /* of the pool; of the handle's own, or NULL */
-  mongoc_collection_t *sessions, *messages, *audit;
+  mongoc_collection_t *sessions, *messages, *audit, *erasures, *erasing;
   const struct keyring *keys;
   bool writer, without_texts;
   bool counting, fresh;          /* use has begun; the database was empty then */
@@ -207,10 +207,22 @@ int mongo_names_upgrade(struct mongo *h) NODISCARD; /* plain ones are sealed, wh
 int mongo_names_reseal(struct mongo *h, uint64_t *failed) NODISCARD;
 int mongo_names_handback(struct mongo *h, uint64_t *failed) NODISCARD;
 
+/* ---- erasing.c: what of an erasure goes in steps; all can be called again ---- */
+
+/* Notes that it is to be done; op->erasure, if that is 0. */
+int mongo_erasure_begin(struct mongo *h, struct store_op *op) NODISCARD;
+/* op->erasure of one of session.user_id that has not come to its end; E_NOT_FOUND. */
+int mongo_erasure_of_user(struct mongo *h, struct store_op *op) NODISCARD;
+/* Conversations that nobody finds from now on: some of the user's, the steps do the rest; that one. */
+int mongo_user_hide(struct mongo *h, struct store_op *op) NODISCARD;
+int mongo_hide_one(struct mongo *h, int64_t erasure, const char *id) NODISCARD;
+int mongo_audit(struct mongo *h, const struct audit_record *a) NODISCARD;
+
 /* ---- what the backend's table points at ---- */
 
 void mongo_write(void *handle, struct store_op **ops, size_t count);
 void mongo_read(void *handle, struct store_op *op);
-int mongo_erase(struct mongo *h, struct store_op *op); /* ERASE, EXPIRE, AUDIT: its code */
+int mongo_erase(struct mongo *h, struct store_op *op);   /* ERASE, EXPIRE, AUDIT: its code; E_MORE: it has begun */
+int mongo_erase_step(void *handle, struct store_op *op); /* see struct store_backend */
 int mongo_reencrypt(void *handle, store_progress_fn *tell, void *arg, char why[256]);
 int mongo_handback(void *handle, store_progress_fn *tell, void *arg, char why[256]);

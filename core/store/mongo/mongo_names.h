@@ -72,6 +72,15 @@
 #define MONGO_SUBJECT "subject"
 #define MONGO_DETAIL "detail"
 
+/* ---- erasures that have not come to their end: erasing.c draws them ---- */
+
+#define MONGO_ERASURES "chatbox_erasures"
+#define MONGO_ERASURE_HIDDEN "hidden"
+#define MONGO_ERASING "chatbox_erasing"
+#define MONGO_ERASURE "erasure"
+#define MONGO_ERASING_MESSAGES "messages"
+#define MONGO_ERASING_LEFT "left"
+
 /* ---- indexes: name, key, further options. The first five are the reference's, with its names ---- */
 
 #define MONGO_SESSION_INDEXES(X)                                                                                       \

@@ -203,6 +203,8 @@ int mongo_open(const struct store_options *o, struct mongo *h, char why[256]) {
   h->sessions = mongoc_client_get_collection(h->client, h->pool->database, MONGO_SESSIONS);
   h->messages = mongoc_client_get_collection(h->client, h->pool->database, MONGO_MESSAGES);
   h->audit = mongoc_client_get_collection(h->client, h->pool->database, MONGO_AUDIT);
+  h->erasures = mongoc_client_get_collection(h->client, h->pool->database, MONGO_ERASURES);
+  h->erasing = mongoc_client_get_collection(h->client, h->pool->database, MONGO_ERASING);
   return 0;
 }
 
@@ -210,6 +212,8 @@ void mongo_close(struct mongo *h) {
   mongoc_collection_destroy(h->sessions);
   mongoc_collection_destroy(h->messages);
   mongoc_collection_destroy(h->audit);
+  mongoc_collection_destroy(h->erasures);
+  mongoc_collection_destroy(h->erasing);
   mongoc_client_destroy(h->pinger);
   if (h->client)
     mongoc_client_pool_push(h->pool->clients, h->client);
