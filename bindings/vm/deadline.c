@@ -44,7 +44,7 @@ void deadline_set(struct task *t, void (*overdue)(struct task *t)) {
   struct vm *vm = t->vm;
   uint64_t limit = (uint64_t)config_int(vm->world->config, SETTING_SCRIPT_WAIT_DEADLINE);
   if (!t->wait.due_ms) {
-    t->wait.due_ms = worker_now_ms(vm->worker) + limit;
+    t->wait.due_ms = worker_due_ms(vm->worker, limit);
   }
   vm->overdue = overdue;
   if (!vm->deadline) {

@@ -73,7 +73,7 @@ bool place_of_thread(int tid, char out[PLACE_MAX]) {
   place.found = false;
   sem_init(&place.answered, 0, 0);
   sigaction(PLACE_SIGNAL, &asking, NULL);
-  clock_gettime(CLOCK_REALTIME, &until);
+  clock_gettime(CLOCK_MONOTONIC, &until);
   until.tv_nsec += ANSWER_NS;
   until.tv_sec += until.tv_nsec / 1000000000;
   until.tv_nsec %= 1000000000;
@@ -82,7 +82,7 @@ bool place_of_thread(int tid, char out[PLACE_MAX]) {
   }
   int waited;
   do {
-    waited = sem_timedwait(&place.answered, &until);
+    waited = sem_clockwait(&place.answered, CLOCK_MONOTONIC, &until);
   } while (waited && errno == EINTR);
   if (waited || !place.found) {
     return false;

@@ -33,6 +33,7 @@ struct watchdog {
   void (*fn)(void *arg);
   void *arg;
   uint64_t left_ms; /* until fn */
+  bool fresh;       /* no look yet since it was set: what passed before is not its time */
   size_t count;
   struct watched_thread threads[WATCHDOG_THREADS];
 };
@@ -84,7 +85,8 @@ static void look_at_deadline(struct watchdog *d, uint64_t passed_ms, struct duty
   if (!d->fn) {
     return;
   }
-  d->left_ms -= passed_ms < d->left_ms ? passed_ms : d->left_ms;
+  d->left_ms -= d->fresh ? 0 : passed_ms < d->left_ms ? passed_ms : d->left_ms;
+  d->fresh = false;
   if (d->left_ms == 0) {
     duty->fn = d->fn;
     duty->arg = d->arg;
@@ -210,7 +212,8 @@ void watchdog_deadline(struct watchdog *d, uint64_t ms, void (*fn)(void *), void
   lock_acquire(&d->lock);
   d->fn = fn;
   d->arg = arg;
-  d->left_ms = ms;
+  d->left_ms = ms ? ms + 1 : 0; /* the clock of the looks rounds down */
+  d->fresh = true;
   pthread_cond_broadcast(&d->changed);
   lock_release(&d->lock);
 }

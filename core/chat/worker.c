@@ -66,6 +66,10 @@ uint64_t worker_now_ms(const struct worker *w) {
   return worker_now_ns(w) / 1000000;
 }
 
+uint64_t worker_due_ms(const struct worker *w, uint64_t delay_ms) {
+  return (worker_now_ns(w) + 999999) / 1000000 + delay_ms;
+}
+
 uint64_t worker_wall_ms(const struct worker *w) {
   if (w->o.by_hand) {
     return 1772463601000 + w->hand_ms; /* an instant that specs can name: 2026-03-02T15:00:01Z */
@@ -127,7 +131,7 @@ struct timer *worker_timer(struct worker *w, uint64_t delay_ms, void (*fn)(void 
     w->heap_room = room;
   }
   if (t) {
-    *t = (struct timer){.due_ms = worker_now_ms(w) + delay_ms, .order = w->timer_order++, .fn = fn, .arg = arg};
+    *t = (struct timer){.due_ms = worker_due_ms(w, delay_ms), .order = w->timer_order++, .fn = fn, .arg = arg};
     place(w, w->timers++, t);
     sift(w, t->place);
   }

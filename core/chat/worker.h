@@ -56,7 +56,10 @@ int worker_tid(const struct worker *w);          /* the kernel's number of its t
 uint64_t worker_now_ms(const struct worker *w);  /* monotonic */
 uint64_t worker_now_ns(const struct worker *w);  /* monotonic */
 uint64_t worker_wall_ms(const struct worker *w); /* since 1970 */
-uint64_t worker_turn_ms(const struct worker *w); /* own thread: worker_now_ms as of the last turn; costs nothing */
+/* When worker_now_ms shows that delay_ms have passed for certain: it rounds down, this rounds up. */
+uint64_t worker_due_ms(const struct worker *w, uint64_t delay_ms);
+uint64_t worker_turn_ms(const struct worker *w); /* own thread: worker_now_ms as of the last turn, which
+                                                    in a call-back of a socket is from before the loop slept */
 
 /* ---- its own thread ---- */
 

@@ -48,15 +48,24 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
   }
 }
 
-/* Pings who has been silent, ends who has been for too long. */
+static void on_tick(void *arg);
+
+static void schedule_tick(struct net *n) {
+  n->tick_due_ms = worker_due_ms(n->worker, n->tick_ms);
+  n->tick = worker_timer(n->worker, n->tick_ms, on_tick, n);
+}
+
+/* Pings who has been silent, ends who has been for too long. When the loop could not run, because the machine slept or
+ * a script worked, what was sent meanwhile has not been read yet: then the next tick judges. */
 static void on_tick(void *arg) {
   struct net *n = arg;
   uint64_t now = worker_now_ms(n->worker);
-  n->tick = worker_timer(n->worker, n->tick_ms, on_tick, n);
+  n->tick_late = !n->tick_late && now > n->tick_due_ms + n->tick_ms;
+  schedule_tick(n);
   for (struct link *l = n->peers.next, *next; l != &n->peers; l = next) {
     struct peer *p = (struct peer *)l;
     next = l->next;
-    if (p->doomed || p->role->overdue(p, now)) {
+    if (p->doomed || (!n->tick_late && p->role->overdue(p, now))) {
       peer_kill(p);
     } else if (p->role->tick) {
       p->role->tick(p, now);
@@ -157,7 +166,7 @@ int net_open(struct worker *w, const struct net_options *o, struct net **out, ch
     return code;
   }
   accept_start(n);
-  n->tick = worker_timer(w, n->tick_ms, on_tick, n);
+  schedule_tick(n);
   *out = n;
   return 0;
 }

@@ -59,6 +59,7 @@ struct peer {
   struct peer *next_dirty;
   struct decoder decoder;
   uint64_t heard_ms, pinged_ms, closing_ms;
+  uint64_t asked_ms;       /* when it was pinged first since it was heard; 0: not since */
   uint64_t rests_until_ms; /* nothing is read until then, because it sent more than its share; 0: it is */
   bool ping, close_sent, deaf;
 
@@ -99,6 +100,8 @@ struct net {
   struct peer *dirty, *dirty_last; /* to be flushed, the first that had something first */
   size_t websockets, others;
   struct timer *tick;
+  uint64_t tick_due_ms;
+  bool tick_late; /* the one before came late, and judged nobody */
   struct pages *pages;
   const char *prefix;
   size_t prefix_len;

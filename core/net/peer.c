@@ -42,7 +42,7 @@ struct peer *peer_new(struct net *n, const struct role *role) {
   p->net = n;
   p->role = role;
   p->idle_ms = worker_now_ms(n->worker);
-  p->deadline_ms = p->idle_ms + n->handshake_ms;
+  p->deadline_ms = worker_due_ms(n->worker, n->handshake_ms);
   link_put(&n->peers, &p->all);
   link_put(&n->idle, &p->idle);
   n->others++;
@@ -114,7 +114,7 @@ static void half_close(struct peer *p) {
   }
   shutdown(lws_get_socket_fd(p->wsi), SHUT_WR);
   p->half_closed = true;
-  p->deadline_ms = worker_now_ms(p->net->worker) + LINGER_MS;
+  p->deadline_ms = worker_due_ms(p->net->worker, LINGER_MS);
 }
 
 static void linger_input(struct peer *p, char *bytes, size_t len) {
@@ -142,7 +142,7 @@ void peer_linger(struct peer *p) {
   link_drop(&p->idle);
   link_put(p->net->idle.next, &p->idle); /* before all others: when there is no room, it is the first to go */
   p->role = &role_lingering;
-  p->deadline_ms = worker_now_ms(p->net->worker) + p->net->idle_ms; /* to read what is buffered */
+  p->deadline_ms = worker_due_ms(p->net->worker, p->net->idle_ms); /* to read what is buffered */
   p->idle_ms = 0;
   peer_pause(p, false);
   if (!p->doomed && !peer_blocked(p)) {

@@ -273,7 +273,7 @@ static void run(struct peer *p, char *bytes, size_t len) {
   free(held);
   if (p->role == &role_http && !p->doomed) {
     if (p->held && used) { /* the next request has begun */
-      p->deadline_ms = worker_now_ms(p->net->worker) + p->net->handshake_ms;
+      p->deadline_ms = worker_due_ms(p->net->worker, p->net->handshake_ms);
     }
     /* While an answer is worked on not even the end is read: who closes its half behind a request wants the answer. */
     peer_pause(p, !may_go_on(p) || (p->held && peer_blocked(p)));
@@ -291,7 +291,7 @@ static void rest(struct peer *p) {
 static void on_input(struct peer *p, char *bytes, size_t len) {
   if (p->idle.next != &p->idle) { /* a request begins: it has to be there in time */
     link_drop(&p->idle);
-    p->deadline_ms = worker_now_ms(p->net->worker) + p->net->handshake_ms;
+    p->deadline_ms = worker_due_ms(p->net->worker, p->net->handshake_ms);
   }
   if (p->held && !hold(p, bytes, len)) {
     peer_cut(p);
@@ -317,7 +317,7 @@ static void request_done(struct peer *p, bool keep) {
     peer_linger(p);
     return;
   }
-  p->deadline_ms = worker_now_ms(n->worker) + (p->held ? n->handshake_ms : n->idle_ms);
+  p->deadline_ms = worker_due_ms(n->worker, p->held ? n->handshake_ms : n->idle_ms);
   if (!p->running) {
     go_on(p);
   }

@@ -100,7 +100,7 @@ static void flush_peer(struct peer *p) {
   const char *reason;
   int code = conn_closing(p->conn, &reason);
   if (code) {
-    p->closing_ms = p->closing_ms ? p->closing_ms : worker_now_ms(p->net->worker);
+    p->closing_ms = p->closing_ms ? p->closing_ms : worker_due_ms(p->net->worker, 0);
     if (more) {
       write_close(p, code, reason);
       if (p->deaf) { /* its answer could not be understood */
@@ -204,8 +204,13 @@ static void rest_if_over(struct peer *p) {
   }
 }
 
+static void heard(struct peer *p) {
+  p->heard_ms = worker_due_ms(p->net->worker, 0);
+  p->asked_ms = 0;
+}
+
 static void on_input(struct peer *p, char *bytes, size_t len) {
-  p->heard_ms = worker_turn_ms(p->net->worker);
+  heard(p);
   struct pongs pongs;
   pongs.len = 0;
   const char *payload;
@@ -240,8 +245,11 @@ static void on_writeable(struct peer *p) {
 
 /* ---- time ---- */
 
+/* Who was pinged late has time for its answer all the same: what lies between WS_PING_PERIOD and WS_PONG_WAIT. */
 static bool is_overdue(const struct peer *p, uint64_t now) {
-  return (p->closing_ms && now - p->closing_ms >= CLOSE_GRACE_MS) || now - p->heard_ms >= p->net->pong_ms;
+  const struct net *n = p->net;
+  bool unheard = p->asked_ms && now >= p->heard_ms + n->pong_ms && now >= p->asked_ms + n->pong_ms - n->ping_ms;
+  return unheard || (p->closing_ms && now >= p->closing_ms + CLOSE_GRACE_MS);
 }
 
 static void on_tick(struct peer *p, uint64_t now) {
@@ -250,10 +258,11 @@ static void on_tick(struct peer *p, uint64_t now) {
     peer_pause(p, false);
   }
   if (p->rests_until_ms) {
-    p->heard_ms = now; /* it could not be heard */
+    heard(p); /* it could not be */
   }
-  if (now - p->pinged_ms >= p->net->ping_ms) {
+  if (now >= p->pinged_ms + p->net->ping_ms) {
     p->pinged_ms = now;
+    p->asked_ms = p->asked_ms ? p->asked_ms : now;
     p->ping = true;
     flush_peer(p);
   }
@@ -307,7 +316,7 @@ static const struct role role_websocket = {
 int websocket_open(struct peer *p, const struct websocket_offer *offer) {
   struct net *n = p->net;
   const struct config *c = n->o.config;
-  uint64_t now = worker_now_ms(n->worker);
+  uint64_t now = worker_due_ms(n->worker, 0);
   struct conn_options o = {.home = n->here,
                            .identity = offer->who,
                            .address = offer->address,
@@ -316,7 +325,7 @@ int websocket_open(struct peer *p, const struct websocket_offer *offer) {
                            .early_limit = (size_t)config_int(c, SETTING_INBOX_LIMIT),
                            .dirty = on_dirty,
                            .arg = p,
-                           .opened_ms = now};
+                           .opened_ms = worker_now_ms(n->worker)};
   p->conn = conn_new(&o);
   if (!p->conn) {
     return UV_ENOMEM;

@@ -126,6 +126,20 @@ static void a_deadline_calls_once_and_can_be_called_off(void **state) {
   assert_int_equal(sc->deadlines, 1);
 }
 
+static void a_deadline_begins_when_it_is_set_and_not_at_the_look_before(void **state) {
+  struct scene *sc = *state;
+  uint64_t every_ms = watchdog_every_ms(sc->dog);
+  watchdog_look(sc->dog, sc->now_ms);
+  sc->now_ms += every_ms;
+  watchdog_deadline(sc->dog, every_ms, on_deadline, sc);
+  watchdog_look(sc->dog, sc->now_ms);
+  assert_int_equal(sc->deadlines, 0);
+  watchdog_look(sc->dog, sc->now_ms + every_ms);
+  assert_int_equal(sc->deadlines, 0); /* the clock has rounded down */
+  watchdog_look(sc->dog, sc->now_ms + every_ms + 1);
+  assert_int_equal(sc->deadlines, 1);
+}
+
 static void released_threads_owe_nothing(void **state) {
   struct scene *sc = *state;
   watchdog_add(sc->dog, sc->boxes[0]);
@@ -165,6 +179,7 @@ int main(void) {
     TEST(one_that_comes_round_late_but_in_time_begins_anew),
     TEST(the_time_in_which_everything_stood_counts_for_nobody),
     TEST(a_deadline_calls_once_and_can_be_called_off),
+    TEST(a_deadline_begins_when_it_is_set_and_not_at_the_look_before),
     TEST(released_threads_owe_nothing),
     cmocka_unit_test(its_own_thread_looks_by_itself),
   };
