@@ -91,8 +91,10 @@ int limiters_take(struct limiters *l, const char *name, const char *key, size_t 
   return E_NOT_FOUND;
 }
 
-void limiters_sweep(struct limiters *l, uint64_t now_ms) {
+size_t limiters_sweep(struct limiters *l, uint64_t now_ms) {
+  size_t gone = 0;
   for (int i = 0; i < LIMITER_COUNT; i++) {
-    ratelimit_sweep(l->all[i], now_ms);
+    gone += ratelimit_sweep(l->all[i], now_ms);
   }
+  return gone;
 }

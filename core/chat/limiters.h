@@ -28,4 +28,4 @@ extern const char *const limiters_names;
  * proxy has no limit). 0; E_LIMITED and *retry_after_ms ≥ 1; E_NOT_FOUND: there is no limiter of that name. */
 int limiters_take(struct limiters *l, const char *name, const char *key, size_t len, uint64_t now_ms,
                   uint64_t *retry_after_ms) NODISCARD;
-void limiters_sweep(struct limiters *l, uint64_t now_ms);
+size_t limiters_sweep(struct limiters *l, uint64_t now_ms);

@@ -4,6 +4,7 @@
 #include "config.h"
 
 #include "config_impl.h"
+#include "duration_tests.h"
 #include "err.h"
 #include "log.h"
 #include "origin.h"
@@ -31,6 +32,14 @@ static const struct setting_row table[SETTING_COUNT] = {
   [SETTING_##id] = {name, SETTING_##type, def, min, max, secret, help},
   SETTINGS(SETTING_ROW)
 #undef SETTING_ROW
+};
+
+static const struct {
+  const char *file, *title;
+} duration_tests[SETTING_COUNT] = {
+#define DURATION_TEST(id, file, title) [SETTING_##id] = {file, title},
+  DURATION_TESTS(DURATION_TEST)
+#undef DURATION_TEST
 };
 
 /* Names operators of the reference server were told. */
@@ -246,6 +255,10 @@ enum setting_type config_type(enum setting s) {
 bool config_secret(enum setting s) {
   return table[s].secret;
 }
+const char *config_duration_test(enum setting s, const char **title) {
+  *title = duration_tests[s].title;
+  return duration_tests[s].file;
+}
 
 const char *config_text(const struct config *c, enum setting s, const char **source) {
   const struct value *v = &c->values[s];
@@ -265,6 +278,20 @@ static void values_print(const struct config *c, FILE *out) {
     bool quote = *text && (strchr(" \"'", text[0]) || text[strlen(text) - 1] == ' ');
     fprintf(out, "%s=%s%s%s\n", table[s].name, quote ? "\"" : "", text, quote ? "\"" : "");
   }
+}
+
+static void durations_print(FILE *out) {
+  fputs(
+    "\n## How long is so long?\n\n"
+    "No wait ends earlier than its setting says; on a busy machine it may end later, and what is looked at now and\n"
+    "then (connections once a second, or as often as half of the shortest of their times) up to that much later.\n"
+    "Waits do not follow the wall clock when it is set. Each of these times is waited for in a test of `spec/e2e`;\n"
+    "times that are no settings are in [limits.md](limits.md).\n\n"
+    "| Name | File | Test |\n|---|---|---|\n",
+    out);
+  for (int s = 0; s < SETTING_COUNT; s++)
+    if (duration_tests[s].file)
+      fprintf(out, "| `%s` | `%s_test.mjs` | %s |\n", table[s].name, duration_tests[s].file, duration_tests[s].title);
 }
 
 static void manual_print(FILE *out) {
@@ -291,6 +318,7 @@ static void manual_print(FILE *out) {
             row->secret ? ", *secret*" : "", *row->fallback ? "`" : "", *row->fallback ? row->fallback : "(empty)",
             *row->fallback ? "`" : "", bounds, row->help);
   }
+  durations_print(out);
   fputs("\nOther names for the same setting:", out);
   for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
     fprintf(out, " `%s` is `%s`%s", aliases[i].name, table[aliases[i].setting].name,

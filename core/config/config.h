@@ -123,6 +123,8 @@
   X(STORE_QUEUE, "STORE_QUEUE", INT, "10000", 1, 10000000, false, "Operations waiting for the store.")                 \
   X(RETENTION_DAYS, "RETENTION_DAYS", INT, "0", 0, 36500, false,                                                       \
     "Conversations nobody has said anything in for so many days are erased; 0 keeps them.")                            \
+  X(RETENTION_CLEANUP_INTERVAL, "RETENTION_CLEANUP_INTERVAL", DURATION, "1h", 10, 86400000, false,                     \
+    "Time between two looks for conversations that are older than RETENTION_DAYS.")                                    \
   X(ENCRYPTION_KEY, "ENCRYPTION_KEY", STRING, "", 0, 4096, true,                                                       \
     "Encrypts the text of messages and the names of conversations in the store: 32 bytes, or base64 or hex of 32, "    \
     "from `openssl rand -base64 32`. Empty: they are stored as they are, and an encrypted database is refused.")       \
@@ -213,6 +215,8 @@ int config_find(const char *name);
 const char *config_name(enum setting s);
 enum setting_type config_type(enum setting s);
 bool config_secret(enum setting s);
+/* The test that waits for a setting that is a time: spec/e2e/FILE_test.mjs, and its title. NULL: none. */
+const char *config_duration_test(enum setting s, const char **title);
 /* As text, "(hidden)" for a secret that is set. source: "environment", "file", "default". */
 const char *config_text(const struct config *c, enum setting s, const char **source);
 /* All settings in force as KEY=value lines; or, config NULL, the table as Markdown (docs/settings.md). */

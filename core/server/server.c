@@ -28,7 +28,6 @@
 #include <unistd.h>
 
 #define STOP_STEP_MS 10
-#define RETENTION_EVERY_MS 3600000
 #define DAY_MS 86400000ll
 #define RECOVERY_EVERY_MS 1000
 
@@ -164,9 +163,10 @@ static void sweep_old(uv_timer_t *timer) {
 static void sweep_limits(uv_timer_t *timer) {
   struct server *s = timer->data;
   uint64_t now = worker_now_ms(s->sites[0].worker);
-  limiters_sweep(s->world.limiters, now);
+  size_t gone = limiters_sweep(s->world.limiters, now);
   admission_sweep(s, now);
   shared_sweep(s->shared, now);
+  LOG(LOG_DEBUG, "server", "the limiters are cleaned up", LINT("forgotten", gone));
 }
 
 /* ---- starting ---- */
@@ -380,7 +380,7 @@ static int start(struct server *s, char why[512]) {
   uv_timer_start(&s->sessions_timer, sweep_sessions, sessions_ms, sessions_ms);
   uv_timer_start(&s->limits_timer, sweep_limits, limits_ms, limits_ms);
   if (config_int(c, SETTING_RETENTION_DAYS)) {
-    uv_timer_start(&s->retention_timer, sweep_old, 0, RETENTION_EVERY_MS);
+    uv_timer_start(&s->retention_timer, sweep_old, 0, (uint64_t)config_int(c, SETTING_RETENTION_CLEANUP_INTERVAL));
   }
   if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");

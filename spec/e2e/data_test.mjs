@@ -8,7 +8,7 @@ import { open, readFile, rm, stat, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { BIN, Server, serve, somebody, within } from "./support.mjs";
+import { BIN, Server, lockDatabase, serve, somebody, within } from "./support.mjs";
 
 const LIMITS = { RATE_LIMIT: "1000000", INBOX_LIMIT: "100000" };
 const lines = (text) => text.trimEnd().split("\n").filter(Boolean).map((line) => JSON.parse(line));
@@ -286,25 +286,11 @@ describe("run --fresh", () => {
 });
 
 describe("a database somebody else has locked", () => {
-  /** Holds the write lock of the file until it is let go; undefined: there is no python3 with sqlite3. */
-  async function lock(server) {
-    const file = path.join(server.dir, "chatbox.db");
-    const code = `import sqlite3, sys; c = sqlite3.connect("${file}", isolation_level=None); c.execute("BEGIN IMMEDIATE"); print("locked", flush=True); sys.stdin.read()`;
-    const child = spawn("python3", ["-c", code], { stdio: ["pipe", "pipe", "ignore"] });
-    const ended = new Promise((resolve) => child.on("close", resolve).on("error", resolve));
-    const locked = new Promise((resolve) => child.stdout.on("data", () => resolve(true)));
-    if ((await Promise.race([locked, ended])) !== true) return undefined;
-    return async () => {
-      child.stdin.end();
-      await ended;
-    };
-  }
-
   test("is away: not ready, messages wait, and all goes on when it is back", async (t) => {
     const server = await serve(t, { env: LIMITS });
     const alice = await server.join(somebody("alice"));
     await alice.saysSurely("before", "c1");
-    const free = await lock(server);
+    const free = await lockDatabase(server);
     if (!free) return t.skip("there is no python3 with sqlite3 to lock a database with");
     alice.says("meanwhile", { cid: "c2" });
     await within(readyz(server, 503), "the server to say that it is not ready");
@@ -320,7 +306,7 @@ describe("a database somebody else has locked", () => {
     const server = await serve(t, { env: { ...LIMITS, STORE_TIMEOUT: "1s" } });
     const alice = await server.join(somebody("alice"));
     await alice.saysSurely("before", "c1");
-    const free = await lock(server);
+    const free = await lockDatabase(server);
     if (!free) return t.skip("there is no python3 with sqlite3 to lock a database with");
     alice.says("too late", { cid: "c2" });
     const told = await alice.next((m) => m.type === "error", "the error");

@@ -537,3 +537,28 @@ export const botThatSays = (text) => `local bot = require "bot" "echo"
 bot:otherwise(function(session) session:reply ${JSON.stringify(text)} end)
 return bot
 `;
+
+/* ---- somebody else at the database ---- */
+
+/** Python with its sqlite3 at the server's database; → { child, ended } */
+function python(server, code) {
+  const file = path.join(server.dir, "chatbox.db");
+  const child = spawn("python3", ["-c", `import sqlite3, sys; c = sqlite3.connect(${JSON.stringify(file)}, isolation_level=None); ${code}`], {
+    stdio: ["pipe", "pipe", "ignore"],
+  });
+  return { child, ended: new Promise((resolve) => child.on("close", resolve).on("error", resolve)) };
+}
+
+/** Holds the write lock of the file until the function that comes back is called; undefined: there is no python3. */
+export async function lockDatabase(server) {
+  const { child, ended } = python(server, 'c.execute("BEGIN IMMEDIATE"); print("locked", flush=True); sys.stdin.read()');
+  const locked = new Promise((resolve) => child.stdout.on("data", () => resolve(true)));
+  if ((await Promise.race([locked, ended])) !== true) return undefined;
+  return async () => {
+    child.stdin.end();
+    await ended;
+  };
+}
+
+/** One statement; 0: it was done. */
+export const queryDatabase = (server, sql) => python(server, `c.execute(${JSON.stringify(sql)})`).ended;

@@ -560,6 +560,49 @@ static void the_manual_has_a_row_for_every_setting(void **state) {
   free(text);
 }
 
+/* The whole of a small file; fails when there is none. */
+static char *text_of(const char *path) {
+  FILE *file = fopen(path, "r");
+  if (!file)
+    fail_msg("there is no %s", path);
+  char *text = calloc(1, 1 << 18);
+  assert_true(fread(text, 1, (1 << 18) - 1, file) > 0);
+  fclose(file);
+  return text;
+}
+
+static void every_duration_has_a_test_that_waits_for_it(void **state) {
+  (void)state;
+  for (int s = 0; s < SETTING_COUNT; s++) {
+    const char *title, *file = config_duration_test((enum setting)s, &title);
+    if (!file && config_type((enum setting)s) == SETTING_DURATION)
+      fail_msg("%s is a duration without a test: core/config/duration_tests.h", config_name((enum setting)s));
+    if (!file)
+      continue;
+    char path[512], call[256];
+    snprintf(path, sizeof path, "%s/e2e/%s_test.mjs", SPEC_DIR, file);
+    snprintf(call, sizeof call, "test(\"%s\"", title);
+    char *text = text_of(path);
+    if (!strstr(text, call))
+      fail_msg("%s: there is no %s) in %s", config_name((enum setting)s), call, path);
+    free(text);
+  }
+}
+
+/* The longest of each is still a time and not something that has wrapped around. */
+static void every_duration_can_be_as_long_as_its_bound_says(void **state) {
+  (void)state;
+  for (int s = 0; s < SETTING_COUNT; s++) {
+    char why[512];
+    if (config_type((enum setting)s) != SETTING_DURATION)
+      continue;
+    assert_int_equal(set((enum setting)s, "168h1ms", why), E_INVALID); /* none may be longer than a week */
+    assert_non_null(strstr(why, "out of bounds"));
+    assert_int_equal(set((enum setting)s, "9223372036854775807ms", why), E_INVALID);
+    assert_int_equal(set((enum setting)s, "2562047788016h", why), E_INVALID);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(defaults_are_those_of_the_table),
@@ -589,6 +632,8 @@ int main(void) {
     cmocka_unit_test(a_secret_in_a_file_others_may_read_is_a_warning),
     cmocka_unit_test(what_is_printed_can_be_read_again),
     cmocka_unit_test(the_manual_has_a_row_for_every_setting),
+    cmocka_unit_test(every_duration_has_a_test_that_waits_for_it),
+    cmocka_unit_test(every_duration_can_be_as_long_as_its_bound_says),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
