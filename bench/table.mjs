@@ -17,6 +17,7 @@ const ROWS = [
   { what: 'reload', key: 'p99_us', title: '10,000/s, 4 reloads/s, p99 us' },
   { what: 'reload', key: 'bump_us', title: '10,000/s, what a reload adds to p99, us' },
   { what: 'stored', key: 'per_second', title: 'stored and acked, 1 in flight, messages/s' },
+  { what: 'stored', key: 'server_us_per_message', title: 'stored and acked, CPU us/exchange', digits: 1 },
   { what: 'acked', key: 'p50_us', title: 'stored and acked, 2,000/s, p50 us' },
   { what: 'acked', key: 'p99_us', title: 'stored and acked, 2,000/s, p99 us' },
   { what: 'idle', key: 'resident_per_connection', title: 'idle, bytes/connection' },

@@ -116,7 +116,7 @@ static int schema_upgrade(struct sqlite_handle *h, const struct store_options *o
 }
 
 /* temp_store: a savepoint's copies of pages stay out of the disk. journal_size_limit: what a burst made of the WAL is
- * given back. */
+ * given back. wal_autocheckpoint: a page that is written again and again goes into the file once. */
 static int writer_prepare(struct sqlite_handle *h, const struct store_options *o, const char *path, char why[256]) {
   int version = 0;
   int r = schema_check(h, path, &version, why);
@@ -127,7 +127,7 @@ static int writer_prepare(struct sqlite_handle *h, const struct store_options *o
       sqlite3_exec(h->db,
                    "PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;"
                    "PRAGMA cache_size = -32768; PRAGMA journal_size_limit = 67108864;"
-                   "PRAGMA secure_delete = ON",
+                   "PRAGMA wal_autocheckpoint = 4000; PRAGMA secure_delete = ON",
                    NULL, NULL, NULL) != SQLITE_OK)
     return open_failed(h, path, why);
   if (strcmp(mode, "wal") != 0) {
@@ -162,6 +162,8 @@ static int handle_open(struct sqlite_handle *h, const struct store_options *o, c
         SQLITE_OK)
       r = open_failed(h, path, why);
   }
+  if (writer && r == 0)
+    r = rows_open(h);
   h->writer = writer && r == 0;
   if (h->writer && keys_open(h) < 0)
     r = open_failed(h, path, why);
@@ -172,6 +174,7 @@ static void sqlite_close(void *handle) {
   struct sqlite_handle *h = handle;
   scrub_end(h);
   keys_close(h);
+  rows_close(h);
   for (int i = 0; i < S_COUNT; i++)
     sqlite3_finalize(h->statements[i]);
   sqlite3_close(h->db);

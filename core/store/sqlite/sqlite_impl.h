@@ -28,7 +28,7 @@
   X(FENCE, "SAVEPOINT op")                                                                                             \
   X(FENCE_UNDO, "ROLLBACK TO op")                                                                                      \
   X(FENCE_END, "RELEASE op")                                                                                           \
-  X(FIND, "SELECT key, top, uid FROM sessions WHERE id = ?1 AND" NOT_ERASING)                                          \
+  X(FIND, "SELECT key, top, uid, ts, ifnull(endTs, 0) FROM sessions WHERE id = ?1 AND" NOT_ERASING)                    \
   X(INSERT_SESSION,                                                                                                    \
     "INSERT INTO sessions(key, " SESSION_COLUMNS ") VALUES(1 + max(ifnull((SELECT max(key) FROM sessions), 0),"        \
     " ifnull((SELECT max(last) FROM erasing), 0)), ?1, ifnull(?2, ''), ?3, ?4, ?5, ?6, ?7, nullif(?8, 0), ?9,"         \
@@ -38,6 +38,10 @@
     "?7,"                                                                                                              \
     " endTs = nullif(?8, 0), lastActivity = ?9, helpRequested = ?10, adminAssisted = ?11,"                             \
     " totalTokens = ?12, maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, top = ?16 WHERE key = ?17")            \
+  X(UPDATE_COUNTS,                                                                                                     \
+    "UPDATE sessions SET lastActivity = ?9, helpRequested = ?10, adminAssisted = ?11, totalTokens = ?12,"              \
+    " maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, top = ?16, modelId = ?4, assistingAdminId = ?5,"          \
+    " assistingAdminName = ?6 WHERE key = ?17")                                                                        \
   X(UPDATE_TOP, "UPDATE sessions SET top = ?1, lastActivity = max(lastActivity, ?2) WHERE key = ?3")                   \
   X(INSERT_MESSAGE, "INSERT INTO messages(session, seq, id, cid, sender, type, ts, extra, content)"                    \
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")                                                     \
@@ -57,6 +61,7 @@
              " FROM unanswered u JOIN messages m ON m.id = u.id WHERE u.session = ?1 ORDER BY m.seq LIMIT ?2")         \
   X(OPEN_SESSIONS, "SELECT DISTINCT s.id FROM unanswered u JOIN sessions s ON s.key = u.session"                       \
                    " WHERE u.ts > ?1 AND s.id > ?2 ORDER BY s.id LIMIT ?3")                                            \
+  X(DATA_VERSION, "PRAGMA data_version")                                                                               \
   X(PING, "SELECT key FROM sessions LIMIT 1")                                                                          \
   X(OWNED, "SELECT max(key) FROM sessions WHERE uid = ?1 AND" NOT_ERASING " HAVING count(*) > 0")                      \
   X(IDLE, "SELECT key, id, uid, lastActivity FROM sessions WHERE (lastActivity, key) > (?1, ?2)"                       \
@@ -97,6 +102,7 @@ struct sqlite_handle {
   bool broken;          /* the running transaction cannot be kept */
   struct key_use use;   /* of a writer with keys */
   uint64_t reserving;   /* by the running transaction; 0: nothing */
+  struct rows *rows;    /* writer */
 };
 
 /* ---- store_sqlite_statement.c ---- */
@@ -122,13 +128,29 @@ void column_id(sqlite3_stmt *s, int at, char out[STORE_ID_LEN + 1]);
 
 /* A conversation as the running transaction sees it. */
 struct session_row {
-  const char *id; /* of the operation */
-  char *user_id;
-  sqlite3_int64 key, top;
+  char id[STORE_ID_LEN + 1];
+  char *user_id; /* NULL: there is none */
+  sqlite3_int64 key, top, start_ms, end_ms;
+  uint64_t name; /* row_hash of the name that is stored; 0: not known */
 };
 /* 1 found, 0 not, or negative; then there is nothing to free in it. */
 int place_find(struct sqlite_handle *h, const char *id, struct session_row *p) NODISCARD;
 void place_deinit(struct session_row *p);
+
+/* ---- rows.c: what the writer remembers of the conversations it writes to ---- */
+
+#define ROWS_MAX 16384
+#define ROW_NO_NAME 2
+int rows_open(struct sqlite_handle *h) NODISCARD;
+void rows_close(struct sqlite_handle *h);
+/* In a transaction. As place_find; *out belongs to the memory, for the running operation. When it was not found it is
+ * to be filled by who inserts the conversation: user_id last, which makes it be there. */
+int row_find(struct sqlite_handle *h, const char *id, struct session_row **out) NODISCARD;
+/* All of them: something was undone, or erased. */
+void rows_forget(struct sqlite_handle *h);
+/* A transaction begins: all of them if another connection has changed anything since. 0 or negative. */
+int rows_check(struct sqlite_handle *h) NODISCARD;
+uint64_t row_hash(const struct sqlite_handle *h, const char *text);
 
 /* ---- keys.c: which keys the database was sealed with, and how often ---- */
 

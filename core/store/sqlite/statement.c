@@ -79,7 +79,11 @@ int place_find(struct sqlite_handle *h, const char *id, struct session_row *p) {
   int r = statement_next(h, s);
   if (r != 1)
     return r;
-  *p = (struct session_row){.id = id, .key = sqlite3_column_int64(s, 0), .top = sqlite3_column_int64(s, 1)};
+  *p = (struct session_row){.key = sqlite3_column_int64(s, 0),
+                            .top = sqlite3_column_int64(s, 1),
+                            .start_ms = sqlite3_column_int64(s, 3),
+                            .end_ms = sqlite3_column_int64(s, 4)};
+  snprintf(p->id, sizeof p->id, "%s", id);
   bool whole = column_copy(s, 2, &p->user_id, NULL);
   sqlite3_reset(s);
   return whole ? 1 : statement_no_memory();

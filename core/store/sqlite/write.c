@@ -1,7 +1,9 @@
 /* In: a batch of writes. Out: one transaction with all of them, and a code for each. The content of messages is sealed
  * here, on the writer's thread (sealed.h). Why this shape: one transaction per batch shares the cost of a commit; a
- * savepoint lets an operation fail alone; a session row carries `top`, so that a message gets its seq in the same
- * transaction. */
+ * session row carries `top`, so that a message gets its seq in the same transaction, and is remembered (rows.c).
+ *
+ * An operation fails alone. Nearly none does, and a savepoint around each costs copies of pages; so the batch goes
+ * without. When one has failed half way, everything is undone and the batch is written once more, with savepoints. */
 #include "sqlite_impl.h"
 
 #include "err.h"
@@ -9,6 +11,7 @@
 #include "metrics.h"
 #include "sealed.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,25 +53,53 @@ static int name_bind(struct sqlite_handle *h, sqlite3_stmt *s, const struct sess
 
 static int session_insert(struct sqlite_handle *h, const struct session_record *r, struct session_row *p) {
   uint8_t responses[sizeof r->responses];
-  p->user_id = strdup(r->user_id ? r->user_id : "");
-  if (!p->user_id)
+  char *user_id = strdup(r->user_id ? r->user_id : "");
+  if (!user_id)
     return statement_no_memory();
   session_bind(h->statements[S_INSERT_SESSION], r, responses);
-  int code = name_bind(h, h->statements[S_INSERT_SESSION], r, p->user_id);
+  int code = name_bind(h, h->statements[S_INSERT_SESSION], r, user_id);
   code = code ? code : statement_do(h, S_INSERT_SESSION);
-  p->key = sqlite3_last_insert_rowid(h->db);
-  return code;
+  if (code) {
+    free(user_id);
+    return code;
+  }
+  *p = (struct session_row){.user_id = user_id,
+                            .key = sqlite3_last_insert_rowid(h->db),
+                            .start_ms = r->start_ms,
+                            .end_ms = r->end_ms,
+                            .name = row_hash(h, r->name)};
+  snprintf(p->id, sizeof p->id, "%s", r->id);
+  return 0;
 }
 
-static int session_update(struct sqlite_handle *h, const struct session_record *r, const struct session_row *p) {
-  sqlite3_stmt *s = h->statements[S_UPDATE_SESSION];
+static bool name_stays(const struct session_record *r) {
+  return r->name_damaged && (!r->name || *r->name == '\0');
+}
+
+/* Whether the columns that are indexed, and the name, which would have to be sealed anew, are stored as they are. */
+static bool only_counts(const struct sqlite_handle *h, const struct session_record *r, const struct session_row *p) {
+  return r->start_ms == p->start_ms && r->end_ms == p->end_ms && (name_stays(r) || row_hash(h, r->name) == p->name);
+}
+
+static int session_update(struct sqlite_handle *h, const struct session_record *r, struct session_row *p) {
+  bool counts = only_counts(h, r, p);
+  enum statement which = counts ? S_UPDATE_COUNTS : S_UPDATE_SESSION;
+  sqlite3_stmt *s = h->statements[which];
   uint8_t responses[sizeof r->responses];
   session_bind(s, r, responses);
   sqlite3_bind_int64(s, 16, p->top);
   sqlite3_bind_int64(s, 17, p->key);
-  sqlite3_bind_int(s, 18, r->name_damaged && (!r->name || *r->name == '\0'));
+  if (counts)
+    return statement_do(h, which);
+  sqlite3_bind_int(s, 18, name_stays(r));
   int code = name_bind(h, s, r, p->user_id);
-  return code ? code : statement_do(h, S_UPDATE_SESSION);
+  code = code ? code : statement_do(h, which);
+  if (code)
+    return code;
+  p->start_ms = r->start_ms;
+  p->end_ms = r->end_ms;
+  p->name = name_stays(r) ? p->name : row_hash(h, r->name);
+  return 0;
 }
 
 /* 1: the cid is there, m has seq and id of the first. */
@@ -104,6 +135,7 @@ static int content_bind(struct sqlite_handle *h, const struct session_row *p, co
 static int message_insert(struct sqlite_handle *h, struct session_row *p, struct message_record *m) {
   sqlite3_stmt *s = h->statements[S_INSERT_MESSAGE];
   m->seq = (uint64_t)p->top + 1;
+  m->duplicate = false;
   if (content_bind(h, p, m) != 0)
     return E_STORE;
   sqlite3_bind_int64(s, 1, p->key);
@@ -117,7 +149,7 @@ static int message_insert(struct sqlite_handle *h, struct session_row *p, struct
   int code = statement_run(h, S_INSERT_MESSAGE);
   if (code == SQLITE_OK) {
     p->top++;
-    return m->open ? sqlite_open_insert(h, p->key, m) : 0;
+    return 0;
   }
   if (code == SQLITE_CONSTRAINT_UNIQUE && m->cid) {
     int r = message_find(h, p->key, m);
@@ -127,19 +159,7 @@ static int message_insert(struct sqlite_handle *h, struct session_row *p, struct
   return statement_failed(h, code);
 }
 
-static int op_write_rows(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool fresh) {
-  int r = fresh ? session_insert(h, &op->session, p) : 0;
-  sqlite3_int64 top = p->top;
-  for (size_t i = 0; i < op->message_count && r == 0; i++)
-    r = message_insert(h, p, &op->messages[i]);
-  if (r == 0 && op->mark.id[0] != '\0')
-    r = sqlite_open_mark(h, p->key, &op->mark);
-  if (r < 0)
-    return r;
-  if (op->has_session && !fresh)
-    return session_update(h, &op->session, p);
-  if (p->top == top)
-    return 0;
+static int top_update(struct sqlite_handle *h, const struct store_op *op, const struct session_row *p) {
   sqlite3_stmt *s = h->statements[S_UPDATE_TOP];
   sqlite3_bind_int64(s, 1, p->top);
   sqlite3_bind_int64(s, 2, op->messages[op->message_count - 1].at_ms);
@@ -147,7 +167,39 @@ static int op_write_rows(struct sqlite_handle *h, struct store_op *op, struct se
   return statement_do(h, S_UPDATE_TOP);
 }
 
-static int op_write(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool found) {
+/* A message that is dealt with in the same transaction never waits. */
+static int messages_insert(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool *dealt) {
+  int r = 0;
+  for (size_t i = 0; i < op->message_count && r == 0; i++) {
+    struct message_record *m = &op->messages[i];
+    bool last = op->mark.what == STORE_DEALT && strcmp(op->mark.id, m->id) == 0;
+    r = message_insert(h, p, m);
+    if (r == 0 && m->open && !m->duplicate && !last)
+      r = sqlite_open_insert(h, p->key, m);
+    *dealt |= last && !m->duplicate;
+  }
+  return r;
+}
+
+static int op_write_rows(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool fresh) {
+  bool dealt = false;
+  int r = fresh ? session_insert(h, &op->session, p) : 0;
+  sqlite3_int64 top = p->top;
+  r = r ? r : messages_insert(h, op, p, &dealt);
+  if (r == 0 && op->mark.id[0] != '\0' && !dealt)
+    r = sqlite_open_mark(h, p->key, &op->mark);
+  if (r < 0)
+    return r;
+  if (op->has_session && !fresh)
+    return session_update(h, &op->session, p);
+  return p->top == top ? 0 : top_update(h, op, p);
+}
+
+static int op_write(struct sqlite_handle *h, struct store_op *op) {
+  struct session_row *p;
+  int found = row_find(h, op->session.id, &p);
+  if (found < 0)
+    return found;
   return !found && !op->has_session ? E_NOT_FOUND : op_write_rows(h, op, p, !found);
 }
 
@@ -160,13 +212,15 @@ static int probe(struct sqlite_handle *h) {
   return code == SQLITE_OK ? 0 : statement_failed(h, sqlite3_extended_errcode(h->db));
 }
 
-static int op_run(struct sqlite_handle *h, struct store_op *op, struct session_row *p, bool found) {
+static int op_run(struct sqlite_handle *h, struct store_op *op) {
   switch (op->kind) {
   case STORE_WRITE:
-    return op_write(h, op, p, found);
+    return op_write(h, op);
   case STORE_ERASE:
+    rows_forget(h);
     return sqlite_erase(h, op);
   case STORE_EXPIRE:
+    rows_forget(h);
     return sqlite_expire(h, op);
   case STORE_AUDIT:
     return sqlite_audit(h, &op->audit);
@@ -177,28 +231,23 @@ static int op_run(struct sqlite_handle *h, struct store_op *op, struct session_r
   }
 }
 
-/* Where only the first row can break a rule there is nothing to undo, and a savepoint costs copies of pages. */
-static bool op_needs_fence(const struct store_op *op, bool found) {
-  return op->kind == STORE_WRITE ? (size_t)!found + op->message_count > 1
-                                 : op->kind == STORE_ERASE || op->kind == STORE_EXPIRE;
+/* How many rows it inserts at most; where only the first can break a rule there is nothing to undo. */
+static size_t op_rows(const struct store_op *op) {
+  return op->kind == STORE_WRITE ? (size_t)op->has_session + op->message_count
+                                 : (op->kind == STORE_ERASE || op->kind == STORE_EXPIRE ? 2 : 1);
 }
 
 static int op_fenced(struct sqlite_handle *h, struct store_op *op) {
-  struct session_row p = {.id = op->session.id};
-  int found = op->kind == STORE_WRITE ? place_find(h, op->session.id, &p) : 0;
-  if (found < 0)
-    return found;
-  bool fenced = op_needs_fence(op, found);
-  int r = fenced ? statement_do(h, S_FENCE) : 0;
-  if (r == 0)
-    r = op_run(h, op, &p, found);
-  else
-    fenced = false;
-  place_deinit(&p);
-  if (!fenced || h->broken)
-    return r;
+  int r = statement_do(h, S_FENCE);
   if (r < 0)
+    return r;
+  r = op_run(h, op);
+  if (h->broken)
+    return r;
+  if (r < 0) {
     (void)statement_do(h, S_FENCE_UNDO);
+    rows_forget(h);
+  }
   int ended = statement_do(h, S_FENCE_END);
   return r < 0 ? r : ended;
 }
@@ -207,10 +256,11 @@ static int op_fenced(struct sqlite_handle *h, struct store_op *op) {
  * has failed. */
 static bool begin_busy(struct sqlite_handle *h, bool *begun) {
   int code = statement_run(h, S_BEGIN);
-  *begun = code == SQLITE_OK;
+  *begun = code == SQLITE_OK && rows_check(h) == 0;
   if (*begun || (code & 0xff) == SQLITE_BUSY)
     return !*begun;
-  statement_failed(h, code);
+  if (code != SQLITE_OK)
+    statement_failed(h, code);
   return false;
 }
 
@@ -242,24 +292,59 @@ static uint64_t batch_texts(struct store_op *const *ops, size_t count) {
   return n;
 }
 
-void sqlite_write(void *handle, struct store_op **ops, size_t count) {
-  struct sqlite_handle *h = handle;
-  bool begun = false;
-  uint64_t texts = h->keys ? batch_texts(ops, count) : 0;
+static void undo(struct sqlite_handle *h) {
+  if (!sqlite3_get_autocommit(h->db))
+    (void)statement_do(h, S_ROLLBACK);
+  rows_forget(h);
+}
+
+/* What becomes of a batch in a transaction. */
+enum batch_end { BATCH_WRITTEN, BATCH_AWAY, BATCH_AGAIN };
+
+/* Everything but the commit. BATCH_AGAIN: without fences one has failed half way. */
+static enum batch_end batch_run(struct sqlite_handle *h, struct store_op **ops, size_t count, bool fences,
+                                uint64_t texts, bool *begun) {
+  *begun = false;
   h->broken = false;
   for (size_t i = 0; i < count; i++)
     ops[i]->code = 0;
   for (size_t i = 0; i < count && !h->broken; i++) {
     if (store_op_empty(ops[i]))
       continue;
-    if (!begun && begin_busy(h, &begun)) {
-      batch_failed(ops, count, E_AWAY);
-      return;
-    }
-    int r = begun ? keys_reserve(h, texts) : E_STORE;
-    r = r ? r : op_fenced(h, ops[i]);
+    if (!*begun && begin_busy(h, begun))
+      return BATCH_AWAY;
+    bool fenced = fences && op_rows(ops[i]) > 1;
+    int r = *begun ? keys_reserve(h, texts) : E_STORE;
+    r = r ? r : fenced ? op_fenced(h, ops[i]) : op_run(h, ops[i]);
+    if (r < 0 && !fences && op_rows(ops[i]) > 1 && !h->broken)
+      return BATCH_AGAIN;
     if (r < 0)
       op_failed(ops[i], r);
+  }
+  return BATCH_WRITTEN;
+}
+
+/* What begins an erasure cannot be begun twice. */
+static bool batch_erases(struct store_op *const *ops, size_t count) {
+  bool erases = false;
+  for (size_t i = 0; i < count; i++)
+    erases |= ops[i]->kind == STORE_ERASE || ops[i]->kind == STORE_EXPIRE;
+  return erases;
+}
+
+void sqlite_write(void *handle, struct store_op **ops, size_t count) {
+  struct sqlite_handle *h = handle;
+  bool begun;
+  uint64_t texts = h->keys ? batch_texts(ops, count) : 0;
+  enum batch_end end = batch_run(h, ops, count, batch_erases(ops, count), texts, &begun);
+  if (end == BATCH_AGAIN) {
+    undo(h);
+    h->reserving = 0;
+    end = batch_run(h, ops, count, true, texts, &begun);
+  }
+  if (end == BATCH_AWAY) {
+    batch_failed(ops, count, E_AWAY);
+    return;
   }
   if (begun && !h->broken && statement_do(h, S_COMMIT) == 0) {
     metrics_add(METRIC_STORE_COMMITS, 1);
@@ -274,7 +359,6 @@ void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   if (!h->broken)
     return;
   h->failing = true;
-  if (!sqlite3_get_autocommit(h->db))
-    (void)statement_do(h, S_ROLLBACK);
+  undo(h);
   batch_failed(ops, count, E_STORE);
 }
