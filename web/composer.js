@@ -11,10 +11,14 @@ const encoder = new TextEncoder();
 export class Composer {
   #online = false;
 
-  constructor(send) {
+  /** send(text); typing(active): the reader types, or has taken it all back. */
+  constructor(send, typing) {
     this.send = send;
     this.text = $("text");
-    this.text.addEventListener("input", () => this.#look());
+    this.text.addEventListener("input", () => {
+      this.#look();
+      typing(this.text.value !== "");
+    });
     this.text.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
       event.preventDefault();

@@ -1,14 +1,13 @@
 // In: the address bar, the tab's storage, an embedding page. Out: the token to show to the server, or none.
 // Why: a token in the fragment never reaches a log or a Referer; it leaves the address bar at once and lives as long as
-// the tab. Nothing here is verified: the server does that. The claims are read only to say something helpful.
+// the tab, also when the server does not take it: it may be a moment too early, or the server may be another one.
 
 const KEY = "chatbox.token";
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 let kept = ""; // where storage is forbidden (some embedded frames), the page's own memory has to do
 
 function storage(action, value) {
   try {
-    return action === "get" ? sessionStorage.getItem(KEY) : action === "set" ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY);
+    return action === "get" ? sessionStorage.getItem(KEY) : sessionStorage.setItem(KEY, value);
   } catch {
     return null;
   }
@@ -31,36 +30,6 @@ export function takeFromAddress() {
 export function keep(token) {
   kept = token;
   storage("set", token);
-}
-
-export function forget() {
-  kept = "";
-  storage("remove");
-}
-
-/** What the token says about itself, {} when it cannot be read. */
-export function claims(token) {
-  try {
-    const part = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    const bytes = Uint8Array.from(atob(part), (c) => c.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes)) ?? {};
-  } catch {
-    return {};
-  }
-}
-
-/** Milliseconds until it ends; Infinity when it does not say. */
-function left(token) {
-  const { exp } = claims(token);
-  return typeof exp === "number" ? exp * 1000 - Date.now() : Infinity;
-}
-
-export const expired = (token) => left(token) <= 0;
-
-/** When to ask for the next one: a minute before this one ends, or half-way when it is short. null: never. */
-export function askIn(token) {
-  const ms = left(token);
-  return ms > 0 && ms <= LONGEST_TIMER_MS ? Math.max(ms - 60000, ms / 2, 1000) : null;
 }
 
 /** Asks the embedding page for a token; it may post {type: "token", token} at any time. Only our own origin and those

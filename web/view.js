@@ -38,7 +38,7 @@ export class View {
     this.room.addEventListener("scroll", () => this.#moved(), { passive: true });
     new ResizeObserver(() => this.pinned && this.toEnd()).observe(this.room);
     $("to-bottom").addEventListener("click", () => this.toEnd());
-    $("notice").querySelector("button").addEventListener("click", () => this.notice(""));
+    $("notice").querySelector("button").addEventListener("click", () => this.notice("")); // Dismiss
   }
 
   get atEnd() {
@@ -155,12 +155,18 @@ export class View {
     if ($("status").textContent !== text) $("status").textContent = text;
   }
 
-  /** "" takes it away; with a kind only if it is of that kind. */
-  notice(text, kind = "") {
+  /** "" takes it away; with a kind only if it is of that kind. action: [label, what it does]. */
+  notice(text, kind = "", action = null) {
     if (!text && kind && $("notice").dataset.kind !== kind) return;
     $("notice").dataset.kind = kind;
     $("notice").querySelector("p").textContent = text;
     $("notice").hidden = !text;
+    $("notice").querySelector(".act")?.remove();
+    if (!action) return;
+    const button = element("button", "act", action[0]);
+    button.type = "button";
+    button.addEventListener("click", action[1]);
+    $("notice").querySelector("p").after(button);
   }
 
   banner(text) {

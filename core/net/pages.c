@@ -32,6 +32,7 @@ static const char *type_of(const char *name) {
                {".css", "text/css; charset=utf-8"},
                {".js", "text/javascript; charset=utf-8"},
                {".mjs", "text/javascript; charset=utf-8"},
+               {".ts", "text/plain; charset=utf-8"}, /* types of the client library, to be copied */
                {".svg", "image/svg+xml"},
                {".png", "image/png"},
                {".ico", "image/x-icon"},

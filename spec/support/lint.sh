@@ -61,6 +61,7 @@ check "shellcheck" shellcheck -x -S warning "${shell_files[@]}"
 check "a pointer is tested as (p) or (!p)" bash -c '! grep -rnE "[!=]= NULL" core bindings --include="*.[ch]"'
 check "no circles between files" spec/support/circles.sh
 check "the reference pages are what the program says" spec/support/docs.sh --check
+check "the types of the client library are what its comments say" spec/support/types.sh --check
 
 wc -l "${c_files[@]}" "${lua_files[@]}" | awk '$2 != "total" && $1 > 400 { print "# " $1 " lines: " $2 }'
 # A function begins with a line that opens a brace in column 1 or ends in one there, and ends with a brace in column 1.

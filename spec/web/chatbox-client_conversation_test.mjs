@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Conversation } from "../../web/conversation.js";
+import { Conversation } from "../../web/chatbox-client.js";
 
 const message = (seq, content = `m${seq}`, more = {}) => ({ seq, id: seq ? `id-${seq}` : "", sender: "ai", content, at: seq, ...more });
 const live = (content) => ({ sender: "ai", content, at: 0 });
