@@ -8,6 +8,7 @@
 #include "err.h"
 #include "log.h"
 #include "origin.h"
+#include "secret.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -96,15 +97,35 @@ static void bounds_format(enum setting s, char out[3 * VALUE_TEXT_MAX]) {
   snprintf(out, 3 * VALUE_TEXT_MAX, "%s to %s%s", min, max, row->type == SETTING_STRING ? " bytes" : "");
 }
 
+/* Of STORE_URL only its password is secret: the name of an example host is none. */
+static const char *placeholder_find(enum setting s, const char *text) {
+  const char *found = value_placeholder(text);
+  if (found || !table[s].secret)
+    return found;
+  if (s != SETTING_STORE_URL)
+    return secret_placeholder(text);
+  size_t len;
+  const char *password = secret_of_url(text, &len);
+  char *copy = password ? strndup(password, len) : NULL;
+  found = copy ? secret_placeholder(copy) : NULL;
+  free(copy);
+  return found;
+}
+
 /* Control characters would end up in headers, paths and log lines. */
 static int text_check(enum setting s, const char *text, char why[WHY_MAX]) {
   for (const char *p = text; *p; p++)
     if ((unsigned char)*p < ' ' || *p == 0x7F)
       return refuse(why, s, text, "contains a control character");
-  const char *placeholder = value_placeholder(text);
-  if (placeholder)
+  const char *placeholder = placeholder_find(s, text);
+  if (!placeholder)
+    return 0;
+  if (!table[s].secret)
     return refuse(why, s, text, "still contains the placeholder %s", placeholder);
-  return 0;
+  return refuse(why, s, text, "still contains the placeholder %s; put the real value there, or its file into %s_FILE%s",
+                placeholder, table[s].name,
+                s == SETTING_JWT_SECRET || s == SETTING_ENCRYPTION_KEY ? " (make one with: openssl rand -base64 32)"
+                                                                       : "");
 }
 
 static int origins_check(enum setting s, const char *list, char why[WHY_MAX]) {
@@ -246,6 +267,21 @@ int config_find(const char *name) {
   return -1;
 }
 
+int config_find_file(const char *name) {
+  static const char end[] = "_FILE";
+  size_t len = strlen(name), end_len = sizeof end - 1;
+  if (len <= end_len || strcmp(name + len - end_len, end) != 0)
+    return -1;
+  for (int s = 0; s < SETTING_COUNT; s++)
+    if (table[s].secret && strlen(table[s].name) == len - end_len && memcmp(name, table[s].name, len - end_len) == 0)
+      return s;
+  return -1;
+}
+
+bool config_reserved(enum setting s) {
+  return s >= SETTING_RESERVED_FIRST;
+}
+
 const char *config_name(enum setting s) {
   return table[s].name;
 }
@@ -305,7 +341,12 @@ static void manual_print(FILE *out) {
     "`chatbox config` prints what is in force.\n\n"
     "A duration is written `250ms`, `15s`, `5m` or `1h30m`; a size `4096`, `64KiB`, `1MiB` or `1GiB`; a boolean\n"
     "`true`, `yes`, `on`, `1` or their opposites.\n"
-    "The value of a *secret* is never printed; keep it in the environment or in a file only the server may read.\n\n"
+    "The value of a *secret* is never printed; keep it in the environment or in a file only the server may read. A "
+    "name\n"
+    "with `_FILE` behind it, such as `JWT_SECRET_FILE`, names a file the secret is read from at start, as container\n"
+    "platforms mount them (at most 64KiB, one newline at its end is dropped). Placeholders of templates such as\n"
+    "`smtp-password` or `change me` are refused for every secret; `chatbox check-secrets` looks for them in "
+    "manifests.\n\n"
     "| Name | Type | Default | Bounds | Meaning |\n"
     "|---|---|---|---|---|\n",
     out);

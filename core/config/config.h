@@ -11,10 +11,31 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define LLM_KEY(X, n)                                                                                                  \
+  X(LLM_PROVIDER_##n##_API_KEY, "LLM_PROVIDER_" #n "_API_KEY", STRING, "", 0, 4096, true,                              \
+    "Reserved: key of a model's provider. Nothing uses it yet.")
+/* Secrets of what is still to come: checked like all others, and the start warns that nothing uses them. */
+#define RESERVED_SETTINGS(X)                                                                                           \
+  X(SMTP_PASS, "SMTP_PASS", STRING, "", 0, 4096, true, "Reserved: password of the mail server. Nothing uses it yet.")  \
+  X(SMS_AUTH_TOKEN, "SMS_AUTH_TOKEN", STRING, "", 0, 4096, true,                                                       \
+    "Reserved: token of the service that sends text messages. Nothing uses it yet.")                                   \
+  X(WEBHOOK_SECRET, "WEBHOOK_SECRET", STRING, "", 0, 4096, true,                                                       \
+    "Reserved: signs what is sent to other servers. Nothing uses it yet.")                                             \
+  LLM_KEY(X, 1)                                                                                                        \
+  LLM_KEY(X, 2)                                                                                                        \
+  LLM_KEY(X, 3)                                                                                                        \
+  LLM_KEY(X, 4)                                                                                                        \
+  LLM_KEY(X, 5)                                                                                                        \
+  LLM_KEY(X, 6)                                                                                                        \
+  LLM_KEY(X, 7)                                                                                                        \
+  LLM_KEY(X, 8)                                                                                                        \
+  LLM_KEY(X, 9)                                                                                                        \
+  LLM_KEY(X, 10)
+
 /* Types: STRING (bytes, max = longest), INT (min..max), BOOL (true/false, 1/0, yes/no, on/off), DURATION (min..max in
  * ms; written 250ms, 15s, 5m, 1h30m, 2h; a bare 0 is 0), SIZE (min..max in bytes; written 4096, 64KiB, 1MiB, 1GiB;
  * KB/MB as KiB/MiB). A SECRET is never printed. A value that contains REPLACE_WITH, PLACEHOLDER, CHANGE-ME, CHANGE_ME
- * or YOUR- (any case) is refused for every setting, wherever it comes from. */
+ * or YOUR- (any case) is refused for every setting, wherever it comes from; of a secret also what secret.h knows. */
 #define SETTINGS(X)                                                                                                    \
   /*  id                 name                           type      default      min  max         secret help */         \
   X(SERVER_ADDRESS, "SERVER_ADDRESS", STRING, "0.0.0.0", 1, 255, false, "Address to listen on.")                       \
@@ -183,13 +204,15 @@
     "Log lines waiting for whoever reads standard error; at the bound they are dropped, counted, and one line says "   \
     "how many.")                                                                                                       \
   X(SHUTDOWN_TIMEOUT, "SHUTDOWN_TIMEOUT", DURATION, "30s", 100, 600000, false,                                         \
-    "A stop takes at most so long; then the process is gone, with exit code 70 if a part of it hangs.")
+    "A stop takes at most so long; then the process is gone, with exit code 70 if a part of it hangs.")                \
+  RESERVED_SETTINGS(X)
 
 enum setting {
 #define SETTING_ENUM(id, name, type, def, min, max, secret, help) SETTING_##id,
   SETTINGS(SETTING_ENUM)
 #undef SETTING_ENUM
-    SETTING_COUNT
+    SETTING_COUNT,
+  SETTING_RESERVED_FIRST = SETTING_SMTP_PASS
 };
 
 struct config;
@@ -212,6 +235,10 @@ int config_set(struct config *c, enum setting s, const char *value, char why[512
 
 /* -1 when there is no such name. */
 int config_find(const char *name);
+/* The secret whose name with _FILE behind it this is, else -1. */
+int config_find_file(const char *name);
+/* Whether nothing uses it yet. */
+bool config_reserved(enum setting s);
 const char *config_name(enum setting s);
 enum setting_type config_type(enum setting s);
 bool config_secret(enum setting s);

@@ -4,6 +4,7 @@
 #include "config_impl.h"
 #include "err.h"
 #include "log.h"
+#include "secret.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,19 @@
 #define WHY_MAX 512
 #define FILE_MAX ((size_t)1 << 20)
 #define BLANKS " \t\r"
+
+/* --- a secret in a file of its own -------------------------------------------------------------------------------- */
+
+static int secret_put(struct config *c, enum setting s, const char *path, char why[WHY_MAX]) {
+  char *text = NULL, reason[WHY_MAX];
+  int err = secret_read(path, &text, reason);
+  if (err)
+    snprintf(why, WHY_MAX, "%s_FILE: %.400s", config_name(s), reason);
+  else
+    err = config_put(c, s, text, "file of its own", why);
+  free(text);
+  return err;
+}
 
 /* --- one line ----------------------------------------------------------------------------------------------------- */
 
@@ -51,8 +65,8 @@ static int line_read(struct config *c, char *line, char why[WHY_MAX]) {
   }
   *equals = '\0';
   char *key = trim(line), *value = unquote(trim(equals + 1));
-  int setting = config_find(key);
-  if (setting < 0) {
+  int setting = config_find(key), secret = config_find_file(key);
+  if (setting < 0 && secret < 0) {
     for (char *p = key; *p; p++)
       if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7F)
         *p = '?';
@@ -63,7 +77,8 @@ static int line_read(struct config *c, char *line, char why[WHY_MAX]) {
     snprintf(why, WHY_MAX, "%s: the closing quote is missing", key);
     return E_INVALID;
   }
-  return config_put(c, (enum setting)setting, value, "file", why);
+  return setting < 0 ? secret_put(c, (enum setting)secret, value, why)
+                     : config_put(c, (enum setting)setting, value, "file", why);
 }
 
 int config_parse(struct config *c, const char *text, size_t len, char why[WHY_MAX]) {
@@ -145,32 +160,48 @@ static int file_read(struct config *c, const char *path, char why[WHY_MAX]) {
 
 /* `docker --env-file` and many unit files hand quotes on that a shell, or our own file, would have taken off; so the
  * same line means the same in all of them. A value that only begins or only ends with one is taken as it is. */
-static int environment_put(struct config *c, enum setting s, const char *text, char why[WHY_MAX]) {
+static int environment_put(struct config *c, enum setting s, bool file, const char *text, char why[WHY_MAX]) {
   char *copy = strdup(text), *value = copy ? unquote(copy) : NULL;
   if (!copy)
     snprintf(why, WHY_MAX, "%s", err_text(UV_ENOMEM));
-  int err = copy ? config_put(c, s, value ? value : text, "environment", why) : UV_ENOMEM;
+  const char *found = value ? value : text;
+  int err = !copy ? UV_ENOMEM : file ? secret_put(c, s, found, why) : config_put(c, s, found, "environment", why);
   free(copy);
   return err;
 }
 
-/* A setting's own name counts more than its other name, whatever order they come in. */
+/* What the environment has said of a setting so far. */
+enum said { SAID_NOTHING, SAID_OTHER_NAME, SAID_FILE, SAID_NAME };
+
+/* A setting's own name counts more than its other name, whatever order they come in. A secret and a file for it are two
+ * answers to one question. */
+static int environment_entry(struct config *c, const char *name, const char *text, enum said said[],
+                             char why[WHY_MAX]) {
+  int setting = config_find(name), secret = config_find_file(name);
+  if (setting < 0 && (secret < 0 || *text == '\0'))
+    return 0;
+  enum setting s = (enum setting)(setting < 0 ? secret : setting);
+  bool own = strcmp(name, config_name(s)) == 0 && (*text != '\0' || !config_secret(s)); /* JWT_SECRET= says nothing */
+  enum said now = setting < 0 ? SAID_FILE : own ? SAID_NAME : SAID_OTHER_NAME;
+  if (now + said[s] == SAID_FILE + SAID_NAME) {
+    snprintf(why, WHY_MAX, "%s and %s_FILE are both set; one of them has to go", config_name(s), config_name(s));
+    return E_INVALID;
+  }
+  if (now < said[s])
+    return 0;
+  said[s] = now;
+  return environment_put(c, s, now == SAID_FILE, text, why);
+}
+
 static int environment_read(struct config *c, char *const *entries, char why[WHY_MAX]) {
-  bool named[SETTING_COUNT] = {false};
+  enum said said[SETTING_COUNT] = {SAID_NOTHING};
   for (; *entries; entries++) {
     char name[64];
     size_t len = strcspn(*entries, "=");
     if ((*entries)[len] == '\0' || len >= sizeof name)
       continue;
     snprintf(name, sizeof name, "%.*s", (int)len, *entries);
-    int setting = config_find(name);
-    if (setting < 0)
-      continue;
-    bool own = strcmp(name, config_name((enum setting)setting)) == 0;
-    if (!own && named[setting])
-      continue;
-    named[setting] = own;
-    int err = environment_put(c, (enum setting)setting, *entries + len + 1, why);
+    int err = environment_entry(c, name, *entries + len + 1, said, why);
     if (err)
       return err;
   }

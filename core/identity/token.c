@@ -7,6 +7,7 @@
 #include "config_value.h"
 #include "err.h"
 #include "lock.h"
+#include "secret.h"
 #include "token_claims.h"
 #include "token_key.h"
 
@@ -71,6 +72,10 @@ int token_secret_check(const char *secret, char why[WHY_MAX]) {
                words[i], advice);
       return E_INVALID;
     }
+  if (secret_repeats(secret, len)) {
+    snprintf(why, WHY_MAX, "JWT_SECRET: is easy to guess, the same few characters repeat in it; %s", advice);
+    return E_INVALID;
+  }
   return 0;
 }
 

@@ -63,7 +63,8 @@ static int run(int argc, char **argv) {
     return EXIT_USAGE;
   }
   char why[512] = "";
-  int code = fresh ? make_fresh(c, why) : 0;
+  int code = secrets_check(c, why);
+  code = code || !fresh ? code : make_fresh(c, why);
   code = code ? code : server_run(c, why);
   config_free(c);
   return code ? complain(*why ? why : err_text(code), code == E_INVALID ? EXIT_USAGE : EXIT_FAILED) : EXIT_DONE;
@@ -234,6 +235,9 @@ static const struct command commands[] = {
    "same."},
   {"config", "config [--config FILE]", config,
    "Prints the settings in force and where each comes from; secrets are hidden."},
+  {"check-secrets", "check-secrets FILE...", command_check_secrets,
+   "Reads manifests (YAML or JSON, rendered; - is standard input) and prints as file:line: text each secret of the "
+   "server that is a placeholder, is weak, or stands in the open instead of in a Secret. Exits 1 when there is any."},
   {"token", "token --user ID [--name NAME] [--role ROLE]... [--ttl 1h] [--config FILE]", token,
    "Prints a token for development, signed with JWT_SECRET. Your own backend makes them in production (README)."},
   {"reload", "reload [--canary 10%] [--why TEXT] [--config FILE]", command_reload,

@@ -22,8 +22,11 @@ struct config *load(const char *file);
 struct config *load_from(int argc, char **argv);
 /* The same when nothing else may be on the command line. */
 struct config *load_only(int argc, char **argv);
+/* What a server asks of its secrets beyond what every command does; warns of those that nothing uses. 0; E_INVALID. */
+int secrets_check(const struct config *c, char why[512]);
 
 /* Commands. */
+int command_check_secrets(int argc, char **argv);
 int command_backup(int argc, char **argv);
 int command_restore(int argc, char **argv);
 int command_export(int argc, char **argv);

@@ -7,6 +7,7 @@
 #include "config_value.h"
 #include "err.h"
 #include "log.h"
+#include "secret.h"
 
 #include <limits.h>
 #include <openssl/crypto.h>
@@ -178,6 +179,20 @@ void keyring_free(struct keyring *k) {
   EVP_CIPHER_free(k->aes);
   OPENSSL_cleanse(k, sizeof *k);
   free(k);
+}
+
+int encryption_key_check(const char *text, bool *rises, char why[WHY_MAX]) {
+  struct keyring *k = NULL;
+  int code = keyring_new(text, "", 0, &k, why);
+  *rises = code == 0 && k && secret_rises(k->keys[0].bytes, KEY_LEN);
+  if (code == 0 && k && secret_repeats(k->keys[0].bytes, KEY_LEN)) {
+    snprintf(why, WHY_MAX,
+             "ENCRYPTION_KEY: can be guessed; make one with: openssl rand -base64 32. The old one goes to "
+             "ENCRYPTION_PREVIOUS_KEYS until `chatbox reencrypt` is done");
+    code = E_INVALID;
+  }
+  keyring_free(k);
+  return code;
 }
 
 const char *keyring_id(const struct keyring *k) {

@@ -48,6 +48,10 @@ enum cipher_accept {
 int keyring_new(const char *current, const char *previous, unsigned accept, struct keyring **out,
                 char why[256]) NODISCARD;
 void keyring_free(struct keyring *k); /* wipes the keys */
+/* Whether text is a key that may seal (those before it are what they are). 0; E_INVALID with one line in why[] that
+ * names ENCRYPTION_KEY: no key, or only a few different bytes. *rises: its bytes follow each other, as in 0123...: a
+ * bad key, but one that servers have been running with. "" is no key, and right. */
+int encryption_key_check(const char *text, bool *rises, char why[256]) NODISCARD;
 /* First 8 hex digits of the SHA-256 of the key that seals. */
 const char *keyring_id(const struct keyring *k);
 /* Whether one of its keys has that id. */

@@ -294,13 +294,17 @@ static void the_value_of_a_secret_is_never_shown(void **state) {
   (void)state;
   char why[512], secret[5000] = {0};
   memset(secret, 'k', 4999);
+  secret[1] = 'x'; /* one character only would be a placeholder */
   assert_int_equal(set(SETTING_JWT_SECRET, secret, why), E_INVALID);
   assert_string_equal(why, "JWT_SECRET: (hidden) is out of bounds (0 to 4096 bytes)");
-  assert_refused(SETTING_JWT_SECRET, "kkkk-change-me", "JWT_SECRET: (hidden) still contains the placeholder CHANGE-ME");
-  struct config *c = loaded("JWT_SECRET=kkkkkkkk\nSTORE_URL=sqlite:kkkk.db\n", nothing);
+  assert_refused(
+    SETTING_JWT_SECRET, "kkkk-change-me",
+    "JWT_SECRET: (hidden) still contains the placeholder CHANGE-ME; put the real value there, or its file into "
+    "JWT_SECRET_FILE (make one with: openssl rand -base64 32)");
+  struct config *c = loaded("JWT_SECRET=kkkkjkkkk\nSTORE_URL=sqlite:kkkk.db\n", nothing);
   const char *source;
   assert_string_equal(config_text(c, SETTING_JWT_SECRET, &source), "(hidden)");
-  assert_string_equal(config_string(c, SETTING_JWT_SECRET), "kkkkkkkk");
+  assert_string_equal(config_string(c, SETTING_JWT_SECRET), "kkkkjkkkk");
   char *text = printed(c);
   assert_non_null(strstr(text, "\nJWT_SECRET=(hidden)\n"));
   assert_null(strstr(text, "kkkk"));
@@ -322,6 +326,73 @@ static void a_placeholder_is_refused_for_every_setting(void **state) {
   const char *why;
   assert_int_equal(load(NULL, env, &c, &why), E_INVALID);
   assert_string_equal(why, "WS_ALLOWED_ORIGINS: \"https://your-domain.org\" still contains the placeholder YOUR-");
+}
+
+static void a_placeholder_of_a_secret_is_refused_and_the_remedy_named(void **state) {
+  (void)state;
+  for (int s = 0; s < SETTING_COUNT; s++) {
+    char why[512], remedy[80];
+    if (!config_secret((enum setting)s) || s == SETTING_STORE_URL)
+      continue;
+    snprintf(remedy, sizeof remedy, "its file into %s_FILE", config_name((enum setting)s));
+    assert_int_equal(set((enum setting)s, "smtp-password", why), E_INVALID);
+    assert_non_null(strstr(why, remedy));
+    assert_null(strstr(why, "smtp-"));
+    assert_int_equal(set((enum setting)s, "Change me!", why), E_INVALID);
+  }
+  char why[512];
+  assert_int_equal(set(SETTING_STORE_URL, "mongodb://chat:db-password@db/chat", why), E_INVALID);
+  assert_non_null(strstr(why, "STORE_URL: (hidden) still contains the placeholder password"));
+  assert_int_equal(set(SETTING_STORE_URL, "mongodb://chat:5fR9@db.example.org/chat", why), 0);
+  assert_int_equal(set(SETTING_STORE_URL, "sqlite:example-password.db", why), 0);
+  assert_int_equal(set(SETTING_SERVER_ADDRESS, "example", why), 0); /* only of secrets */
+}
+
+static void a_secret_can_be_read_from_a_file_of_its_own(void **state) {
+  (void)state;
+  char path[64], line[128], *env[3] = {line};
+  struct config *c;
+  const char *why, *source;
+  snprintf(path, sizeof path, "%s", file_with("fr0m-the-file\n", 14));
+  snprintf(line, sizeof line, "WEBHOOK_SECRET_FILE=%s", path);
+  c = loaded(NULL, env);
+  assert_string_equal(config_string(c, SETTING_WEBHOOK_SECRET), "fr0m-the-file");
+  assert_string_equal(config_text(c, SETTING_WEBHOOK_SECRET, &source), "(hidden)");
+  assert_string_equal(source, "file of its own");
+  config_free(c);
+  c = loaded(line, nothing); /* the same in the settings file */
+  assert_string_equal(config_string(c, SETTING_WEBHOOK_SECRET), "fr0m-the-file");
+  config_free(c);
+
+  env[1] = "WEBHOOK_SECRET="; /* compose files set what nobody gave to nothing */
+  c = loaded(NULL, env);
+  assert_string_equal(config_string(c, SETTING_WEBHOOK_SECRET), "fr0m-the-file");
+  config_free(c);
+  env[1] = "WEBHOOK_SECRET=too";
+  assert_int_equal(load(NULL, env, &c, &why), E_INVALID);
+  assert_string_equal(why, "WEBHOOK_SECRET and WEBHOOK_SECRET_FILE are both set; one of them has to go");
+  env[0] = "WEBHOOK_SECRET=too", env[1] = line;
+  assert_int_equal(load(NULL, env, &c, &why), E_INVALID);
+  unlink(path);
+
+  env[0] = line, env[1] = NULL;
+  assert_int_equal(load(NULL, env, &c, &why), UV_ENOENT);
+  assert_true(strncmp(why, "WEBHOOK_SECRET_FILE: /tmp/", 26) == 0);
+  assert_int_equal(load("SERVER_PORT_FILE=/tmp/port", nothing, &c, &why), E_INVALID); /* only secrets have one */
+  snprintf(path, sizeof path, "%s", file_with("webhook-secret", 14));
+  snprintf(line, sizeof line, "WEBHOOK_SECRET_FILE=%s", path);
+  assert_int_equal(load(NULL, env, &c, &why), E_INVALID);
+  assert_non_null(strstr(why, "placeholder"));
+  unlink(path);
+}
+
+static void what_nothing_uses_yet_says_so(void **state) {
+  (void)state;
+  assert_true(config_reserved(SETTING_SMTP_PASS));
+  assert_true(config_reserved(SETTING_LLM_PROVIDER_10_API_KEY));
+  assert_false(config_reserved(SETTING_SHUTDOWN_TIMEOUT));
+  for (int s = SETTING_RESERVED_FIRST; s < SETTING_COUNT; s++)
+    assert_true(config_secret((enum setting)s));
 }
 
 static void a_prefix_starts_with_a_slash_and_ends_without(void **state) {
@@ -513,7 +584,7 @@ static const char *log_of_loading(const char *text, mode_t mode) {
 
 static void a_secret_in_a_file_others_may_read_is_a_warning(void **state) {
   (void)state;
-  const char *with_secret = "JWT_SECRET=kkkkkkkk\n";
+  const char *with_secret = "JWT_SECRET=kkkkjkkkk\n";
   const char *warning = log_of_loading(with_secret, 0644);
   assert_non_null(strstr(warning, "chmod 600"));
   assert_non_null(strstr(warning, "JWT_SECRET"));
@@ -619,6 +690,9 @@ int main(void) {
     cmocka_unit_test(a_complaint_is_one_short_line_whatever_the_value),
     cmocka_unit_test(the_value_of_a_secret_is_never_shown),
     cmocka_unit_test(a_placeholder_is_refused_for_every_setting),
+    cmocka_unit_test(a_placeholder_of_a_secret_is_refused_and_the_remedy_named),
+    cmocka_unit_test(a_secret_can_be_read_from_a_file_of_its_own),
+    cmocka_unit_test(what_nothing_uses_yet_says_so),
     cmocka_unit_test(a_prefix_starts_with_a_slash_and_ends_without),
     cmocka_unit_test(words_are_checked),
     cmocka_unit_test(cors_origins_are_origins),
