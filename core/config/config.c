@@ -10,6 +10,7 @@
 #include "origin.h"
 #include "secret.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -97,6 +98,22 @@ static void bounds_format(enum setting s, char out[3 * VALUE_TEXT_MAX]) {
   snprintf(out, 3 * VALUE_TEXT_MAX, "%s to %s%s", min, max, row->type == SETTING_STRING ? " bytes" : "");
 }
 
+/* %20 and the like, as they stand in the password of a URL. */
+static void percent_decode(char *text) {
+  char *to = text;
+  for (const char *p = text; *p; p++) {
+    unsigned byte;
+    bool coded = p[0] == '%' && isxdigit((unsigned char)p[1]) && isxdigit((unsigned char)p[2]);
+    if (coded && sscanf(p + 1, "%2x", &byte) == 1) {
+      *to++ = (char)byte;
+      p += 2;
+    } else {
+      *to++ = *p;
+    }
+  }
+  *to = '\0';
+}
+
 /* Of STORE_URL only its password is secret: the name of an example host is none. */
 static const char *placeholder_find(enum setting s, const char *text) {
   const char *found = value_placeholder(text);
@@ -107,6 +124,8 @@ static const char *placeholder_find(enum setting s, const char *text) {
   size_t len;
   const char *password = secret_of_url(text, &len);
   char *copy = password ? strndup(password, len) : NULL;
+  if (copy)
+    percent_decode(copy);
   found = copy ? secret_placeholder(copy) : NULL;
   free(copy);
   return found;

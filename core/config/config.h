@@ -23,14 +23,7 @@
     "Reserved: signs what is sent to other servers. Nothing uses it yet.")                                             \
   LLM_KEY(X, 1)                                                                                                        \
   LLM_KEY(X, 2)                                                                                                        \
-  LLM_KEY(X, 3)                                                                                                        \
-  LLM_KEY(X, 4)                                                                                                        \
-  LLM_KEY(X, 5)                                                                                                        \
-  LLM_KEY(X, 6)                                                                                                        \
-  LLM_KEY(X, 7)                                                                                                        \
-  LLM_KEY(X, 8)                                                                                                        \
-  LLM_KEY(X, 9)                                                                                                        \
-  LLM_KEY(X, 10)
+  LLM_KEY(X, 3)
 
 /* Types: STRING (bytes, max = longest), INT (min..max), BOOL (true/false, 1/0, yes/no, on/off), DURATION (min..max in
  * ms; written 250ms, 15s, 5m, 1h30m, 2h; a bare 0 is 0), SIZE (min..max in bytes; written 4096, 64KiB, 1MiB, 1GiB;

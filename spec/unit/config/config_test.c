@@ -389,7 +389,7 @@ static void a_secret_can_be_read_from_a_file_of_its_own(void **state) {
 static void what_nothing_uses_yet_says_so(void **state) {
   (void)state;
   assert_true(config_reserved(SETTING_SMTP_PASS));
-  assert_true(config_reserved(SETTING_LLM_PROVIDER_10_API_KEY));
+  assert_true(config_reserved(SETTING_LLM_PROVIDER_3_API_KEY));
   assert_false(config_reserved(SETTING_SHUTDOWN_TIMEOUT));
   for (int s = SETTING_RESERVED_FIRST; s < SETTING_COUNT; s++)
     assert_true(config_secret((enum setting)s));
