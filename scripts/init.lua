@@ -9,27 +9,18 @@ local development = chat.config.get "DEVELOPMENT"
 
 -- A handler raised an error. The sender learns that it was us, and the number under which the log has the details.
 -- While scripts are being developed administrators see the error itself.
-local function failed(session, connection, incident, message)
+local function failed(session, connection, incident, message, cid)
   local more = { incident = incident }
   if development then
     local user = connection and chat.connection.user(session, connection)
     more.detail = user and user.admin and message or nil
   end
-  errors.send(session, connection, "INTERNAL", nil, more)
+  errors.send(session, connection, "INTERNAL", nil, more, cid)
 end
 
-local REFUSALS = {
-  FULL = { "SERVICE_ERROR", "Server busy — please retry" },
-  LIMITED = { "TOO_MANY_REQUESTS" },
-  STORE = { "DATABASE_ERROR" },
-  CANCELLED = { "SERVICE_ERROR", "The server was updated — please send that again" },
-}
-
 -- The server could not take a message, or could not store what its handler wanted.
-local function refused(session, connection, code, retry_after_ms)
-  local refusal = REFUSALS[code] or { "SERVICE_ERROR" }
-  local retry_after = tonumber(retry_after_ms) or 0
-  errors.send(session, connection, refusal[1], refusal[2], { retry_after = retry_after > 0 and retry_after or nil })
+local function refused(session, connection, code, retry_after_ms, cid)
+  errors.refused(session, connection, code, tonumber(retry_after_ms), cid)
 end
 
 return {
@@ -39,6 +30,7 @@ return {
   failed = failed,
   refused = refused,
   unanswered = router.unanswered(routes),
+  stored = router.stored(routes),
   describe = function()
     return router.describe(routes)
   end,

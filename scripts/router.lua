@@ -18,6 +18,7 @@ local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
 local aside = chat.guard.aside()
 local count, take = chat.metrics.count, chat.limit.take
 local decode, raw_json, send_error = json.decode, json.raw, errors.send
+local held, hold, release = chat.connection.held, chat.connection.hold, chat.connection.release
 local byte = string.byte
 local setmetatable, type = setmetatable, type
 
@@ -53,15 +54,38 @@ function Request.__index(request, key)
   end
 end
 
--- An error about this request, under its sender's own number.
-local function refuse(request, code, message, more)
-  send_error(request.session, request.connection, code, message, more, request.cid)
+-- An error about this request, under its sender's own number; for good, so nothing waits for it to come again.
+local function refuse(request, code, message, more, asked)
+  if request.cid and request.stored then
+    release(request.cid)
+  end
+  send_error(request.session, request.connection, code, message, more, request.cid, asked)
+end
+
+-- It was refused, and can be sent again: what its client has said behind it is not stored in front of it.
+local function put_off(request, why, wait_ms)
+  local cid = request.cid
+  if cid and request.stored then
+    hold(cid, why, wait_ms)
+  end
+  errors.refused(request.session, request.connection, why, wait_ms, cid)
 end
 
 local function limited(request, limiter)
   local ok, _, _, retry_after_ms = take(limiter, request.session.user_id)
   if not ok then
-    refuse(request, "TOO_MANY_REQUESTS", nil, { retry_after = retry_after_ms })
+    put_off(request, "LIMITED", retry_after_ms)
+    return true
+  end
+  return false
+end
+
+-- One that its client has said before was put off, and has not come again: this one follows it. One without a cid never
+-- holds anything up, because nobody could tell when it comes again.
+local function waits(request)
+  local why, wait_ms = held(request.cid)
+  if why then
+    errors.refused(request.session, request.connection, why, wait_ms, request.cid)
     return true
   end
   return false
@@ -71,9 +95,9 @@ end
 local function follow(request, other, raw)
   local session, connection = request.session, request.connection
   if not chat.connection.move(session, connection, other) then
-    refuse(request, "SERVICE_ERROR", "Failed to establish session connection")
+    put_off(request, "FULL")
   elseif not chat.connection.forward(session, connection, other, raw) then -- too much waits there already
-    refuse(request, "SERVICE_ERROR", "Server busy — please retry")
+    put_off(request, "FULL")
   end
   return false
 end
@@ -85,10 +109,11 @@ local function goes_on(request, ended, raw)
   if cid then
     local message, _, code = chat.store.message { session_id = ended.id, cid = cid }
     if message then
+      release(cid)
       session:send(ack(ended, cid, message.id, message.seq, true), { to = request.connection })
       return false
     elseif code ~= "NOT_FOUND" then
-      refuse(request, "DATABASE_ERROR")
+      put_off(request, "STORE")
       return false
     end
   end
@@ -97,7 +122,7 @@ local function goes_on(request, ended, raw)
   end
   local current = session:current()
   if not current then
-    refuse(request, "DATABASE_ERROR")
+    put_off(request, "STORE")
     return false
   end
   live.moved(current, request.connection)
@@ -118,15 +143,18 @@ local function stays(request, route, raw, id)
   local other, code = access.read(id, session.user_id)
   if code == "UNKNOWN" then
     return true
+  elseif code == "DATABASE_ERROR" then
+    put_off(request, "STORE")
+    return false
   elseif not other then
-    send_error(session, connection, code, nil, nil, request.cid, id)
+    refuse(request, code, nil, nil, id)
     return false
   elseif other.end_ms == 0 then
     return follow(request, other, raw)
   elseif route.stored then
     return goes_on(request, other, raw)
   elseif route.active then
-    send_error(session, connection, "NOT_FOUND", ENDED, nil, request.cid, id)
+    refuse(request, "NOT_FOUND", ENDED, nil, id)
     return false
   end
   request.place = other
@@ -170,7 +198,7 @@ local function record(session, request, open)
     open = open,
   }
   if not id then
-    refuse(request, "DATABASE_ERROR")
+    put_off(request, "STORE")
     return false
   end
   if session.name == "" and not session.name_damaged and request.type == "user_message" then
@@ -180,7 +208,7 @@ local function record(session, request, open)
   if request.cid then
     local stored = session:flush()
     if not stored then
-      refuse(request, "DATABASE_ERROR")
+      put_off(request, "STORE")
       return false
     end
     local message = stored[#stored]
@@ -272,19 +300,26 @@ function router.new(routes)
       return unroutable(session, connection, document)
     end
 
-    local request = setmetatable({ type = kind, session = session, connection = connection }, Request)
+    local request = setmetatable({
+      type = kind,
+      session = session,
+      connection = connection,
+      stored = route.stored, -- as a part of the conversation
+    }, Request)
     local wrong = route.check(document, request)
       or halved and "Invalid message format: " .. shown(halved) .. " contains half of a surrogate pair"
     if wrong then
-      local cid = document.cid
-      return send_error(session, connection, "INVALID_FORMAT", wrong, nil, sayable(cid) and cid or nil)
+      request.cid = sayable(document.cid) and document.cid or nil
+      return refuse(request, "INVALID_FORMAT", wrong)
     end
     if metadata and byte(metadata) == OBJECT then
       request.sent_metadata = raw_json(metadata)
     end
     count "messages_received"
 
-    if route.rate and limited(request, route.rate) then
+    if route.stored and waits(request) then
+      return
+    elseif route.rate and limited(request, route.rate) then
       return
     elseif route.admin and not (request.user and request.user.admin) then
       return refuse(request, "INSUFFICIENT_PERMISSIONS")
@@ -339,6 +374,17 @@ function router.unanswered(routes)
       handle(route, session, request)
     end
   end
+end
+
+--- The types of messages that become part of the conversation.
+---@param routes table
+---@return table type -> true
+function router.stored(routes)
+  local stored = {}
+  for kind, route in pairs(compile(routes)) do
+    stored[kind] = route.stored
+  end
+  return stored
 end
 
 --- The protocol as text, one line per kind of message.

@@ -172,7 +172,7 @@ static int l_connection_move(lua_State *L) {
 static int l_connection_forward(lua_State *L) {
   struct vm *vm = bind_vm(L);
   size_t len;
-  bind_task(L);
+  struct task *t = bind_task(L);
   session_handle handle = bind_check_session(L, 3);
   const char *text = luaL_checklstring(L, 4, &len);
   struct session *s;
@@ -183,6 +183,10 @@ static int l_connection_forward(lua_State *L) {
   }
   struct session *to = bind_session_ref(vm, handle);
   struct item *item = to ? item_new(ITEM_TEXT, c, text, len) : NULL;
+  if (item && t->item) {
+    item->behind = t->item->behind;
+    t->item->behind.cid = 0;
+  }
   code = !to ? E_GONE : !item ? UV_ENOMEM : worker_put(vm->worker, to, item);
   if (code && item) {
     item_free(item);
@@ -213,6 +217,72 @@ static int l_connection_close(lua_State *L) {
   return bind_result(L, code);
 }
 
+/* The words of a refusal that can be sent again, as init.lua's refused has them. */
+static const struct {
+  const char *name;
+  int code;
+} refusals[] = {{"LIMITED", E_LIMITED}, {"FULL", E_FULL}, {"STORE", E_STORE}};
+#define REFUSALS (sizeof refusals / sizeof *refusals)
+
+static const char *check_cid(lua_State *L, int at) {
+  size_t len = 0;
+  const char *cid = luaL_optlstring(L, at, NULL, &len);
+  luaL_argcheck(L, len <= STORE_CID_MAX, at, "a cid has at most 128 bytes");
+  return cid;
+}
+
+/* The client whose message the handler runs for; NULL: it runs for none. */
+static struct conn *speaker(lua_State *L) {
+  const struct task *t = bind_task(L);
+  return t->kind == TASK_MESSAGE && t->item ? t->conn : NULL;
+}
+
+static int l_connection_held(lua_State *L) {
+  struct conn_refusal why;
+  const char *cid = check_cid(L, 1);
+  struct conn *c = speaker(L);
+  bool waits = c && conn_waits(c, cid, &why);
+  if (c && !waits) {
+    struct item *item = bind_task(L)->item;
+    conn_hold(c, item->behind);
+    item->behind.cid = 0;
+    waits = conn_waits(c, cid, &why);
+  }
+  if (!waits) {
+    lua_pushboolean(L, false);
+    return 1;
+  }
+  lua_pushstring(L, err_name(why.code));
+  lua_pushnumber(L, why.wait_ms);
+  return 2;
+}
+
+static int l_connection_hold(lua_State *L) {
+  const char *cid = check_cid(L, 1), *name = luaL_checkstring(L, 2);
+  double wait_ms = luaL_optnumber(L, 3, 0);
+  struct conn *c = speaker(L);
+  int code = 0;
+  luaL_argcheck(L, cid, 1, "a cid is needed");
+  luaL_argcheck(L, wait_ms >= 0 && wait_ms <= UINT32_MAX, 3, "a time is 0 ms or more");
+  for (size_t i = 0; i < REFUSALS; i++) {
+    code = strcmp(refusals[i].name, name) == 0 ? refusals[i].code : code;
+  }
+  luaL_argcheck(L, code, 2, "a refusal is LIMITED, FULL or STORE");
+  if (c) {
+    conn_hold(c, conn_refusal_of(cid, strlen(cid), code, (uint32_t)wait_ms));
+  }
+  return bind_result(L, 0);
+}
+
+static int l_connection_release(lua_State *L) {
+  const char *cid = luaL_checkstring(L, 1);
+  struct conn *c = speaker(L);
+  if (c) {
+    conn_came(c, cid);
+  }
+  return bind_result(L, 0);
+}
+
 static const struct bind_function functions[] = {
   {"user", l_connection_user, "session, connection number", "table user", false,
    "Who it is: {id, name, roles, admin}."},
@@ -229,6 +299,14 @@ static const struct bind_function functions[] = {
    "Puts a text into the other conversation's inbox, as if it had come there. Immediate."},
   {"close", l_connection_close, "session, connection number, code number, reason string", "true", false,
    "Closes it with a WebSocket code, behind what was sent before."},
+  {"held", l_connection_held, "cid? string", "string|boolean code, number? wait_ms", false,
+   "Of the message this handler is for: false, or why one that came before it was refused and has to be sent again "
+   "first (LIMITED, FULL, STORE), and how long that was told to wait."},
+  {"hold", l_connection_hold, "cid string, code string, wait_ms? number", "true", false,
+   "The message this handler is for is refused and can be sent again: what came behind it on its connection is held "
+   "until it is."},
+  {"release", l_connection_release, "cid string", "true", false,
+   "The message this handler is for will not come again, or need not: nothing waits for it any more."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_connection = {"connection", "One connected client.", functions, NULL};

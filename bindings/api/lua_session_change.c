@@ -140,9 +140,12 @@ static bool check_open(lua_State *L) {
   return open;
 }
 
-/* A message of this client was refused, and this is not that one: it would be stored in front of it. */
-static bool out_of_turn(const struct task *t, const char *sender, const char *cid) {
-  return t->kind == TASK_MESSAGE && t->conn && strcmp(sender, "user") == 0 && conn_refuses(t->conn, cid);
+/* The code of the refusal, when a message of this client was refused that would have been stored, and this is not that
+ * one: it would lie in front of it. A script that lets its clients know asks chat.connection.held before. */
+static int out_of_turn(const struct task *t, const char *sender, const char *cid) {
+  struct conn_refusal why;
+  bool says = t->kind == TASK_MESSAGE && t->conn && strcmp(sender, "user") == 0;
+  return says && conn_waits(t->conn, cid, &why) ? why.code : 0;
 }
 
 int l_session_append(lua_State *L) {
@@ -160,10 +163,10 @@ int l_session_append(lua_State *L) {
   bind_check_utf8(L, "extra", extra, extra ? strlen(extra) : 0);
   bool open = check_open(L);
   struct task *t = bind_task(L);
-  if (out_of_turn(t, sender, cid)) {
-    return bind_result(L, E_STORE);
+  int code = out_of_turn(t, sender, cid);
+  if (code) {
+    return bind_result(L, code);
   }
-  int code;
   struct effects *e = effects_here(L, &code);
   if (!e) {
     return bind_result(L, code);

@@ -64,7 +64,11 @@ struct vm *scripts_vm(struct scripts *s, size_t index);
 /* An item of a session this worker owns goes to the version that has the session. Takes the item. */
 void scripts_item(struct scripts *s, size_t index, struct session *session, struct item *item);
 /* As vm_refused, by the current version; the session may be another worker's. */
-void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code);
+void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code,
+                     const char *cid);
+/* A text of c is refused before a script has seen it: what it sends behind it may have to wait. cid: of it, or "". */
+void scripts_put_off(struct scripts *s, size_t index, struct conn *c, const char *text, size_t len, int code,
+                     uint32_t wait_ms, char cid[STORE_CID_MAX + 1]);
 /* Handlers waiting, of all versions. */
 size_t scripts_tasks(struct scripts *s, size_t index);
 void scripts_cancel(struct scripts *s, size_t index);

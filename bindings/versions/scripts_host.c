@@ -55,8 +55,14 @@ void scripts_item(struct scripts *s, size_t index, struct session *session, stru
 
 /* Runs on the worker of the connection, which need not own the session; so it must not ask which version the session
  * is pinned to. */
-void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code) {
-  vm_refused(s->hosts[index].current.vm, session, c, code);
+void scripts_refused(struct scripts *s, size_t index, struct session *session, struct conn *c, const char *code,
+                     const char *cid) {
+  vm_refused(s->hosts[index].current.vm, session, c, code, cid);
+}
+
+void scripts_put_off(struct scripts *s, size_t index, struct conn *c, const char *text, size_t len, int code,
+                     uint32_t wait_ms, char cid[STORE_CID_MAX + 1]) {
+  conn_put_off(c, vm_refusal(s->hosts[index].current.vm, text, len, code, wait_ms, cid));
 }
 
 /* ---- life ---- */

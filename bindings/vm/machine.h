@@ -134,6 +134,8 @@ struct vm {
   struct task *to_resume; /* an asker that was offered something, resumed when the offering task has ended */
   int message_ref, connect_ref, http_ref, failed_ref, refused_ref, unanswered_ref, describe_ref;
   int require_ref;
+  char **stored; /* types of messages: stored.c */
+  size_t stored_count;
   struct idle_call when_idle, when_nearly_full;
   unsigned quarantine_changes;     /* that the scripts know of */
   struct timer *deadline;          /* the earliest, while anybody has one */

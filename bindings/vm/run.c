@@ -24,6 +24,7 @@
 #include "failure.h"
 #include "handle.h"
 #include "log.h"
+#include "peek.h"
 #include "raised.h"
 #include "slice.h"
 #include "task.h"
@@ -163,6 +164,15 @@ void task_begin_flush(struct task *t) {
   }
 }
 
+/* What its client calls the message this deals with; "" when it has no name for it. */
+static void cid_of(const struct task *t, char cid[STORE_CID_MAX + 1]) {
+  const struct item *item = t->kind == TASK_MESSAGE ? t->item : NULL;
+  const char *at = item && item->message ? item->message->cid : NULL;
+  size_t len = at ? strlen(at) : item && !item->message ? peek_cid(item->text, item->len, &at) : 0;
+  memcpy(cid, len ? at : "", len);
+  cid[len] = 0;
+}
+
 /* A slice that stored something has been committed, or not; its task may have ended long ago. */
 static void on_settled(struct effects *e, void *arg) {
   struct task *t = arg;
@@ -179,8 +189,12 @@ static void on_settled(struct effects *e, void *arg) {
     LOG(LOG_ERROR, "store", "what a handler wanted was not stored", LSTR("error", err_name(e->code)),
         LSTR("session", session_id(e->session)), LSTR("version", vm_version(vm)));
     if (e->conn && !told && t->commits.refused != (uint32_t)e->token) {
+      char cid[STORE_CID_MAX + 1] = "";
+      if (alive) {
+        cid_of(t, cid);
+      }
       t->commits.refused = (uint32_t)e->token;
-      task_notice(vm, vm->refused_ref, e->session, e->conn, "STORE", NULL);
+      task_notice(vm, vm->refused_ref, e->session, e->conn, "STORE", NULL, cid);
     }
   }
   effects_free(e);
@@ -229,7 +243,9 @@ void task_cancel(struct task *t) {
   if (http) {
     answer_error(http, 503);
   } else if (t->conn && t->kind == TASK_MESSAGE && !answered_later(t)) {
-    task_notice(t->vm, t->vm->refused_ref, t->session, t->conn, "CANCELLED", NULL);
+    char cid[STORE_CID_MAX + 1];
+    cid_of(t, cid);
+    task_notice(t->vm, t->vm->refused_ref, t->session, t->conn, "CANCELLED", NULL, cid);
   }
   task_end(t, false);
 }
@@ -237,6 +253,8 @@ void task_cancel(struct task *t) {
 static void fail(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
   struct failure f;
+  char cid[STORE_CID_MAX + 1];
+  cid_of(t, cid);
   failure_note(t, end, &f);
   struct http_request *http = t->http;
   bool told = t->conn ? t->kind != TASK_NOTICE : t->kind == TASK_MESSAGE; /* without a client: everybody there */
@@ -256,7 +274,7 @@ static void fail(struct task *t, enum guard_end end) {
     answer_error(http, 500);
   }
   if (s) {
-    task_notice(vm, vm->failed_ref, s, c, f.incident, f.message);
+    task_notice(vm, vm->failed_ref, s, c, f.incident, f.message, cid);
     session_unref(s);
     conn_unref(c);
   }
@@ -311,7 +329,8 @@ void task_resume(struct task *t, int results) {
 
 /* ---- between two messages ---- */
 
-void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second) {
+void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second,
+                 const char *cid) {
   struct task *t = task_new(vm, TASK_NOTICE, s, c);
   if (t) {
     lua_rawgeti(t->co, LUA_REGISTRYINDEX, ref);
@@ -319,6 +338,7 @@ void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, cons
     bind_push_connection(t->co, c);
     lua_pushstring(t->co, first);
     lua_pushstring(t->co, second);
-    task_run(t, 4);
+    lua_pushstring(t->co, cid && *cid ? cid : NULL);
+    task_run(t, 5);
   }
 }

@@ -19,4 +19,5 @@ void task_commit(struct task *t);
 void task_begin_flush(struct task *t);
 void task_cancel(struct task *t);
 /* Runs a function that must not wait, between two messages. */
-void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second);
+void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second,
+                 const char *cid);

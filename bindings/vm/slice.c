@@ -3,6 +3,7 @@
 #include "slice.h"
 
 #include "effects.h"
+#include "err.h"
 #include "log.h"
 #include "metrics.h"
 
@@ -161,15 +162,15 @@ static void note_errand(struct task *t, struct effects *e) {
   }
 }
 
-/* What its client has to send first, see conn_refused. */
+/* What its client has to send first, see conn_turn.c. */
 void slice_note_client(const struct effects *e) {
   for (size_t i = 0; e->conn && i < e->message_count; i++) {
     const struct message_record *m = &e->messages[i];
     bool said = m->sender && strcmp(m->sender, "user") == 0;
     if (said && e->code) {
-      conn_refused(e->conn, m->cid);
-    } else if (said) {
-      conn_stored(e->conn, m->cid);
+      conn_hold(e->conn, conn_refusal_of(m->cid, m->cid ? strlen(m->cid) : 0, E_STORE, 0));
+    } else if (said && m->cid) {
+      conn_came(e->conn, m->cid);
     }
   }
 }

@@ -113,6 +113,9 @@ void task_end(struct task *t, bool reusable) {
   }
   release_coroutine(t, reusable);
   if (t->item) {
+    if (t->conn) {
+      conn_hold(t->conn, t->item->behind);
+    }
     item_free(t->item);
   }
   if (t->session) {

@@ -11,6 +11,7 @@
 #include "sandbox.h"
 #include "sandbox_lua.h"
 #include "slice.h"
+#include "stored.h"
 #include "task.h"
 
 #include <lualib.h>
@@ -171,6 +172,7 @@ static int load_scripts(struct vm *vm, char why[512]) {
     return failed == LUA_ERRMEM ? UV_ENOMEM : E_SCRIPT;
   }
   code = take_entries(vm, why);
+  code = code ? code : stored_take(vm, why);
   lua_settop(vm->L, 0);
   return code;
 }
@@ -210,6 +212,7 @@ void vm_free(struct vm *vm) {
   guard_close(&vm->guard);
   lua_close(vm->L);
   tasks_free(vm);
+  stored_free(vm);
   bundle_unref(vm->bundle);
   free(vm);
 }
@@ -241,10 +244,10 @@ void vm_cancel(struct vm *vm) {
 
 /* ---- calls ---- */
 
-#define RETRY_MS "1000" /* when a handler of that user may have ended */
+#define RETRY_MS 1000 /* when a handler of that user may have ended */
 
-void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code) {
-  task_notice(vm, vm->refused_ref, s, c, code, NULL);
+void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code, const char *cid) {
+  task_notice(vm, vm->refused_ref, s, c, code, NULL, cid);
 }
 
 static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s) {
@@ -252,11 +255,29 @@ static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s
   bind_push_session(vm, t->co, session_id_handle(s));
 }
 
+/* What came before it may still wait: only then what comes behind it is held. */
+static void run_refused(struct session *s, struct item *item) {
+  if (session_busy(s)) {
+    session_later(s, item);
+    return;
+  }
+  conn_hold(item->conn, item->behind);
+  item_free(item);
+}
+
 /* Too many handlers of its user wait: the message is refused, as if its rate had been too high. */
 static void refuse_item(struct vm *vm, struct session *s, struct task *t) {
   struct conn *c = conn_ref(t->conn);
+  char cid[STORE_CID_MAX + 1], wait_ms[16];
+  struct item *item = t->item;
+  struct conn_refusal why = vm_refusal(vm, item->text, item->len, E_LIMITED, RETRY_MS, cid);
+  t->item = NULL;
+  item->kind = ITEM_REFUSED;
+  item->behind = item->behind.cid ? item->behind : why;
+  run_refused(s, item);
   task_end(t, true);
-  task_notice(vm, vm->refused_ref, s, c, "LIMITED", RETRY_MS);
+  snprintf(wait_ms, sizeof wait_ms, "%d", RETRY_MS);
+  task_notice(vm, vm->refused_ref, s, c, "LIMITED", wait_ms, cid);
   conn_unref(c);
 }
 
@@ -342,6 +363,8 @@ static void run_unanswered(struct vm *vm, struct session *s, struct item *item) 
 void vm_item(struct vm *vm, struct session *s, struct item *item) {
   if (item->kind == ITEM_TEXT) {
     run_text(vm, s, item);
+  } else if (item->kind == ITEM_REFUSED) {
+    run_refused(s, item);
   } else if (item->kind == ITEM_UNANSWERED) {
     run_unanswered(vm, s, item);
   } else {

@@ -18,12 +18,16 @@ const char *vm_mode(const struct config *config);
 /* Only when vm_idle. */
 void vm_free(struct vm *vm);
 
-/* ITEM_CONNECT, ITEM_TEXT or ITEM_UNANSWERED of a session this worker owns. Takes the item. */
+/* ITEM_CONNECT, ITEM_TEXT, ITEM_REFUSED or ITEM_UNANSWERED of a session this worker owns. Takes the item. */
 void vm_item(struct vm *vm, struct session *s, struct item *item);
 /* Answered by http_respond, now or later. */
 void vm_http(struct vm *vm, struct http_request *req);
-/* The inbox of s was full and refused a message of c. */
-void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code);
+/* The inbox of s was full and refused a message of c. cid: of it, or "". */
+void vm_refused(struct vm *vm, struct session *s, struct conn *c, const char *code, const char *cid);
+
+/* Of a message of text that nobody has decoded: cid, or ""; and what others wait for, if it would have been stored. */
+struct conn_refusal vm_refusal(const struct vm *vm, const char *text, size_t len, int code, uint32_t wait_ms,
+                               char cid[STORE_CID_MAX + 1]);
 
 /* Cancels every waiting handler; its user is told to try again. */
 void vm_cancel(struct vm *vm);

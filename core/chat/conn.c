@@ -27,7 +27,7 @@ struct conn *conn_new(const struct conn_options *o) {
   c->address = address;
   atomic_init(&c->active_ms, o->opened_ms);
   atomic_init(&c->refs, 1);
-  atomic_init(&c->first_again, 0);
+  atomic_init(&c->holds, false);
   atomic_init(&c->settled, false);
   c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
   c->home = o->home;
@@ -50,7 +50,8 @@ struct conn *conn_ref(struct conn *c) {
 
 void conn_drop(struct conn *c) {
   struct message *m;
-  while ((m = conn_outbox_take(c)) || (m = conn_early_take(c))) {
+  struct conn_refusal behind;
+  while ((m = conn_outbox_take(c)) || (m = conn_early_take(c, &behind))) {
     message_unref(m);
   }
 }
@@ -128,32 +129,6 @@ void *conn_site(const struct conn *c) {
 
 void conn_set_site(struct conn *c, void *site) {
   c->site = site;
-}
-
-/* Of one cid only it is asked whether it is the same again: a number of it will do. Never 0. */
-static uint64_t number_of(const char *cid) {
-  uint64_t n = 14695981039346656037u; /* FNV-1a */
-  for (; *cid; cid++) {
-    n = (n ^ (unsigned char)*cid) * 1099511628211u;
-  }
-  return n | 1;
-}
-
-void conn_refused(struct conn *c, const char *cid) {
-  if (cid) {
-    atomic_store(&c->first_again, number_of(cid));
-  }
-}
-
-void conn_stored(struct conn *c, const char *cid) {
-  if (atomic_load(&c->first_again) && cid && atomic_load(&c->first_again) == number_of(cid)) {
-    atomic_store(&c->first_again, 0);
-  }
-}
-
-bool conn_refuses(const struct conn *c, const char *cid) {
-  uint64_t refused = atomic_load(&c->first_again);
-  return refused && (!cid || number_of(cid) != refused);
 }
 
 static void mark_dirty(struct conn *c) {
@@ -269,25 +244,26 @@ int conn_early_put(struct conn *c, const char *text, size_t len) {
     return E_FULL;
   }
   if (!c->early) {
-    c->early = calloc(c->early_limit, sizeof(struct message *));
+    c->early = calloc(c->early_limit, sizeof *c->early);
   }
   struct message *m = c->early ? message_new(text, len) : NULL;
   if (!m) {
     account_let_go(c->meter.user, ACCOUNT_INBOX, cost);
     return E_FULL;
   }
-  c->early[c->early_count++] = m;
+  c->early[c->early_count++] = (struct early){m, conn_take_put_off(c)};
   return 0;
 }
 
-struct message *conn_early_take(struct conn *c) {
+struct message *conn_early_take(struct conn *c, struct conn_refusal *behind) {
   if (c->early_head == c->early_count) {
     free(c->early);
     c->early = NULL;
     c->early_head = c->early_count = 0;
     return NULL;
   }
-  struct message *m = c->early[c->early_head++];
+  *behind = c->early[c->early_head].behind;
+  struct message *m = c->early[c->early_head++].message;
   account_let_go(c->meter.user, ACCOUNT_INBOX, m->len + MESSAGE_COST);
   return m;
 }

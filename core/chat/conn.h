@@ -85,11 +85,20 @@ void conn_close(struct conn *c, int code, const char *reason, const struct mailb
 
 /* Any thread: where it is now is where it is meant to be, so conn_wanted is "" from then on. */
 void conn_want_nothing(struct conn *c);
-/* After a message of it was refused for the store's sake, what follows is refused, too, until that one is sent again:
- * it would be stored in front of it. Any thread that has a message of it in hand. cid: NULL has no second time. */
-void conn_refused(struct conn *c, const char *cid);
-void conn_stored(struct conn *c, const char *cid);
-bool conn_refuses(const struct conn *c, const char *cid);
+
+/* What is stored is stored in the order it was said: when a message was refused that would have been stored, and that
+ * can be sent again, what came behind it is refused, too, until it is (conn_turn.c). */
+struct conn_refusal {
+  uint64_t cid;     /* a number of it; 0: it has none, so nobody can know it again, and nothing waits for it */
+  int code;         /* E_LIMITED, E_FULL, E_STORE: what whoever has to wait is told, too */
+  uint32_t wait_ms; /* likewise; 0: nobody knows */
+};
+struct conn_refusal conn_refusal_of(const char *cid, size_t len, int code, uint32_t wait_ms);
+/* Any thread. hold: from now on; of two the first. came: the one with this cid is stored, or is refused for good.
+ * waits: whether a message with this cid (NULL: none) has to wait; then *why. */
+void conn_hold(struct conn *c, struct conn_refusal why);
+void conn_came(struct conn *c, const char *cid);
+bool conn_waits(struct conn *c, const char *cid, struct conn_refusal *why);
 
 /* --- home thread --- */
 
@@ -107,9 +116,14 @@ struct conn *conn_of_expiry(struct wheel_link *l);
 /* The conversation its next messages go to: borrowed from the conn, which holds a reference. NULL: not found yet. */
 struct session *conn_session(const struct conn *c);
 void conn_bind(struct conn *c, struct session *s);
-/* Texts that arrive before there is a conversation. 0, E_FULL. take: the oldest, ownership moves out; NULL: none. */
+/* A text was refused before it was handed on: what is handed on next takes that along (take), and is held where it is
+ * dealt with, behind everything that was handed on before. Of several the first. */
+void conn_put_off(struct conn *c, struct conn_refusal why);
+struct conn_refusal conn_take_put_off(struct conn *c);
+/* Texts that arrive before there is a conversation, with what they take along. 0, E_FULL. take: the oldest, ownership
+ * moves out; NULL: none. */
 int conn_early_put(struct conn *c, const char *text, size_t len) NODISCARD;
-struct message *conn_early_take(struct conn *c);
+struct message *conn_early_take(struct conn *c, struct conn_refusal *behind);
 
 /* The oldest message of the outbox, its reference moves out; NULL: empty. */
 struct message *conn_outbox_take(struct conn *c);

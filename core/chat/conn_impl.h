@@ -1,4 +1,5 @@
-/* In: nothing. Out: the inside of a connection, for conn.c, conn_identity.c and conn_session.c only.
+/* In: nothing. Out: the inside of a connection, for conn.c, conn_identity.c, conn_session.c and
+ * conn_turn.c only.
  * Why: a conversation knows its members (session.c calls conn.c), and a connection knows its conversation; what knows
  * both is a file above the two. */
 #pragma once
@@ -11,16 +12,22 @@
 
 #include <stdatomic.h>
 
+/* A text that came before there was a conversation. */
+struct early {
+  struct message *message;
+  struct conn_refusal behind;
+};
+
 struct conn {
   atomic_int refs;
   bool dead, dirty;
   uint16_t close_code;
   uint64_t id, opened_ms;
-  atomic_bool settled;          /* what it wanted does not matter any more */
-  _Atomic uint64_t first_again; /* number of the cid that has to come again first; 0: none */
+  atomic_bool settled; /* what it wanted does not matter any more */
+  atomic_bool holds;   /* hold has a cid */
   struct mailbox *home;
   struct identity *first; /* of the handshake */
-  struct lock lock;       /* guards identity and renew_ms, for the length of one reference */
+  struct lock lock;       /* guards identity, renew_ms and hold, for the length of a copy */
   struct identity *identity;
   uint64_t renew_ms; /* when the next new token would be in time for one a second */
   struct wheel_link expiry;
@@ -30,11 +37,12 @@ struct conn {
   struct message **ring; /* of `room` (a power of two) places */
   uint32_t head, count, room;
   size_t bytes, outbox_limit;
-  struct message **early;
+  struct early *early;
   uint32_t early_count, early_head, early_limit;
   struct meter meter;
   atomic_ullong active_ms;
   uint64_t rests_until_ms;
+  struct conn_refusal hold, put_off;
   unsigned refused; /* texts since one was let through */
   char *address;
   char *wanted;

@@ -1,4 +1,4 @@
-/* In: a text nobody has decoded. Out: the cid in it, if it is a JSON object that has one. Why: see peek.h. */
+/* In: a text nobody has decoded. Out: its cid or type, if it is a JSON object that has one. Why: see peek.h. */
 #include "peek.h"
 
 #include "store.h"
@@ -28,20 +28,21 @@ static const char *skip_blanks(const char *p, const char *end) {
   return p;
 }
 
-/* Behind the value that is the string from..to? Its cid, when the key before it was "cid". */
-static size_t take(const char *from, const char *to, bool plain, const char **cid) {
+/* The value that is the string from..to, if it can be one. */
+static size_t take(const char *from, const char *to, bool plain, size_t max, const char **value) {
   size_t len = (size_t)(to - from);
-  if (!plain || len < 1 || len > STORE_CID_MAX) {
+  if (!plain || len < 1 || len > max) {
     return 0;
   }
-  *cid = from;
+  *value = from;
   return len;
 }
 
-size_t peek_cid(const char *text, size_t len, const char **cid) {
+static size_t peek(const char *text, size_t len, const char *name, size_t max, const char **value) {
   const char *end = text + len, *p = len <= PEEK_MAX ? skip_blanks(text, end) : end;
   size_t found = 0;
-  bool wanted = false; /* the last key of the object was "cid" */
+  size_t name_len = strlen(name);
+  bool wanted = false; /* the last key of the object was `name` */
   int depth = 0;
   if (p == end || *p != '{') {
     return 0;
@@ -56,9 +57,9 @@ size_t peek_cid(const char *text, size_t len, const char **cid) {
       const char *next = skip_blanks(to + 1, end);
       bool key = depth == 1 && next < end && *next == ':';
       if (!key && wanted) {
-        found = take(from, to, plain, cid);
+        found = take(from, to, plain, max, value);
       }
-      wanted = key && to - from == 3 && memcmp(from, "cid", 3) == 0;
+      wanted = key && (size_t)(to - from) == name_len && memcmp(from, name, name_len) == 0;
       p = to;
     } else if (*p == '{' || *p == '[') {
       depth++;
@@ -70,4 +71,12 @@ size_t peek_cid(const char *text, size_t len, const char **cid) {
     }
   }
   return depth == 0 ? found : 0;
+}
+
+size_t peek_cid(const char *text, size_t len, const char **cid) {
+  return peek(text, len, "cid", STORE_CID_MAX, cid);
+}
+
+size_t peek_type(const char *text, size_t len, const char **type) {
+  return peek(text, len, "type", PEEK_TYPE_MAX, type);
 }

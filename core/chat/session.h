@@ -159,6 +159,7 @@ struct conn *session_member(struct session *s, uint64_t conn_id) NODISCARD;
 enum item_kind {
   ITEM_CONNECT,    /* conn has joined */
   ITEM_TEXT,       /* conn sent text */
+  ITEM_REFUSED,    /* likewise, and was refused when it had its turn too early */
   ITEM_UNANSWERED, /* a message of the store that nobody has dealt with */
   ITEM_EFFECTS,    /* a handler elsewhere changes this session */
   ITEM_REPAIR      /* what the store has of it may not be what memory has */
@@ -170,6 +171,7 @@ struct item {
   struct effects *effects;        /* ITEM_EFFECTS */
   struct message_record *message; /* ITEM_UNANSWERED; the item's */
   bool late;                      /* likewise: too old to be answered */
+  struct conn_refusal behind;     /* ITEM_TEXT, ITEM_REFUSED: of its connection, see conn_put_off */
   size_t held;                    /* bytes of the user's share of all inboxes */
   size_t len;
   char text[]; /* len bytes and a NUL */

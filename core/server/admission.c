@@ -7,7 +7,6 @@
 #include "err.h"
 #include "gate.h"
 #include "metrics.h"
-#include "peek.h"
 #include "server_impl.h"
 
 #include <inttypes.h>
@@ -104,18 +103,15 @@ static size_t stamp(struct worker *w, char out[40]) {
 }
 
 /* As scripts/lib/errors.lua would say it. */
-static void refuse_text(struct site *site, struct conn *c, const char *text, size_t len, uint64_t wait_ms) {
+static void refuse_text(struct site *site, struct conn *c, const char cid[STORE_CID_MAX + 1], uint64_t wait_ms) {
   char out[512], when[40];
-  const char *cid;
-  size_t cid_len = peek_cid(text, len, &cid);
   const struct session *s = conn_session(c);
   stamp(site->worker, when);
   int n = snprintf(out, sizeof out,
                    "{\"type\":\"error\",\"session_id\":\"%s\",\"error\":{\"code\":\"TOO_MANY_REQUESTS\",\"message\":"
                    "\"Too many requests, please slow down\",\"recoverable\":true,\"retry_after\":%" PRIu64
-                   "}%s%.*s%s,\"sender\":\"ai\",\"timestamp\":\"%s\"}",
-                   s ? session_id(s) : "", wait_ms, cid_len ? ",\"cid\":\"" : "", (int)cid_len, cid_len ? cid : "",
-                   cid_len ? "\"" : "", when);
+                   "}%s%s%s,\"sender\":\"ai\",\"timestamp\":\"%s\"}",
+                   s ? session_id(s) : "", wait_ms, *cid ? ",\"cid\":\"" : "", cid, *cid ? "\"" : "", when);
   struct message *m = message_new(out, (size_t)n);
   if (m) {
     conn_send(c, m, worker_mailbox(site->worker));
@@ -134,8 +130,10 @@ bool admission_text(struct site *site, struct conn *c, const char *text, size_t 
   conn_set_active_ms(c, now);
   conn_count_refusal(c, wait_ms > 0, now);
   if (wait_ms) {
+    char cid[STORE_CID_MAX + 1];
     count_refusal();
-    refuse_text(site, c, text, len, wait_ms);
+    scripts_put_off(site->server->scripts, site->index, c, text, len, E_LIMITED, (uint32_t)wait_ms, cid);
+    refuse_text(site, c, cid, wait_ms);
   }
   return wait_ms == 0;
 }

@@ -10,8 +10,9 @@
 #include "metrics.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-static void put_or_refuse(struct site *site, struct conn *c, const char *text, size_t len);
+static void put_or_refuse(struct site *site, struct conn *c, const char *text, size_t len, struct conn_refusal behind);
 
 static void turn_away(struct conn *c, int code, const struct mailbox *here) {
   static const char text[] =
@@ -44,8 +45,9 @@ static void on_conversation(void *arg, struct session *s, int code) {
       item_free(item);
     }
     struct message *early;
-    while ((early = conn_early_take(c))) {
-      put_or_refuse(site, c, early->text, early->len);
+    struct conn_refusal behind;
+    while ((early = conn_early_take(c, &behind))) {
+      put_or_refuse(site, c, early->text, early->len, behind);
       message_unref(early);
     }
   }
@@ -70,32 +72,42 @@ struct inbox_refusal {
   struct site *site;
   struct session *session;
   struct conn *conn;
+  char cid[STORE_CID_MAX + 1];
 };
 
 static void refuse_here(void *arg) {
   struct inbox_refusal *r = arg;
-  scripts_refused(r->site->server->scripts, r->site->index, r->session, r->conn, "FULL");
+  scripts_refused(r->site->server->scripts, r->site->index, r->session, r->conn, "FULL", r->cid);
   session_unref(r->session);
   conn_unref(r->conn);
   free(r);
 }
 
 /* Posted, because scripts never run inside a call-back of the transport. */
-static void refuse(struct site *site, struct session *s, struct conn *c) {
+static void refuse(struct site *site, struct session *s, struct conn *c, const char cid[STORE_CID_MAX + 1]) {
   struct inbox_refusal *r = malloc(sizeof *r);
   metrics_add(METRIC_INBOX_OVERFLOWS, 1);
   if (r) {
-    *r = (struct inbox_refusal){site, session_ref(s), conn_ref(c)};
+    *r = (struct inbox_refusal){.site = site, .session = session_ref(s), .conn = conn_ref(c)};
+    memcpy(r->cid, cid, sizeof r->cid);
     worker_call(site->worker, refuse_here, r);
   }
 }
 
-static void put_or_refuse(struct site *site, struct conn *c, const char *text, size_t len) {
+static void put_or_refuse(struct site *site, struct conn *c, const char *text, size_t len, struct conn_refusal behind) {
   struct session *s = conn_session(c);
   struct item *item = item_new(ITEM_TEXT, c, text, len);
-  if (item && worker_put(site->worker, s, item)) {
-    item_free(item);
-    refuse(site, s, c);
+  char cid[STORE_CID_MAX + 1];
+  if (item) {
+    item->behind = behind;
+  }
+  if (!item || worker_put(site->worker, s, item)) {
+    conn_put_off(c, behind); /* of the two the first */
+    scripts_put_off(site->server->scripts, site->index, c, text, len, E_FULL, 0, cid);
+    refuse(site, s, c, cid);
+    if (item) {
+      item_free(item);
+    }
   }
 }
 
@@ -108,7 +120,7 @@ static void on_text(void *ctx, struct conn *c, const char *text, size_t len) {
     return;
   }
   if (conn_session(c)) {
-    put_or_refuse(site, c, text, len);
+    put_or_refuse(site, c, text, len, conn_take_put_off(c));
   } else if (conn_early_put(c, text, len)) {
     conn_close(c, CLOSE_TRY_LATER, "too many messages before the conversation was found", worker_mailbox(site->worker));
   }

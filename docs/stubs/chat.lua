@@ -143,6 +143,23 @@ function chat.connection.forward(session, connection, other, text) end
 ---@return true
 function chat.connection.close(session, connection, code, reason) end
 
+--- Of the message this handler is for: false, or why one that came before it was refused and has to be sent again first (LIMITED, FULL, STORE), and how long that was told to wait.
+---@param cid? string
+---@return string|boolean code, number? wait_ms
+function chat.connection.held(cid) end
+
+--- The message this handler is for is refused and can be sent again: what came behind it on its connection is held until it is.
+---@param cid string
+---@param code string
+---@param wait_ms? number
+---@return true
+function chat.connection.hold(cid, code, wait_ms) end
+
+--- The message this handler is for will not come again, or need not: nothing waits for it any more.
+---@param cid string
+---@return true
+function chat.connection.release(cid) end
+
 --- What is stored.
 chat.store = {}
 

@@ -47,4 +47,24 @@ function errors.send(session, connection, code, message, more, cid, asked)
   session:send(document(asked and { id = asked } or session, body, cid), connection and { to = connection })
 end
 
+-- Why the server could not take a message, or could not store what its handler wanted.
+local REFUSALS = {
+  FULL = { "SERVICE_ERROR", "Server busy — please retry" },
+  LIMITED = { "TOO_MANY_REQUESTS" },
+  STORE = { "DATABASE_ERROR" },
+  CANCELLED = { "SERVICE_ERROR", "The server was updated — please send that again" },
+}
+
+--- Tells one connection that a message of it was refused and can be sent again.
+---@param session table
+---@param connection any?
+---@param why string FULL, LIMITED, STORE or CANCELLED
+---@param retry_after_ms? number
+---@param cid? string of the message
+function errors.refused(session, connection, why, retry_after_ms, cid)
+  local refusal = REFUSALS[why] or { "SERVICE_ERROR" }
+  local wait = retry_after_ms and retry_after_ms > 0 and retry_after_ms or nil
+  errors.send(session, connection, refusal[1], refusal[2], { retry_after = wait }, cid)
+end
+
 return errors

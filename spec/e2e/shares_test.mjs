@@ -276,3 +276,37 @@ describe("one address", () => {
     await other.talks("another network");
   });
 });
+
+describe("one who sends ahead, each message with its cid, and says again what was refused", () => {
+  /** Says all of it at once, then again and again, from the first on that is not stored, until everything is acknowledged. */
+  async function insists(server, user, count) {
+    const client = await server.join(user);
+    const acked = new Set();
+    const refusals = new Set();
+    const say = (i) => client.says(`${i}`, { cid: `c${i}` });
+    for (let i = 0; i < count; i++) say(i);
+    let due = count; // of answers to what was said
+    while (acked.size < count) {
+      const m = await client.next((m) => m.cid && (m.type === "ack" || m.type === "error"), "an ack or a refusal");
+      const i = Number(m.cid.slice(1));
+      if (m.type === "ack") acked.add(i);
+      else refusals.add(m.error.code);
+      if (--due === 0) {
+        for (let k = 0; k < count; k++) if (!acked.has(k)) due++, say(k);
+      }
+    }
+    const said = (await server.history(user, client.greeting.session_id)).filter((m) => m.sender === "user").map((m) => Number(m.content));
+    assert.deepEqual(said, Array.from({ length: count }, (_, i) => i));
+    return refusals;
+  }
+
+  test("is stored in the order it was said, when it is over its rate", async (t) => {
+    const server = await serve(t, { env: { CONNECTION_WORK_RATE: "100", RATE_BURST: "200ms", RATE_LIMIT: "30", RATE_WINDOW: "500ms" } });
+    assert.deepEqual([...(await insists(server, somebody("alice"), 120))], ["TOO_MANY_REQUESTS"]);
+  });
+
+  test("and when its inbox is full", async (t) => {
+    const server = await serve(t, { env: { INBOX_LIMIT: "10", RATE_LIMIT: "1000000" } });
+    assert.deepEqual([...(await insists(server, somebody("alice"), 120))], ["SERVICE_ERROR"]);
+  });
+});

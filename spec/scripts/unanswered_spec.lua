@@ -209,4 +209,109 @@ describe("after a refusal", function()
     alice:says("two", { cid = "c2" })
     assert.same({ "two" }, contents(alice))
   end)
+
+  -- code, cid, … of everything that was refused, in order.
+  local function refused(user)
+    local said = {}
+    for _, document in ipairs(user:hears_all()) do
+      if document.type == "error" then said[#said + 1] = document.error.code .. " " .. (document.cid or "-") end
+    end
+    return said
+  end
+
+  local function history(world)
+    local list = {}
+    local id = world:http { method = "GET", path = "/sessions", user = "alice" }.json.sessions[1].id
+    local answer = world:http { method = "GET", path = "/sessions/" .. id, user = "alice" }.json
+    for _, message in ipairs((answer.session or answer).messages) do
+      if message.sender == "user" then list[#list + 1] = message.content end
+    end
+    return list
+  end
+
+  local function says_many(user, from, to)
+    for i = from, to do
+      user:sends(('{"type":"user_message","content":"%d","cid":"c%d"}'):format(i, i), i < to)
+    end
+  end
+
+  it("for its rate the order is kept, too: what was sent behind it waits", function()
+    local world = scene.shipped { settings = { RATE_LIMIT = "3", RATE_WINDOW = "10s" } }
+    local alice = world:connect "alice"
+    says_many(alice, 1, 5)
+    assert.same({ "TOO_MANY_REQUESTS c4", "TOO_MANY_REQUESTS c5" }, refused(alice))
+    world:advance "10s"
+    says_many(alice, 5, 6)
+    assert.same({ "TOO_MANY_REQUESTS c5", "TOO_MANY_REQUESTS c6" }, refused(alice))
+    says_many(alice, 4, 6)
+    assert.same({}, refused(alice))
+    assert.same({ "1", "2", "3", "4", "5", "6" }, history(world))
+  end)
+
+  it("what waits costs nothing of the rate, and is told how long", function()
+    local world = scene.shipped { settings = { RATE_LIMIT = "3", RATE_WINDOW = "10s" } }
+    local alice = world:connect "alice"
+    says_many(alice, 1, 4)
+    refused(alice)
+    world:advance "10s"
+    says_many(alice, 5, 9)
+    local refusal = alice:hears "error"
+    assert.is_true(refusal.error.retry_after > 0)
+    refused(alice)
+    says_many(alice, 4, 6)
+    assert.same({}, refused(alice))
+  end)
+
+  it("for a full inbox the order is kept, too, and each is told its cid", function()
+    local world = scene.shipped { files = { ["bots/echo.lua"] = SLOW }, settings = { INBOX_LIMIT = "2" } }
+    local alice = world:connect "alice"
+    says_many(alice, 1, 5)
+    assert.same({ "SERVICE_ERROR c3", "SERVICE_ERROR c4", "SERVICE_ERROR c5" }, refused(alice))
+    world:advance "5s"
+    world:advance "5s"
+    says_many(alice, 4, 4)
+    assert.same({ "SERVICE_ERROR c4" }, refused(alice))
+    says_many(alice, 3, 4)
+    world:advance "5s"
+    says_many(alice, 5, 5)
+    world:advance "5s"
+    assert.same({}, refused(alice))
+    assert.same({ "1", "2", "3", "4", "5" }, history(world))
+  end)
+
+  it("nobody without a cid is kept waiting by others without one", function()
+    local world = scene.shipped { settings = { RATE_LIMIT = "2", RATE_WINDOW = "10s" } }
+    local alice = world:connect "alice"
+    for i = 1, 3 do alice:says(tostring(i)) end
+    assert.same({ "TOO_MANY_REQUESTS -" }, refused(alice))
+    world:advance "10s"
+    alice:says "4"
+    assert.same({}, refused(alice))
+  end)
+
+  it("for good, nothing waits: it will not come again", function()
+    local world = scene.shipped { settings = { RATE_LIMIT = "2", RATE_WINDOW = "10s" } }
+    local alice = world:connect "alice"
+    alice:says("", { cid = "c0" })
+    alice:says("1", { cid = "c1" })
+    alice:says("2", { cid = "c2" })
+    alice:says("3", { cid = "c3" })
+    assert.same({ "INVALID_FORMAT c0", "TOO_MANY_REQUESTS c3" }, refused(alice))
+    world:advance "10s"
+    alice:says("", { cid = "c3" })
+    alice:says("4", { cid = "c4" })
+    assert.same({ "INVALID_FORMAT c3" }, refused(alice))
+  end)
+
+  it("of what is not stored, nothing waits", function()
+    local world = scene.shipped { files = { ["bots/echo.lua"] = SLOW }, settings = { INBOX_LIMIT = "2" } }
+    local alice = world:connect "alice"
+    says_many(alice, 1, 1)
+    says_many(alice, 2, 3)
+    alice:sends { type = "history", cid = "h1" }
+    assert.same({ "SERVICE_ERROR h1" }, refused(alice))
+    world:advance "5s"
+    says_many(alice, 4, 4)
+    assert.same({}, refused(alice))
+  end)
 end)

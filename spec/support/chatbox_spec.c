@@ -408,7 +408,7 @@ static int l_client_says(lua_State *L) {
   const char *text = luaL_checklstring(L, 2, &len);
   luaL_argcheck(L, c->conn, 1, "this client is not connected");
   if (conn_session(c->conn)) {
-    put_or_refuse(c, text, len);
+    put_or_refuse(c, text, len, conn_take_put_off(c->conn));
   } else if (conn_early_put(c->conn, text, len)) {
     return luaL_error(L, "too many messages before the conversation was found");
   }

@@ -431,6 +431,9 @@ local function chat_modules(world)
       client.session, client.wanted = world.of_handle[other], ""
       return true
     end,
+    held = function() return false end, -- here nothing is refused before it is decoded; scenes show what waits
+    hold = function() return true end,
+    release = function() return true end,
     forward = function(_, client, other, text)
       if world.forward_fails then return nil, "it is full", "FULL" end
       local s = world.of_handle[other]

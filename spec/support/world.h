@@ -186,23 +186,27 @@ struct refusal {
   struct world *world;
   struct session *session;
   struct conn *conn;
+  char cid[STORE_CID_MAX + 1];
 };
 
 static void refuse_here(void *arg) {
   struct refusal *r = arg;
-  scripts_refused(r->world->scripts, 0, r->session, r->conn, "FULL");
+  scripts_refused(r->world->scripts, 0, r->session, r->conn, "FULL", r->cid);
   session_unref(r->session);
   conn_unref(r->conn);
   free(r);
 }
 
-static void put_or_refuse(struct client *c, const char *text, size_t len) {
+static void put_or_refuse(struct client *c, const char *text, size_t len, struct conn_refusal behind) {
   struct world *w = c->world;
   struct session *s = conn_session(c->conn);
   struct item *item = item_new(ITEM_TEXT, c->conn, text, len);
+  item->behind = behind;
   if (worker_put(w->worker, s, item)) {
     struct refusal *r = malloc(sizeof *r);
-    *r = (struct refusal){w, session_ref(s), conn_ref(c->conn)};
+    *r = (struct refusal){.world = w, .session = session_ref(s), .conn = conn_ref(c->conn)};
+    conn_put_off(c->conn, behind);
+    scripts_put_off(w->scripts, 0, c->conn, text, len, E_FULL, 0, r->cid);
     item_free(item);
     worker_call(w->worker, refuse_here, r);
   }
@@ -230,8 +234,9 @@ static void on_conversation(void *arg, struct session *s, int code) {
   }
   session_unref(s);
   struct message *early;
-  while ((early = conn_early_take(c->conn))) {
-    put_or_refuse(c, early->text, early->len);
+  struct conn_refusal behind;
+  while ((early = conn_early_take(c->conn, &behind))) {
+    put_or_refuse(c, early->text, early->len, behind);
     message_unref(early);
   }
 }

@@ -173,3 +173,42 @@ describe("chat.connection", function()
     refused("chat.connection.forward(session, connection, session)", "bad argument #4 to 'forward' (string expected")
   end)
 end)
+
+describe("chat.connection, of what was put off", function()
+  after_each(scene.close)
+
+  local CASE = [[ return {
+    off = function(s, c, rest) return chat.connection.hold(rest:match "^(%S+) (%S+)", rest:match " (%S+)", 250) end,
+    held = function(s, c, cid) return chat.connection.held(cid ~= "" and cid or nil) end,
+    free = function(s, c, cid) return chat.connection.release(cid) end,
+    wrong = function() return chat.connection.hold("a", "NO_SUCH") end,
+  } ]]
+
+  it("holds what came behind it, until it is let go", function()
+    local alice = scene.case(CASE):connect "alice"
+    assert.same({ false }, alice:asks "held b")
+    assert.same({ true }, alice:asks "off a LIMITED")
+    assert.same({ "LIMITED", 250 }, alice:asks "held b")
+    assert.same({ "LIMITED", 250 }, alice:asks "held ")
+    assert.same({ false }, alice:asks "held a")
+    alice:asks "free b"
+    assert.same("LIMITED", alice:asks("held b")[1])
+    alice:asks "free a"
+    assert.same({ false }, alice:asks "held b")
+    alice:asks "off a STORE"
+    alice:asks "off b FULL" -- of two the first
+    assert.same({ "STORE", 250 }, alice:asks "held b")
+  end)
+
+  it("is another connection's own affair", function()
+    local world = scene.case(CASE)
+    local alice, desk = world:connect "alice", world:connect "alice"
+    alice:asks "off a FULL"
+    assert.same({ false }, desk:asks "held b")
+  end)
+
+  it("has a reason that is known", function()
+    local alice = scene.case(CASE):connect "alice"
+    assert.matches("a refusal is LIMITED, FULL or STORE", alice:asks("wrong").failed)
+  end)
+end)

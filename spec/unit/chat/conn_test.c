@@ -174,13 +174,14 @@ static void what_is_sent_to_a_dead_one_falls_on_the_floor(void **state) {
   struct home *h = *state;
   struct conn *c = client_of(h, NULL, 4096, 1);
   const char *reason;
+  struct conn_refusal behind;
   send_text(c, "unread", h->mailbox);
   assert_int_equal(conn_early_put(c, "early", 5), 0);
   conn_dead(c);
   conn_clean(c);
   assert_true(conn_is_dead(c));
   assert_silent(c);
-  assert_null(conn_early_take(c));
+  assert_null(conn_early_take(c, &behind));
   send_text(c, "here", h->mailbox);
   send_text(c, "there", NULL);
   conn_close(c, CLOSE_NORMAL, "", NULL);
@@ -231,17 +232,21 @@ static void death_lets_the_conversation_go(void **state) {
 static void texts_that_come_early_are_kept_in_order_and_bounded(void **state) {
   struct home *h = *state;
   struct conn *c = client_of(h, NULL, 4096, 2);
+  struct conn_refusal behind;
   for (int round = 0; round < 3; round++) {
     assert_int_equal(conn_early_put(c, "one", 3), 0);
+    conn_put_off(c, conn_refusal_of("refused", 7, E_LIMITED, 0)); /* what comes next takes it along */
     assert_int_equal(conn_early_put(c, "two", 3), 0);
     assert_int_equal(conn_early_put(c, "three", 5), E_FULL);
-    struct message *m = conn_early_take(c);
+    struct message *m = conn_early_take(c, &behind);
     assert_memory_equal(m->text, "one", 3);
+    assert_int_equal(behind.cid, 0);
     message_unref(m);
-    m = conn_early_take(c);
+    m = conn_early_take(c, &behind);
     assert_memory_equal(m->text, "two", 3);
+    assert_int_equal(behind.code, E_LIMITED);
     message_unref(m);
-    assert_null(conn_early_take(c));
+    assert_null(conn_early_take(c, &behind));
   }
   client_gone(c);
 }

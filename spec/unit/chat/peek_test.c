@@ -73,10 +73,20 @@ static void a_cid_is_no_longer_than_a_cid_may_be(void **state) {
   finds(text, cid);
 }
 
+static void the_type_is_found_in_the_same_way(void **state) {
+  (void)state;
+  const char *at;
+  static const char text[] = "{\"cid\":\"type\",\"metadata\":{\"type\":\"no\"},\"type\":\"ping\"}";
+  assert_int_equal(peek_type(text, sizeof text - 1, &at), 4);
+  assert_memory_equal(at, "ping", 4);
+  assert_int_equal(peek_type("{\"type\":5}", 10, &at), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_cid_is_found_wherever_it_stands),
     cmocka_unit_test(what_is_no_cid_is_not_taken_for_one),
+    cmocka_unit_test(the_type_is_found_in_the_same_way),
     cmocka_unit_test(a_cid_is_no_longer_than_a_cid_may_be),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
