@@ -133,7 +133,7 @@ end
 -- The message names another conversation than the one its connection is in. true when it stays here all the same: the
 -- name is unknown, such as the UUID a client makes up for a new chat. Waits, but only for what looks like our own.
 local function stays(request, route, raw, id)
-  local session, connection = request.session, request.connection
+  local session = request.session
   if not access.is_id(id) then
     return true
   end
