@@ -181,6 +181,7 @@ rings_all() {
     ring_beside "lint" tap spec/support/lint.sh
     ring_beside "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
     ring_beside "pages" node dialogues dev spec/web/*_test.mjs
+    ring_beside "deployments" node dialogues dev spec/deployments/*_test.mjs
   fi
   if ring_build asan; then rings_of asan "address + undefined" ring_beside; fi
   if ring_build tsan; then
@@ -231,6 +232,8 @@ ring_of() { # PATH
   spec/scripts* | spec/bindings*) ring_build dev chatbox_spec lua_host && ring "$1" busted specs dev "$1" ;;
   spec/e2e) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/e2e/*_test.mjs ;;
   spec/e2e/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
+  spec/deployments) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/deployments/*_test.mjs ;;
+  spec/deployments/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
   spec/web) ring "$1" node dialogues dev spec/web/*_test.mjs ;;
   spec/web/*_test.mjs) ring "$1" node dialogues dev "$1" ;;
   spec/fuzz) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh all ;;
