@@ -80,10 +80,17 @@ static void push_place(lua_State *L, const struct message_record *m) {
   lua_setfield(L, -2, "at_ms");
 }
 
+static int push_ready(lua_State *L, bool ready, const char *reason) {
+  lua_pushboolean(L, ready);
+  if (!ready) {
+    lua_pushstring(L, reason);
+  }
+  return ready ? 1 : 2;
+}
+
 static int push_answer(lua_State *L, const struct store_op *op) {
   if (op->kind == STORE_PING) {
-    lua_pushboolean(L, op->code == 0);
-    return 1;
+    return push_ready(L, op->code == 0, op->reason ? op->reason : "the database does not answer");
   }
   if (op->code) {
     return bind_result(L, op->code);
@@ -223,8 +230,7 @@ static int l_store_message(lua_State *L) {
 static void on_ready_timeout(void *arg) {
   struct task *t = arg;
   t->wait.timer = NULL;
-  lua_pushboolean(t->co, 0);
-  task_resume(t, 1);
+  task_resume(t, push_ready(t->co, false, "the database does not answer in time"));
 }
 
 static void begin_ready(struct task *t) {
@@ -235,8 +241,7 @@ static void begin_ready(struct task *t) {
 static int l_store_ready(lua_State *L) {
   bind_task(L);
   if (atomic_load(bind_vm(L)->world->stopping)) {
-    lua_pushboolean(L, 0);
-    return 1;
+    return push_ready(L, false, "the server is stopping");
   }
   return wait_for(L, store_op_new(STORE_PING), "chat.store.ready", begin_ready);
 }
@@ -250,8 +255,9 @@ static const struct bind_function functions[] = {
    "cannot be read, or is not genuine, has damaged = true and no content, whatever else it says."},
   {"message", l_store_message, "query table", "table message", true,
    "{id, seq, at_ms} of the message with {cid} in the conversation {session_id}."},
-  {"ready", l_store_ready, "", "boolean", true,
-   "Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping."},
+  {"ready", l_store_ready, "", "boolean, string? reason", true,
+   "Whether the store answers within 1.5 s, no write waits for it, its files are whole and where they were, the disk "
+   "has room, and the server is not stopping; and if not, what it is."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_store = {"store", "What is stored.", functions, NULL};

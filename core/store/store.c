@@ -7,6 +7,7 @@
 #include "err.h"
 #include "lock.h"
 #include "log.h"
+#include "lookout.h"
 #include "metrics.h"
 
 #include <stdio.h>
@@ -35,6 +36,7 @@ struct store_thread {
 struct store {
   const struct store_backend *backend;
   char *folder;
+  struct lookout *lookout; /* NULL: nobody looks */
   size_t queue_max;
   uint64_t timeout_ns; /* 0: none */
   struct lock lock;    /* guards what follows, up to idle */
@@ -355,11 +357,14 @@ static void *writer_run(void *arg) {
   }
 }
 
-static bool away_now(struct store *s) {
+/* Why it is not ready although it answers; NULL: it is. */
+static const char *unready(struct store *s) {
+  const char *reason = lookout_reason(s->lookout);
   lock_acquire(&s->lock);
-  bool away = s->away || s->failing;
+  if (!reason && (s->away || s->failing))
+    reason = s->away ? "the database is away, writes wait for it" : "the database takes no writes";
   lock_release(&s->lock);
-  return away;
+  return reason;
 }
 
 static void *reader_run(void *arg) {
@@ -367,7 +372,7 @@ static void *reader_run(void *arg) {
   struct store_op *op;
   while (thread_take(t, &op, 1) > 0) {
     t->store->backend->read(t->handle, op);
-    if (op->kind == STORE_PING && op->code == 0 && away_now(t->store))
+    if (op->kind == STORE_PING && (op->reason = unready(t->store)))
       op->code = E_STORE; /* it can be read but not written */
     ops_answer(t->store, &op, 1);
   }
@@ -454,6 +459,7 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
     return UV_ENOMEM;
   }
   int r = store_start(s, o, location, why);
+  r = r < 0 ? r : lookout_new(o, backend, location, &s->lookout, why);
   if (r < 0) {
     store_close(s);
     return r;
@@ -484,6 +490,7 @@ void store_close(struct store *s) {
   lock_release(&s->lock);
   while (s->running > 0)
     pthread_join(s->threads[--s->running].id, NULL);
+  lookout_free(s->lookout);
   while (s->handles > 0) /* the writer's handle last: it holds the lock against other processes */
     s->backend->close(s->threads[--s->handles].handle);
   pthread_cond_destroy(&s->writes.ready);

@@ -8,6 +8,7 @@
 #include "attr.h"
 #include "mailbox.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -134,6 +135,7 @@ struct store_op {
   struct audit_record audit;                 /* erase, expire, audit */
   int64_t erasure;                           /* the backend's, of one that is not at its end */
   uint64_t submitted_ns;
+  const char *reason; /* reply of a ping that failed: why, a static text; or NULL */
 };
 
 struct store_op *store_op_new(enum store_kind kind) NODISCARD;
@@ -219,6 +221,9 @@ struct store_backend {
    * this process or an earlier one. 0: it is at its end, and what was erased is overwritten; E_MORE; E_AWAY: later;
    * else it has failed, and goes on with the next start or when it is asked for again. NULL: write does all of it. */
   int (*erase)(void *handle, struct store_op *op);
+  /* Of a reader handle, about once a second: what is wrong with the database although nobody has met it, as a static
+   * text; NULL: nothing. It may take seconds, and breaks off when *stop. NULL: there is nothing to look at. */
+  const char *(*look)(void *handle, const atomic_bool *stop);
   /* Of a writer handle with keys; see store_reencrypt. NULL: not supported. */
   int (*reencrypt)(void *handle, store_progress_fn *tell, void *arg, char why[256]);
   /* Of a reader handle: a copy of the whole database as of now in a new file. See store_backup. NULL: not supported. */

@@ -183,8 +183,8 @@ function chat.store.history(query) end
 ---@return table message
 function chat.store.message(query) end
 
---- Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping. Waits.
----@return boolean
+--- Whether the store answers within 1.5 s, no write waits for it, its files are whole and where they were, the disk has room, and the server is not stopping; and if not, what it is. Waits.
+---@return boolean, string? reason
 function chat.store.ready() end
 
 --- Time.

@@ -6,16 +6,16 @@ local probes = {}
 -- How long an answer of the store is good for: nobody limits who asks, so the store is not asked more often.
 local FRESH_MS = 250
 
-local asked_ms, ready
+local asked_ms, ready, why
 
 -- Whoever comes while somebody else asks gets the answer before; if asking takes long, the next one asks, too.
 local function store_ready()
   local now = chat.timer.now()
   if ready == nil or now < asked_ms or now - asked_ms >= FRESH_MS then
     asked_ms = now
-    ready = chat.store.ready() and true or false
+    ready, why = chat.store.ready()
   end
-  return ready
+  return ready, why
 end
 
 local function timestamp()
@@ -31,9 +31,11 @@ end
 --- is. The reference's `llm` check counts configured providers; there are none to count as long as bots answer by
 --- themselves, and a check that is always ready would say nothing.
 function probes.readyz()
-  local store = store_ready() and { status = "ready" }
-    or { status = "not ready", reason = "Database connectivity check failed" }
-  return response.json(ready and 200 or 503, {
+  local is_ready, reason = store_ready()
+  local failed = "Database connectivity check failed" -- the reference's words come first
+  local store = is_ready and { status = "ready" }
+    or { status = "not ready", reason = reason and failed .. ": " .. reason or failed }
+  return response.json(is_ready and 200 or 503, {
     status = store.status,
     checks = { mongodb = store },
     timestamp = timestamp(),

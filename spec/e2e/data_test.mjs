@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { open, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -26,10 +26,11 @@ async function again(t, server, env) {
   return next;
 }
 
-/** Asks until the answer has that status; one is good for a moment. */
-async function readyz(server, status) {
+/** Asks until the answer has that status, and that reason; one is good for a moment. */
+async function readyz(server, status, reason) {
   for (;;) {
-    if ((await server.get("/readyz")).status === status) return;
+    const answer = await server.get("/readyz");
+    if (answer.status === status && (!reason || reason.test(answer.json.checks.mongodb.reason))) return;
   }
 }
 
@@ -344,28 +345,118 @@ describe("a full disk", () => {
   });
 });
 
-describe("a database file that is not what it was", () => {
-  test("deleted: the server is not ready", async (t) => {
-    const server = await serve(t);
-    await within(readyz(server, 200), "the server to be ready");
-    await rm(path.join(server.dir, "chatbox.db"));
-    await within(readyz(server, 503), "the server to say that it is not ready");
-  });
+describe("a database that is not what it was, though nobody writes", { concurrency: 4 }, () => {
+  const file = (server) => path.join(server.dir, "chatbox.db");
+  const unready = (server, reason) => within(readyz(server, 503, reason), `the server to say that ${reason}`);
+  const ready = (server) => within(readyz(server, 200), "the server to be ready");
 
-  test("damaged: the server is not ready as soon as a write was refused", async (t) => {
+  /** A server with some conversations, all of which are in the file and none in its log. */
+  async function filled(t) {
     const server = await serve(t, { env: LIMITS });
     const alice = await server.join(somebody("alice"));
-    await alice.saysSurely("whole", "c1");
+    for (let i = 0; i < 30; i++) await alice.saysSurely(`${i} ${"x".repeat(3000)}`);
+    await alice.leaves();
     await server.stop();
-    const file = path.join(server.dir, "chatbox.db");
-    const broken = await again(t, server);
-    const bytes = Buffer.alloc(4096, 0xff);
-    const { size } = await stat(file);
-    const handle = await open(file, "r+");
-    for (let at = 4096; at < size; at += 4096) await handle.write(bytes, 0, 4096, at);
-    await handle.close();
-    const bob = await broken.join(somebody("bob")).catch(() => undefined);
+    const later = await again(t, server);
+    await ready(later);
+    return later;
+  }
+
+  async function damage(server, pages) {
+    const { size } = await stat(file(server));
+    const handle = await open(file(server), "r+");
+    const kept = Buffer.alloc(size);
+    await handle.read(kept, 0, size, 0);
+    for (const page of pages(size / 4096)) await handle.write(Buffer.alloc(4096, 0xa5), 0, 4096, page * 4096);
+    return async () => {
+      await handle.write(kept, 0, size, 0);
+      await handle.close();
+    };
+  }
+
+  for (const name of ["chatbox.db", "chatbox.db-wal"]) {
+    test(`${name} was deleted: not ready, nothing more is acknowledged, and all is well when it is back`, async (t) => {
+      const server = await filled(t);
+      const alice = await server.join(somebody("alice"));
+      await alice.saysSurely("before", "c1");
+      const there = path.join(server.dir, name);
+      await rename(there, `${there}.away`); // as good as deleted, but it can come back
+      alice.says("into nowhere", { cid: "c2" });
+      await alice.hearsError("DATABASE_ERROR");
+      await unready(server, /removed or replaced/);
+      await rename(`${there}.away`, there);
+      await ready(server);
+      assert.equal((await alice.saysSurely("into nowhere", "c2")).duplicate, false);
+    });
+  }
+
+  test("deleted: not ready, though nobody says anything", async (t) => {
+    const server = await serve(t);
+    await ready(server);
+    await rm(file(server));
+    await unready(server, /removed or replaced/);
+  });
+
+  test("another file in its place: not ready", async (t) => {
+    const server = await filled(t);
+    await ok(server, "backup", path.join(server.dir, "copy.db"));
+    await rename(path.join(server.dir, "copy.db"), file(server));
+    await unready(server, /removed or replaced/);
+  });
+
+  test("an empty file of the same name: not ready", async (t) => {
+    const server = await filled(t);
+    await truncate(file(server));
+    await unready(server, /damaged/);
+  });
+
+  const places = {
+    "its first page": () => [0],
+    "a page somewhere in it": (count) => [count >> 1],
+    "its last page": (count) => [count - 1],
+    "all pages but the first": (count) => Array.from({ length: count - 1 }, (_, i) => i + 1),
+  };
+  for (const [what, pages] of Object.entries(places)) {
+    test(`damage in ${what}: not ready, and ready when it is mended`, async (t) => {
+      const server = await filled(t);
+      const mend = await damage(server, pages);
+      await unready(server, /damaged/);
+      assert.equal((await server.get("/healthz")).status, 200);
+      await mend();
+      await ready(server);
+    });
+  }
+
+  test("damaged, and somebody writes: not ready", async (t) => {
+    const server = await filled(t);
+    await damage(server, (count) => Array.from({ length: count - 1 }, (_, i) => i + 1));
+    const bob = await server.join(somebody("bob")).catch(() => undefined);
     bob?.says("lost", { cid: "c2" });
-    await within(readyz(broken, 503), "the server to say that it is not ready");
+    await unready(server, /damaged|takes no writes/);
+  });
+
+  test("a full disk, or one that may only be read: not ready, and ready again by itself", async (t) => {
+    const dir = await mkdtemp(path.join(os.tmpdir(), "chatbox-disk-"));
+    let server;
+    t.after(async () => {
+      await server?.remove();
+      spawnSync("umount", ["-l", dir]);
+      await rm(dir, { recursive: true, force: true });
+    });
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=8m", "chatbox", dir]).status !== 0) return t.skip("only root may mount a small disk");
+    server = await Server.start({ env: { ...LIMITS, STORE_URL: `sqlite:${path.join(dir, "chatbox.db")}` } });
+    const alice = await server.join(somebody("alice"));
+    await alice.saysSurely("there is room", "c1");
+    await ready(server);
+    await writeFile(path.join(dir, "fill"), Buffer.alloc(8 << 20)).catch((error) => assert.equal(error.code, "ENOSPC"));
+    await unready(server, /no room/);
+    await rm(path.join(dir, "fill"));
+    await ready(server);
+    assert.equal((await alice.saysSurely("there is room again", "c2")).duplicate, false);
+    if (spawnSync("mount", ["-o", "remount,ro", dir]).status === 0) {
+      await unready(server, /read-only/);
+      spawnSync("mount", ["-o", "remount,rw", dir]);
+      await ready(server);
+    }
   });
 });

@@ -391,7 +391,7 @@ local function store_module(world)
     end)
   end
   function store.ready()
-    return world:wait { result = function() return { not world.store_fails } end }
+    return world:wait { result = function() return world.store_fails and { false, "no room is left" } or { true } end }
   end
   return store
 end

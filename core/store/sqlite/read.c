@@ -182,8 +182,7 @@ static int read_cid(struct sqlite_handle *h, struct store_op *op) {
 
 /* A file that was deleted, or has another in its place, still takes writes; nobody will ever find them. */
 static int ping(struct sqlite_handle *h) {
-  int moved = 0;
-  if (sqlite3_file_control(h->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved)
+  if (sqlite_moved(h))
     return E_STORE;
   int r = statement_next(h, h->statements[S_PING]);
   sqlite3_reset(h->statements[S_PING]);

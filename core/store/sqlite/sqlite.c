@@ -205,6 +205,7 @@ static int sqlite_open(const struct store_options *o, const char *location, bool
     sqlite_close(h);
     return r;
   }
+  (void)sqlite_moved(h); /* from now on it can */
   *handle = h;
   return 0;
 }
@@ -252,6 +253,7 @@ const struct store_backend store_sqlite = {
   .write = sqlite_write,
   .read = sqlite_read,
   .erase = sqlite_erase_step,
+  .look = sqlite_look,
   .reencrypt = handle_reencrypt,
   .backup = handle_backup,
   .restore = sqlite_restore,

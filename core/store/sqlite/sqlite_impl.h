@@ -11,6 +11,7 @@
 #include "store.h"
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 #define SESSION_COLUMNS                                                                                                \
   "id, uid, nm, modelId, assistingAdminId, assistingAdminName, ts, endTs, lastActivity, helpRequested, adminAssisted," \
@@ -92,17 +93,26 @@ enum statement {
     S_COUNT
 };
 
+/* Which file a name means; inode 0: none yet. */
+struct file_place {
+  uint64_t device, inode;
+};
+
 struct sqlite_handle {
   sqlite3 *db;
   const struct keyring *keys;
   sqlite3_stmt *statements[S_COUNT];
-  int lock_fd;          /* writer, else -1 */
-  bool writer, failing; /* failing: the last transaction could not be kept */
-  struct scrub *scrub;  /* while the file is scrubbed, else NULL */
-  bool broken;          /* the running transaction cannot be kept */
-  struct key_use use;   /* of a writer with keys */
-  uint64_t reserving;   /* by the running transaction; 0: nothing */
-  struct rows *rows;    /* writer */
+  int lock_fd;                 /* writer, else -1 */
+  bool writer, failing;        /* failing: the last transaction could not be kept */
+  struct file_place file, log; /* as they were first seen */
+  uint64_t check_ns;           /* of who looks: when the pages are checked next */
+  const char *damage;          /* what the last check has found, or NULL */
+  bool unchecked;              /* a check took too long */
+  struct scrub *scrub;         /* while the file is scrubbed, else NULL */
+  bool broken;                 /* the running transaction cannot be kept */
+  struct key_use use;          /* of a writer with keys */
+  uint64_t reserving;          /* by the running transaction; 0: nothing */
+  struct rows *rows;           /* writer */
 };
 
 /* ---- store_sqlite_statement.c ---- */
@@ -188,6 +198,12 @@ int sqlite_erase(struct sqlite_handle *h, struct store_op *op) NODISCARD;
 int sqlite_expire(struct sqlite_handle *h, struct store_op *op) NODISCARD;
 int sqlite_audit(struct sqlite_handle *h, const struct audit_record *a) NODISCARD;
 int sqlite_erase_step(void *handle, struct store_op *op); /* see struct store_backend */
+
+/* ---- look.c ---- */
+
+/* Whether the files of its name are others now, or gone: what is written then nobody finds again. */
+bool sqlite_moved(struct sqlite_handle *h);
+const char *sqlite_look(void *handle, const atomic_bool *stop); /* see struct store_backend */
 
 /* ---- scrub.c: overwriting what no row holds any more ---- */
 

@@ -336,6 +336,11 @@ void sqlite_write(void *handle, struct store_op **ops, size_t count) {
   struct sqlite_handle *h = handle;
   bool begun;
   uint64_t texts = h->keys ? batch_texts(ops, count) : 0;
+  if (sqlite_moved(h)) {
+    h->failing = true;
+    batch_failed(ops, count, E_STORE);
+    return;
+  }
   enum batch_end end = batch_run(h, ops, count, batch_erases(ops, count), texts, &begun);
   if (end == BATCH_AGAIN) {
     undo(h);

@@ -24,7 +24,8 @@ describe("the probes", function()
     local response = world:http { method = "GET", path = "/readyz" }
     assert.equal(503, response.status)
     assert.equal("not ready", response.json.status)
-    assert.same({ mongodb = { status = "not ready", reason = "Database connectivity check failed" } }, response.json.checks)
+    local reason = "Database connectivity check failed: no room is left"
+    assert.same({ mongodb = { status = "not ready", reason = reason } }, response.json.checks)
   end)
 
   it("metrics are text of the format Prometheus reads", function()
