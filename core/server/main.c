@@ -267,6 +267,12 @@ static const struct command commands[] = {
    "Prints all that is stored of a user, or one conversation, as JSON lines; a server may be running."},
   {"erase", "erase --user ID [--config FILE]", command_erase,
    "Erases all conversations of a user, through the running server or, when there is none, by itself."},
+  {"chat", "chat --url ADDRESS [--token TOKEN] [--session ID] [--timeout 60s]", command_chat,
+   "Talks to a server as a user does: a line in, a line out. The token can be CHATBOX_TOKEN in the environment, where "
+   "other users of the machine do not see it. When standard input is no terminal each line is answered before the next "
+   "is sent, and the exit code is 0 when all were, within --timeout each. A connection that breaks is made anew. "
+   "ADDRESS is like https://chat.example.com/chatbox; of https the certificate is checked (SSL_CERT_FILE names other "
+   "authorities)."},
   {"docs", "docs settings|lua|stubs|protocol", docs,
    "Prints a reference page: settings, the Lua functions, editor stubs, the protocol."},
 };
@@ -280,7 +286,7 @@ static int usage(FILE *out, int code) {
   fputs(
     "\nSettings come from the environment, then from --config FILE (lines of KEY=value), then from the defaults.\n"
     "Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong, 70 a part of the server hung and is to "
-    "be\nstarted again.\n",
+    "be\nstarted again; chat: 130 and 143 when it was interrupted.\n",
     out);
   return code;
 }

@@ -1,7 +1,7 @@
 /* In: nothing. Out: what the command line's files share.
  * Why: main.c is the table of commands; those that look after the stored data are in main_data.c, those about the
- * scripts in main_scripts.c; all read their settings through main_settings.c. Part of the program, not of the core
- * library. */
+ * scripts in main_scripts.c, the one that talks in main_chat.c; all but that read their settings through
+ * main_settings.c. Part of the program, not of the core library. */
 #pragma once
 #ifndef ROOM_SERVER
 #error "main_impl.h is private to core/server"
@@ -31,6 +31,7 @@ int command_backup(int argc, char **argv);
 int command_restore(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_erase(int argc, char **argv);
+int command_chat(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_reload(int argc, char **argv);
 int command_promote(int argc, char **argv);

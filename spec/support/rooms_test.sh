@@ -43,6 +43,9 @@ for ((low = 0; low < ${#floors[@]}; low++)); do
   says yes "$room" "$header" "$room sees its own $header"
   says yes "$room" err.h "$room sees err.h of core/base"
 done
+says yes core/client wire.h "core/client sees its own wire.h"
+says no core/client config.h "core/client sees nothing of the server but core/base"
+for room in core/net core/chat bindings/api; do says no "$room" wire.h "$room does not see wire.h of core/client"; done
 says no core/store sqlite_impl.h "core/store does not see its backends"
 for room in core/store/sqlite core/store/mongo core/store/memory; do
   says yes "$room" store.h "$room sees store.h"
