@@ -30,6 +30,7 @@ local OBJECT = byte "{"
 local KIND_SHOWN = 64 -- bytes of an unknown type that are repeated in the error
 
 local ack = envelope.new("ack", "system", "cid", "id", "seq", "duplicate")
+local receipt = envelope.new("ack", "system", "cid") -- the server adds id, seq and duplicate
 local said = {
   user_message = envelope.new("user_message", "user", "content", "metadata"),
   file_upload = envelope.new("file_upload", "user", "content", "file_id", "file_url", "metadata"),
@@ -185,15 +186,46 @@ local function relay(session, request)
   session:send(document, { except = request.connection, event = true })
 end
 
--- Makes the message part of the conversation. false when nothing more is to happen: the store has it already, and it is
--- dealt with; or the store failed. With a cid the sender is told once it is stored; without one it is handed over and
--- nobody waits. The others see it once it is stored, with its number, and only once.
-local function record(session, request, open)
+-- Whether nobody has sent this message before. true only when that is sure. May wait for the store.
+local function is_new(session, cid)
+  local fresh = session:fresh(cid)
+  if fresh == nil then
+    local _, _, code = chat.store.message { session_id = session.id, cid = cid }
+    return code == "NOT_FOUND" and session:fresh(cid) ~= false
+  end
+  return fresh
+end
+
+-- What may be there already: stored first, then looked at. false when it was there and is dealt with, or the store
+-- failed.
+local function settled(session, request)
+  local stored = session:flush()
+  if not stored then
+    put_off(request, "STORE")
+    return false
+  end
+  local message = stored[#stored]
+  session:send(
+    ack(session, request.cid, message.id, message.seq, message.duplicate),
+    { to = request.connection }
+  )
+  if message.duplicate and not message.open then
+    return false
+  end
+  session:commit()
+  return true
+end
+
+-- Makes the message part of the conversation, in one write with what its handler does up to its first wait. With a cid
+-- the sender is told once it is stored. The others see it once it is stored, with its number, and only once. new: nobody
+-- has sent it before. false when nothing more is to happen.
+local function record(session, request, open, new)
+  local cid = request.cid
   local id = session:append {
     sender = "user",
     type = request.type,
     content = request.content or "",
-    cid = request.cid,
+    cid = cid,
     extra = extra(request),
     open = open,
   }
@@ -205,22 +237,13 @@ local function record(session, request, open)
     session:set { name = name(request.content) }
   end
   relay(session, request)
-  if request.cid then
-    local stored = session:flush()
-    if not stored then
-      put_off(request, "STORE")
-      return false
-    end
-    local message = stored[#stored]
-    session:send(
-      ack(session, request.cid, message.id, message.seq, message.duplicate),
-      { to = request.connection }
-    )
-    if message.duplicate and not message.open then
-      return false
-    end
+  if not new then
+    return settled(session, request)
   end
-  session:commit()
+  if cid then
+    session:send(receipt(session, cid), { to = request.connection, receipt = true })
+  end
+  session:keep()
   return true
 end
 
@@ -327,13 +350,15 @@ function router.new(routes)
     local id = request.session_id ~= session.id and elsewhere(request)
     if id and not stays(request, route, raw, id) then
       return
-    elseif route.active and session.end_ms ~= 0 then
+    end
+    local new = not (route.stored and request.cid) or is_new(session, request.cid)
+    if route.active and session.end_ms ~= 0 then
       if not route.stored then
         return refuse(request, "NOT_FOUND", ENDED)
       elseif not goes_on(request, session, raw) then
         return
       end
-    elseif route.stored and not record(session, request, route.handler ~= nil) then
+    elseif route.stored and not record(session, request, route.handler ~= nil, new) then
       return
     end
     handle(route, session, request)

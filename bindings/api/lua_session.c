@@ -287,7 +287,17 @@ static const struct bind_function functions[] = {
   {"session:close", l_session_close, "", "true", false, "Ends the conversation."},
   {"session:send", l_session_send, "text string, options? table", "true", false,
    "Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is "
-   "the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate."},
+   "the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate. With {to "
+   "= connection, "
+   "receipt = true} it is its receipt: it goes out in any case, with its id, seq and duplicate."},
+  {"session:fresh", l_session_fresh, "cid string", "boolean?", false,
+   "true: the conversation has no message with this cid; false: it may have one; nil: chat.store.message knows."},
+  {"session:keep", l_session_keep, "", "true", false,
+   "What this handler of a message has done so far to its conversation is stored and sent even if it fails from now "
+   "on: "
+   "in one write with what follows, before it waits for anything and before anything takes effect at once. If that "
+   "write "
+   "fails the handler ends there, and its client is told."},
   {"session:commit", l_session_commit, "", "true", false, "What was done so far takes effect now; nobody waits."},
   {"session:flush", l_session_flush, "", "table stored", true,
    "Waits until what this handler did is stored: {id, seq, cid, duplicate, open} of each message appended since the "

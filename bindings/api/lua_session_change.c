@@ -199,15 +199,18 @@ int l_session_append(lua_State *L) {
 
 struct send_options {
   uint64_t to, except;
-  bool event;
+  bool event, receipt;
 };
 
 /* Checked strictly: a typo in the options must not send to everybody what was meant for one. */
 static void send_option(lua_State *L, const char *name, struct send_options *o) {
   uint64_t *which = strcmp(name, "to") == 0 ? &o->to : strcmp(name, "except") == 0 ? &o->except : NULL;
-  if (strcmp(name, "event") == 0) {
-    luaL_argcheck(L, lua_isboolean(L, -1), 3, "event is true or false");
-    o->event = lua_toboolean(L, -1);
+  bool *flag = strcmp(name, "event") == 0 ? &o->event : strcmp(name, "receipt") == 0 ? &o->receipt : NULL;
+  if (flag) {
+    if (!lua_isboolean(L, -1)) {
+      luaL_argerror(L, 3, lua_pushfstring(L, "%s is true or false", name));
+    }
+    *flag = lua_toboolean(L, -1);
   } else if (!which) {
     luaL_error(L, "session:send: there is no option %s", name);
   } else if (lua_type(L, -1) != LUA_TNUMBER) {
@@ -222,11 +225,14 @@ static void send_options(lua_State *L, struct send_options *o) {
   for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
     send_option(L, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?", o);
   }
-  if (!o->to && !o->except && !o->event) {
+  if (!o->to && !o->except && !o->event && !o->receipt) {
     luaL_error(L, "session:send: the options name a connection");
   }
   if (o->to && o->event) {
     luaL_error(L, "session:send: an event is for everybody");
+  }
+  if (o->receipt && (!o->to || o->except)) {
+    luaL_error(L, "session:send: a receipt is for one connection");
   }
 }
 
@@ -244,7 +250,9 @@ int l_session_send(lua_State *L) {
     return bind_result(L, code);
   }
   struct message *m = message_new(text, len);
-  code = !m ? UV_ENOMEM : o.event ? effects_send_event(e, m, o.except) : effects_send(e, m, o.to, o.except, 0);
+  code = !m                     ? UV_ENOMEM
+         : o.event || o.receipt ? effects_send_event(e, m, o.to, o.except)
+                                : effects_send(e, m, o.to, o.except, 0);
   message_unref(m);
   return bind_result(L, code);
 }

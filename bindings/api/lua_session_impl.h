@@ -22,5 +22,7 @@ int l_session_commit(lua_State *L);
 int l_session_flush(lua_State *L);
 int l_session_ask(lua_State *L);
 int l_session_offer(lua_State *L);
+int l_session_keep(lua_State *L);
+int l_session_fresh(lua_State *L);
 int l_session_open(lua_State *L);
 int l_session_current(lua_State *L);

@@ -6,6 +6,7 @@
 #include "handle.h"
 #include "join.h"
 #include "run.h"
+#include "slice.h"
 #include "task.h"
 
 #include <stdlib.h>
@@ -43,7 +44,18 @@ static void on_ask_timeout(void *arg) {
   task_resume(t, 3);
 }
 
+static int asked_already(lua_State *L) {
+  lua_pushnil(L);
+  lua_pushliteral(L, "another handler is waiting for an answer");
+  lua_pushliteral(L, "CONFLICT");
+  return 3;
+}
+
 static void begin_ask(struct task *t) {
+  if (session_asker(t->session)) { /* since it began to wait */
+    t->wait.completed = asked_already(t->co);
+    return;
+  }
   t->wait.asking = true;
   t->wait.due_ms = 0;
   session_set_asker(t->session, t);
@@ -64,10 +76,7 @@ int l_session_ask(lua_State *L) {
     return luaL_error(L, "session:ask: only the conversation of the message that is being handled can be asked");
   }
   if (session_asker(t->session)) {
-    lua_pushnil(L);
-    lua_pushliteral(L, "another handler is waiting for an answer");
-    lua_pushliteral(L, "CONFLICT");
-    return 3;
+    return asked_already(L);
   }
   t->wait.delay_ms = within;
   return task_wait(L, "session:ask", begin_ask);
@@ -119,30 +128,76 @@ static void copy_value(lua_State *from, int index, lua_State *to, int depth, int
   }
 }
 
-int l_session_offer(lua_State *L) {
-  struct vm *vm = bind_vm(L);
-  luaL_checkany(L, 2);
-  struct task *t = bind_task(L);
-  bool own = t->session && session_id_handle(t->session) == bind_check_session(L, 1);
-  struct task *asker = own ? session_asker(t->session) : NULL;
+/* Gives the value at the top of L to whoever asked. */
+static bool offer(struct vm *vm, lua_State *L, struct session *s) {
+  struct task *asker = session_asker(s);
   if (!asker || vm->to_resume) {
-    lua_pushboolean(L, 0);
-    return 1;
+    return false;
   }
   end_ask(asker);
   if (asker->wait.timer) {
     worker_timer_stop(vm->worker, asker->wait.timer);
     asker->wait.timer = NULL;
   }
-  lua_settop(L, 2);
   if (asker->vm == vm) {
     lua_xmove(L, asker->co, 1);
   } else {
     int left = COPY_VALUES;
-    copy_value(L, 2, asker->co, COPY_DEPTH, &left);
+    copy_value(L, lua_gettop(L), asker->co, COPY_DEPTH, &left);
   }
   vm->to_resume = asker;
-  lua_pushboolean(L, 1);
+  return true;
+}
+
+/* What is kept is stored now. */
+static void begin_offer(struct task *t) {
+  lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->wait.value_ref);
+  luaL_unref(t->co, LUA_REGISTRYINDEX, t->wait.value_ref);
+  t->wait.value_ref = 0;
+  bool given = offer(t->vm, t->co, t->session);
+  lua_settop(t->co, 0);
+  lua_pushboolean(t->co, given);
+  t->wait.completed = 1;
+}
+
+int l_session_offer(lua_State *L) {
+  struct vm *vm = bind_vm(L);
+  luaL_checkany(L, 2);
+  struct task *t = bind_task(L);
+  bool own = t->session && session_id_handle(t->session) == bind_check_session(L, 1);
+  lua_settop(L, 2);
+  if (own && session_asker(t->session) && slice_unsettled(t)) {
+    if (t->wait.value_ref) { /* left over from a wait that was refused */
+      luaL_unref(L, LUA_REGISTRYINDEX, t->wait.value_ref);
+    }
+    t->wait.value_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    return task_wait(L, "session:offer", begin_offer);
+  }
+  lua_pushboolean(L, own && offer(vm, L, t->session));
+  return 1;
+}
+
+/* ---- keeping ---- */
+
+int l_session_keep(lua_State *L) {
+  struct task *t = bind_task(L);
+  if (t->kind != TASK_MESSAGE || session_id_handle(t->session) != bind_check_session(L, 1)) {
+    return luaL_error(L, "session:keep: only the handler of a message can, in its own conversation");
+  }
+  return bind_result(L, slice_keep(t));
+}
+
+/* true: the store has no message with this cid; false: it may have; nil: it is to be asked. */
+int l_session_fresh(lua_State *L) {
+  struct task *t = bind_task(L);
+  bool own = t->session && session_id_handle(t->session) == bind_check_session(L, 1);
+  const char *cid = bind_text(L, 2, STORE_CID_MAX);
+  enum session_cid known = own ? session_cid_look(t->session, cid) : SESSION_CID_KNOWN;
+  if (known == SESSION_CID_UNSURE) {
+    lua_pushnil(L);
+  } else {
+    lua_pushboolean(L, known == SESSION_CID_NEW);
+  }
   return 1;
 }
 

@@ -37,6 +37,7 @@ struct slice {
     double n;
   } * counts;
   size_t count_used, count_room;
+  bool kept; /* its effects on its own conversation are kept so far, see slice_keep */
 };
 
 /* What it waits for: run.c, but for the last group, which belongs to the function that waits (begin and what it leads
@@ -56,11 +57,15 @@ struct wait {
   char *text;
   struct ask *ask; /* of chat.scripts, until it is sent; a plain heap block */
   bool asking;     /* session:ask */
+  int value_ref;   /* session:offer; 0: none */
 };
 
 /* Commits on their way and what came of them, for session:flush: slice.c, run.c. */
 struct commits {
   unsigned in_flight;
+  unsigned kept; /* of those, the ones that carry what was kept: nothing is begun before they have settled */
+  bool settling; /* it waits for them, and then for what it wants */
+  bool lost;     /* one was not stored, or was there already: the handler is not to go on */
   bool flushing;
   int code;
   uint32_t refused; /* the generation whose user has been told that something was not stored: once is enough */

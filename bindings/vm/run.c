@@ -106,10 +106,7 @@ static void park(struct task *t) {
 
 /* Begins what the task waits for. Returns the number of results on the coroutine when the wait is over already, else
  * -1. */
-static int begin_wait(struct task *t) {
-  lua_settop(t->co, 0);
-  park(t);
-  task_commit(t);
+static int begin_now(struct task *t) {
   void (*begin)(struct task *) = t->wait.begin;
   t->wait.begin = NULL;
   t->wait.completed = -1;
@@ -122,6 +119,54 @@ static int begin_wait(struct task *t) {
   }
   t->wait.in_begin = false;
   return t->wait.completed;
+}
+
+/* The same, once what the slice keeps is stored: if it is not, what would be begun never happened. */
+static int begin_wait(struct task *t) {
+  uint32_t generation = t->generation;
+  lua_settop(t->co, 0);
+  park(t);
+  t->commits.settling = slice_unsettled(t);
+  task_commit(t);
+  if (t->generation != generation || t->commits.kept) {
+    return -1;
+  }
+  t->commits.settling = false;
+  return begin_now(t);
+}
+
+/* Whoever waits for its answer has been told, or has had it before. */
+static void drop(struct task *t) {
+  task_stop_waiting(t);
+  task_end(t, false);
+}
+
+static void settled(struct task *t) {
+  t->commits.settling = false;
+  if (t->commits.lost) {
+    drop(t);
+    return;
+  }
+  int results = begin_now(t);
+  if (results >= 0) {
+    task_run(t, results);
+  }
+}
+
+static void begin_nothing(struct task *t) {
+  t->wait.completed = 0;
+}
+
+/* For what takes effect at once. Where one cannot wait it takes effect before what is kept is stored. */
+int l_task_settle(lua_State *L) {
+  struct vm *vm = bind_vm(L);
+  struct task *t = vm->current;
+  char inside[RAISED_MAX];
+  if (!t || t->kind == TASK_NOTICE || !slice_unsettled(t) || (vm->parked >= vm->max_parked && !t->wait.parked) ||
+      raised_inside(L, inside)) {
+    return 0;
+  }
+  return task_wait(L, "the store", begin_nothing);
 }
 
 /* ---- what it wanted is stored, or not; session:flush ---- */
@@ -173,14 +218,25 @@ static void cid_of(const struct task *t, char cid[STORE_CID_MAX + 1]) {
   cid[len] = 0;
 }
 
+/* Of the message of its client that was not stored; NULL: it has none. */
+static const char *cid_said(const struct effects *e) {
+  for (size_t i = 0; i < e->message_count; i++) {
+    if (e->messages[i].sender && strcmp(e->messages[i].sender, "user") == 0) {
+      return e->messages[i].cid;
+    }
+  }
+  return NULL;
+}
+
 /* A slice that stored something has been committed, or not; its task may have ended long ago. */
 static void on_settled(struct effects *e, void *arg) {
   struct task *t = arg;
   struct vm *vm = t->vm;
   bool alive = t->generation == (uint32_t)e->token;
   /* When session:flush waits, or is about to, it returns nil and the script tells the user. */
-  bool told = alive && (t->commits.flushing || t->wait.begin == task_begin_flush);
+  bool told = alive && !t->commits.settling && (t->commits.flushing || t->wait.begin == task_begin_flush);
   slice_note_client(e);
+  slice_give_turn(vm, e);
   if (alive) {
     t->commits.in_flight--;
     slice_note_stored(t, e);
@@ -194,11 +250,14 @@ static void on_settled(struct effects *e, void *arg) {
         cid_of(t, cid);
       }
       t->commits.refused = (uint32_t)e->token;
-      task_notice(vm, vm->refused_ref, e->session, e->conn, "STORE", NULL, cid);
+      const char *said = cid_said(e);
+      task_notice(vm, vm->refused_ref, e->session, e->conn, "STORE", NULL, said ? said : cid);
     }
   }
   effects_free(e);
-  if (alive && t->commits.flushing && t->commits.in_flight == 0) {
+  if (alive && t->commits.settling && t->commits.kept == 0) {
+    settled(t);
+  } else if (alive && t->commits.flushing && t->commits.in_flight == 0) {
     flushed(t);
   }
   vm->outstanding--;
@@ -212,8 +271,8 @@ void task_commit(struct task *t) {
 /* ---- its end ---- */
 
 static bool wants_later(const struct task *t) {
-  return t->turn.was_busy && !t->wait.parked && lua_gettop(t->co) > 0 && lua_type(t->co, -1) == LUA_TSTRING &&
-         strcmp(lua_tostring(t->co, -1), "later") == 0;
+  return t->turn.was_busy && !t->wait.parked && !t->slice.kept && lua_gettop(t->co) > 0 &&
+         lua_type(t->co, -1) == LUA_TSTRING && strcmp(lua_tostring(t->co, -1), "later") == 0;
 }
 
 static void on_end(struct task *t) {
@@ -221,6 +280,8 @@ static void on_end(struct task *t) {
     slice_discard(t);
     session_later(t->session, t->item);
     t->item = NULL;
+  } else if (t->commits.lost) {
+    slice_discard(t);
   } else {
     slice_commit(t, true, on_settled);
     task_tally(t, false, false);
@@ -261,8 +322,7 @@ static void fail(struct task *t, enum guard_end end) {
   struct session *s = t->session && told ? session_ref(t->session) : NULL;
   struct conn *c = s && t->conn ? conn_ref(t->conn) : NULL;
   t->http = NULL;
-  slice_discard(t);
-  slice_end_errand(t);
+  slice_fail(t, on_settled);
   task_end(t, false); /* before anybody is told: what it held can be collected then */
   if (end == GUARD_MEMORY) {
     vm_collect(vm);

@@ -15,6 +15,8 @@ void task_resume(struct task *t, int results);
 int task_wait(lua_State *L, const char *what, void (*begin)(struct task *t));
 /* Commits the effects of the slice so far; does not wait for the store. */
 void task_commit(struct task *t);
+/* A function of Lua's, for the sandbox: waits until what the slice keeps is stored. */
+int l_task_settle(lua_State *L);
 /* The wait of session:flush: until all pending commits have settled. */
 void task_begin_flush(struct task *t);
 void task_cancel(struct task *t);

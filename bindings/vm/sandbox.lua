@@ -290,6 +290,22 @@ local function strict(table, name)
   })
 end
 
+-- What takes effect at once does so behind what the slice keeps (session:keep).
+local settle = internal.settle or function() end
+local function settled(module, ...)
+  for _, name in pairs { ... } do
+    local fn = module and module[name]
+    if fn then
+      module[name] = function(...)
+        settle()
+        return fn(...)
+      end
+    end
+  end
+end
+settled(internal.chat.shared, "set", "add", "delete")
+settled(internal.chat.connection, "move", "forward")
+
 local chat = {}
 for name, value in pairs(internal.chat) do
   local full = "chat." .. name

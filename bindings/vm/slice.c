@@ -48,6 +48,7 @@ void slice_discard(struct task *t) {
     free(t->slice.counts[i].labels);
   }
   t->slice.count_used = 0;
+  t->slice.kept = false;
 }
 
 static void commit_counts(struct task *t) {
@@ -64,13 +65,18 @@ static void commit_counts(struct task *t) {
   t->slice.count_used = 0;
 }
 
-/* What this is to the message it deals with. A message that goes with it is not a part of the answer yet. */
+/* Whether it stores a part of the answer; the message it answers is none. */
+static bool goes_further(const struct effects *e) {
+  return e->kept ? effects_grown(e) : !e->opens && effects_stores(e);
+}
+
+/* What this is to the message it deals with. */
 static void mark(struct task *t, struct effects *e, bool last) {
   struct errand *errand = &t->errand;
   errand->stored |= e->opens > 0;
   if (errand->stored && last) {
     effects_mark(e, errand->dealing.id, STORE_DEALT);
-  } else if (errand->stored && !e->opens && !errand->begun && effects_stores(e) && !e->mark.id[0]) {
+  } else if (errand->stored && !errand->begun && goes_further(e) && !e->mark.id[0]) {
     effects_mark(e, errand->dealing.id, STORE_BEGUN);
     errand->begun = true;
   }
@@ -111,8 +117,69 @@ void slice_end_errand(struct task *t) {
   slice_forget_errand(t);
 }
 
+/* What follows it in the conversation waits: what is refused has to be sent again first, see conn_refused. */
+static void take_turn(struct task *t, struct effects *e) {
+  struct mailbox *wake;
+  bool again = false;
+  for (size_t i = 0; i < e->keep.messages; i++) {
+    again |= !!e->messages[i].cid;
+  }
+  if (again && t->turn.has && !t->turn.held && !session_busy(t->session)) {
+    e->turn = true;
+    session_set_busy(t->session, true, &wake);
+  }
+}
+
+void slice_give_turn(struct vm *vm, const struct effects *e) {
+  struct mailbox *wake;
+  if (e->turn) {
+    session_set_busy(e->session, false, &wake);
+    worker_wake(vm->worker, e->session, wake);
+  }
+}
+
+int slice_keep(struct task *t) {
+  struct effects *e = slice_pending(t, t->session);
+  int code = e ? effects_keep(e) : 0;
+  if (!code) {
+    t->slice.kept = e;
+    commit_counts(t);
+  }
+  return code;
+}
+
+bool slice_unsettled(const struct task *t) {
+  return t->slice.kept || t->commits.kept;
+}
+
+static struct effects *take_kept(struct task *t) {
+  struct effects **link = &t->slice.effects;
+  while (*link && !(*link)->kept) {
+    link = &(*link)->next;
+  }
+  struct effects *e = *link;
+  if (e) {
+    *link = e->next;
+    e->next = NULL;
+  }
+  return e;
+}
+
+void slice_fail(struct task *t, void (*settled)(struct effects *e, void *task)) {
+  struct effects *e = t->slice.kept ? take_kept(t) : NULL;
+  slice_discard(t);
+  if (!e) {
+    slice_end_errand(t);
+    return;
+  }
+  effects_cut(e);
+  t->slice.effects = e;
+  slice_commit(t, true, settled);
+}
+
 void slice_commit(struct task *t, bool last, void (*settled)(struct effects *e, void *task)) {
   mark_all(t, last);
+  t->slice.kept = false;
   while (t->slice.effects) {
     struct effects *e = t->slice.effects;
     t->slice.effects = e->next;
@@ -126,7 +193,11 @@ void slice_commit(struct task *t, bool last, void (*settled)(struct effects *e, 
       e->arg = t;
       e->token = t->generation;
       t->commits.in_flight++;
+      t->commits.kept += e->kept;
       t->vm->outstanding++;
+      if (e->kept && last) {
+        take_turn(t, e);
+      }
     }
     effects_commit(e, worker_home(t->vm->worker));
   }
@@ -176,12 +247,17 @@ void slice_note_client(const struct effects *e) {
 }
 
 void slice_note_stored(struct task *t, struct effects *e) {
+  const struct message_record *opened = e->opens && e->code == 0 ? &e->messages[e->opens - 1] : NULL;
   if (e->session == t->session && t->errand.dealing.id[0]) {
     if (e->opens) {
       note_errand(t, e);
     } else if (e->code && e->mark.what == STORE_ATTEMPT && e->mark.id[0]) {
       slice_forget_errand(t);
     }
+  }
+  if (e->kept) {
+    t->commits.kept--;
+    t->commits.lost |= e->code || (opened && opened->duplicate && !opened->open);
   }
   t->commits.code = t->commits.code ? t->commits.code : e->code;
   for (size_t i = 0; e->code == 0 && i < e->message_count; i++) {

@@ -10,6 +10,13 @@
  * memory is out. */
 struct effects *slice_pending(const struct task *t, const struct session *s);
 struct effects *slice_effects(struct task *t, struct session *s) NODISCARD;
+/* What the slice has done so far to its own conversation is stored, and goes out, even if the handler fails; together
+ * with what follows, before anything else takes effect or is waited for. 0, UV_ENOMEM. */
+int slice_keep(struct task *t) NODISCARD;
+/* Something that is kept has not been stored yet. */
+bool slice_unsettled(const struct task *t);
+/* The handler has failed: takes what is kept into force, as slice_commit, and drops all else. */
+void slice_fail(struct task *t, void (*settled)(struct effects *e, void *task));
 /* Drops them all. */
 void slice_discard(struct task *t);
 /* Takes them into force, without a wait. settled: later, of each that stores something, with the task; it frees e.
@@ -29,3 +36,5 @@ void slice_note_stored(struct task *t, struct effects *e);
 void slice_forget_stored(struct task *t);
 /* For the client whose message it was; its handler may be over. */
 void slice_note_client(const struct effects *e);
+/* The next message of the conversation may run, if it had to wait for e. */
+void slice_give_turn(struct vm *vm, const struct effects *e);

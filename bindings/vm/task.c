@@ -132,6 +132,9 @@ void task_end(struct task *t, bool reusable) {
   conn_unref(t->conn);
   free(t->wait.text);
   free(t->wait.ask);
+  if (t->wait.value_ref) {
+    luaL_unref(vm->L, LUA_REGISTRYINDEX, t->wait.value_ref);
+  }
   struct task fresh = {
     .vm = vm,
     .co = t->co,

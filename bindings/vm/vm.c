@@ -62,7 +62,7 @@ static int load(lua_State *L) {
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
-  lua_createtable(L, 0, 10);
+  lua_createtable(L, 0, 11);
   push_chat(vm);
   lua_setfield(L, -2, "chat");
   bind_push_json(vm, L);
@@ -81,6 +81,8 @@ static int load(lua_State *L) {
   lua_setfield(L, -2, "nesting");
   bind_push_function(vm, L, l_source);
   lua_setfield(L, -2, "source");
+  bind_push_function(vm, L, l_task_settle);
+  lua_setfield(L, -2, "settle");
   lua_pushlightuserdata(L, &vm->tag);
   lua_setfield(L, -2, "yield_tag");
   lua_call(L, 1, 1);

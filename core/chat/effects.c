@@ -34,6 +34,13 @@ struct effects *effects_new(struct session *s, struct conn *c, uint64_t wall_ms)
   return e;
 }
 
+static void keep_free(struct effects_kept *k) {
+  for (size_t i = 0; i < EFFECTS_TEXTS; i++) {
+    free(k->texts[i]);
+    k->texts[i] = NULL;
+  }
+}
+
 void effects_free(struct effects *e) {
   for (size_t i = 0; i < EFFECTS_TEXTS; i++) {
     free(e->texts[i]);
@@ -44,6 +51,7 @@ void effects_free(struct effects *e) {
   for (size_t i = 0; i < e->send_count; i++) {
     message_unref(e->sends[i].message);
   }
+  keep_free(&e->keep);
   free(e->messages);
   if (e->sends != e->few) {
     free(e->sends);
@@ -53,6 +61,61 @@ void effects_free(struct effects *e) {
   session_unref(e->session);
   free(e);
 }
+
+/* ---- what is kept ---- */
+
+int effects_keep(struct effects *e) {
+  struct effects_kept now = {.close = e->close,
+                             .tokens = e->tokens,
+                             .responses = e->response_count,
+                             .messages = e->message_count,
+                             .sends = e->send_count,
+                             .bytes = e->bytes};
+  memcpy(now.flags, e->flags, sizeof now.flags);
+  for (size_t i = 0; i < EFFECTS_TEXTS; i++) {
+    now.texts[i] = e->texts[i] ? strdup(e->texts[i]) : NULL;
+    if (e->texts[i] && !now.texts[i]) {
+      keep_free(&now);
+      return UV_ENOMEM;
+    }
+  }
+  keep_free(&e->keep);
+  e->keep = now;
+  e->kept = true;
+  return 0;
+}
+
+void effects_cut(struct effects *e) {
+  struct effects_kept *k = &e->keep;
+  for (size_t i = 0; i < EFFECTS_TEXTS; i++) {
+    free(e->texts[i]);
+    e->texts[i] = k->texts[i];
+    k->texts[i] = NULL;
+  }
+  while (e->message_count > k->messages) {
+    message_record_deinit(&e->messages[--e->message_count]);
+  }
+  while (e->send_count > k->sends) {
+    message_unref(e->sends[--e->send_count].message);
+  }
+  memcpy(e->flags, k->flags, sizeof e->flags);
+  e->close = k->close;
+  e->tokens = k->tokens;
+  e->response_count = k->responses;
+  e->bytes = k->bytes;
+}
+
+bool effects_grown(const struct effects *e) {
+  const struct effects_kept *k = &e->keep;
+  bool grown = e->message_count > k->messages || e->response_count > k->responses || e->tokens != k->tokens ||
+               e->close != k->close || memcmp(e->flags, k->flags, sizeof e->flags) != 0;
+  for (size_t i = 0; i < EFFECTS_TEXTS && !grown; i++) {
+    grown = e->texts[i] && (!k->texts[i] || strcmp(e->texts[i], k->texts[i]) != 0);
+  }
+  return grown;
+}
+
+/* ---- what it is ---- */
 
 bool effects_change_fields(const struct effects *e) {
   bool changed = e->close || e->tokens || e->response_count;
@@ -152,11 +215,11 @@ int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t exc
   return 0;
 }
 
-int effects_send_event(struct effects *e, struct message *m, uint64_t except) {
+int effects_send_event(struct effects *e, struct message *m, uint64_t to, uint64_t except) {
   if (e->message_count == 0) {
     return E_NOT_FOUND;
   }
-  int code = effects_send(e, m, 0, except, 0);
+  int code = effects_send(e, m, to, except, 0);
   if (!code) {
     e->sends[e->send_count - 1].event = (uint32_t)e->message_count;
   }

@@ -30,6 +30,15 @@ struct effects_send {
   uint32_t event;          /* 1 + index of the message whose event it is; 0: of none */
 };
 
+/* How far a slice had come when what it wanted so far was to be kept. */
+struct effects_kept {
+  char *texts[EFFECTS_TEXTS];
+  signed char flags[EFFECTS_FLAGS];
+  bool close;
+  int64_t tokens;
+  size_t responses, messages, sends, bytes;
+};
+
 struct effects {
   struct post post; /* crosses back to where it was committed */
   struct effects *next;
@@ -46,6 +55,8 @@ struct effects {
   size_t message_count, message_room;
   uint32_t opens;             /* 1 + index of the message that is open; 0: none */
   struct store_mark mark;     /* what this is to an open message; goes with what it stores */
+  bool kept;                  /* effects_keep was called */
+  struct effects_kept keep;   /* then: where it was */
   struct effects_send *sends; /* few, or a heap array when they are many */
   size_t send_count, send_room;
   struct effects_send few[EFFECTS_FEW];
@@ -61,6 +72,7 @@ struct effects {
   int64_t last_ms; /* when the last of them came */
   struct session_write write;
   int code;
+  bool turn; /* the caller's, untouched */
   struct mailbox *origin;
   void (*done)(struct effects *e, void *arg); /* on the committing thread; takes e. NULL: freed */
   void *arg;
@@ -93,8 +105,14 @@ int effects_set_text(struct effects *e, enum effects_text which, const char *tex
 int effects_append(struct effects *e, struct message_record *record) NODISCARD;
 int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t except, int close_code) NODISCARD;
 /* The event of the message appended last: a JSON object that goes out with the id and seq the message was stored under,
- * to everybody but `except`; not at all when it was a duplicate. Also E_NOT_FOUND: nothing was appended. */
-int effects_send_event(struct effects *e, struct message *m, uint64_t except) NODISCARD;
+ * to everybody but `except`; not at all when it was a duplicate. To one alone (`to`) it goes in any case, and says also
+ * whether it was a duplicate. Also E_NOT_FOUND: nothing was appended. */
+int effects_send_event(struct effects *e, struct message *m, uint64_t to, uint64_t except) NODISCARD;
+/* What it wants so far is kept, whatever becomes of the slice. 0, UV_ENOMEM. */
+int effects_keep(struct effects *e) NODISCARD;
+/* Of a kept one: drops what came after. grown: whether something of it would be stored. */
+void effects_cut(struct effects *e);
+bool effects_grown(const struct effects *e);
 int effects_response(struct effects *e, uint32_t ms) NODISCARD;
 
 /* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING,

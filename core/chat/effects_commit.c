@@ -176,6 +176,11 @@ static struct store_op *write_op(struct effects *e, int *failed_code) {
   if (!op->has_session) {
     memcpy(op->session.id, session_id(s), sizeof op->session.id);
   }
+  for (size_t i = 0; i < e->message_count; i++) {
+    if (e->messages[i].cid) {
+      session_cid_note(s, e->messages[i].cid);
+    }
+  }
   op->mark = e->mark;
   op->messages = e->messages;
   op->message_count = e->message_count;

@@ -19,15 +19,16 @@ static void send_one(const struct effects_send *send, struct message *m, struct 
 static struct message *document(const struct effects *e, const struct effects_send *send) {
   const struct message *m = send->message;
   const struct message_record *r = send->event ? &e->messages[send->event - 1] : NULL;
-  char tail[STORE_ID_LEN + 64];
+  char tail[STORE_ID_LEN + 80];
   if (!r || m->len < 2 || m->text[m->len - 1] != '}') {
     return message_ref(send->message);
   }
-  if (r->duplicate) {
+  if (r->duplicate && !send->to) {
     return NULL;
   }
-  int len = snprintf(tail, sizeof tail, "%s\"id\":\"%s\",\"seq\":%" PRIu64 "}", m->text[m->len - 2] == '{' ? "" : ",",
-                     r->id, r->seq);
+  const char *duplicate = !send->to ? "" : r->duplicate ? ",\"duplicate\":true" : ",\"duplicate\":false";
+  int len = snprintf(tail, sizeof tail, "%s\"id\":\"%s\",\"seq\":%" PRIu64 "%s}", m->text[m->len - 2] == '{' ? "" : ",",
+                     r->id, r->seq, duplicate);
   struct message *whole = message_join(m->text, m->len - 1, tail, (size_t)len);
   if (!whole) {
     abort(); /* members that silently miss an event would break the order they are promised */

@@ -2,6 +2,8 @@
  * Why: see session.h. This file is one session; the table of all of them is sessions.c. */
 #include "session_impl.h"
 
+#include "cids.h"
+
 #include "err.h"
 
 #include <assert.h>
@@ -24,6 +26,7 @@ struct session *session_new(const struct session_record *record, bool stored, st
   s->inbox_bytes_max = SIZE_MAX;
   atomic_init(&s->passing, !stored || record->end_ms != 0);
   s->post.run = run;
+  s->cids_all = record->top == 0;
   s->inbox_tail = &s->inbox;
   s->later_tail = &s->later;
   return s;
@@ -61,6 +64,7 @@ void session_unref(struct session *s) {
   items_free(s->inbox);
   items_free(s->later);
   assert(!s->confirmed);
+  cids_free(s->cids);
   session_record_deinit(&s->record);
   rwlock_deinit(&s->lock);
   free(s);
@@ -413,6 +417,24 @@ void *session_asker(const struct session *s) {
 
 void session_set_asker(struct session *s, void *asker) {
   s->asker = asker;
+}
+
+enum session_cid session_cid_look(const struct session *s, const char *cid) {
+  if (s->cids_lost || (s->cids && cids_may_have(s->cids, cid))) {
+    return SESSION_CID_KNOWN;
+  }
+  return s->cids_all ? SESSION_CID_NEW : SESSION_CID_UNSURE;
+}
+
+void session_cid_note(struct session *s, const char *cid) {
+  if (!s->cids) {
+    s->cids = cids_new();
+  }
+  if (s->cids) {
+    cids_add(s->cids, cid);
+  } else {
+    s->cids_lost = true;
+  }
 }
 
 void session_dealing_add(struct session *s, struct dealing *d) {

@@ -212,6 +212,15 @@ struct out_queue *session_out(struct session *s);
 /* Whoever waits for the next user message, or NULL; the caller's own pointer. */
 void *session_asker(const struct session *s);
 void session_set_asker(struct session *s, void *asker);
+/* Whether the store may have a message with this cid. Before a write is submitted its cids are noted. */
+enum session_cid {
+  SESSION_CID_NEW,    /* it has none */
+  SESSION_CID_UNSURE, /* it has none of those since the conversation was loaded; what was before, only the store knows
+                       */
+  SESSION_CID_KNOWN   /* it has, or is about to have, or may have one */
+};
+enum session_cid session_cid_look(const struct session *s, const char *cid);
+void session_cid_note(struct session *s, const char *cid);
 /* Messages that handlers of it are dealing with just now: of each there is one, whatever comes twice. Linked where they
  * lie, in the handler. */
 struct dealing {

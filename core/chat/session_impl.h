@@ -59,6 +59,8 @@ struct session {
   struct session *ready_next;
   struct dealing *dealing;
   void *asker;
+  struct cids *cids;        /* NULL: there was none */
+  bool cids_all, cids_lost; /* all: of its whole life; lost: memory was out */
 };
 
 /* Nothing of it waits, runs, is held or is on its way: it may change its owner, or be forgotten. */

@@ -59,11 +59,20 @@ function session:attempt() end
 ---@return true
 function session:close() end
 
---- Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate.
+--- Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate. With {to = connection, receipt = true} it is its receipt: it goes out in any case, with its id, seq and duplicate.
 ---@param text string
 ---@param options? table
 ---@return true
 function session:send(text, options) end
+
+--- true: the conversation has no message with this cid; false: it may have one; nil: chat.store.message knows.
+---@param cid string
+---@return boolean?
+function session:fresh(cid) end
+
+--- What this handler of a message has done so far to its conversation is stored and sent even if it fails from now on: in one write with what follows, before it waits for anything and before anything takes effect at once. If that write fails the handler ends there, and its client is told.
+---@return true
+function session:keep() end
 
 --- What was done so far takes effect now; nobody waits.
 ---@return true

@@ -81,6 +81,24 @@ local function undo(slice)
   for i = #slice.undo, 1, -1 do slice.undo[i]() end
 end
 
+-- What came after session:keep is forgotten.
+local function cut(slice)
+  local keep = slice.keep
+  for i = #slice.undo, keep.undo + 1, -1 do
+    slice.undo[i]()
+    slice.undo[i] = nil
+  end
+  for _, list in ipairs { "appends", "sends" } do
+    for i = #slice[list], keep[list] + 1, -1 do slice[list][i] = nil end
+  end
+end
+
+-- The cid of what was kept.
+local function kept_cid(slice)
+  local first = slice.keep and slice.appends[1]
+  return first and first.message.cid
+end
+
 -- Everything of the slice together, or nothing.
 function World:commit(context)
   local slice = context.slice
@@ -108,8 +126,9 @@ function World:commit(context)
   end
   for _, send in ipairs(slice.sends) do
     local text, event = send.text, send.event
-    if event then text = text:gsub("}$", (',"id":"%s","seq":%d}'):format(event.id, event.seq or 0)) end
-    for _, member in ipairs(event and not event.seq and {} or self.clients) do -- a duplicate has got no number
+    local more = send.receipt and ',"duplicate":' .. tostring(not event.seq) or ""
+    if event then text = text:gsub("}$", (',"id":"%s","seq":%d%s}'):format(event.id, event.seq or 0, more)) end
+    for _, member in ipairs(event and not event.seq and not send.receipt and {} or self.clients) do -- a duplicate has got no number
       if (send.to and member == send.to) or (not send.to and member.session == send.session and member ~= send.except) then
         table.insert(member.inbox, assert((codec.decode(text, "metadata"))))
         table.insert(member.raw, text)
@@ -126,24 +145,39 @@ function World:step(context, ...)
   self.current = context
   local result = { coroutine.resume(context.co, ...) }
   self.current = outer
+  local keep, cid = context.slice.keep, kept_cid(context.slice)
   if not result[1] then
-    undo(context.slice)
-    context.slice = new_slice()
+    if keep then
+      cut(context.slice)
+      local ok, _, code = self:commit(context)
+      if not ok then context.refused(code, cid) end
+    else
+      undo(context.slice)
+      context.slice = new_slice()
+    end
     context.done = true
     context.failed(result[2])
   elseif coroutine.status(context.co) == "dead" then
     context.done = true
-    local ok, _, code = self:commit(context)
-    if not ok then context.refused(code) end
+    if keep and self.store_held then
+      table.insert(self.waiting, { late = function()
+        local ok, _, code = self:commit(context)
+        if not ok then context.refused(code, cid) end
+      end })
+    else
+      local ok, _, code = self:commit(context)
+      if not ok then context.refused(code, cid) end
+    end
     context.result = result[2]
   else
     assert(result[2] == self.tag, "a yield without the tag reached the server")
     local op = result[3]
     local ok, message, code = self:commit(context)
-    if not ok and not op.flush then context.refused(code) end
+    if not ok and (keep or not op.flush) then context.refused(code, cid) end
     op.failed = not ok and { nil, message, code } or nil
     op.context = context
-    table.insert(self.waiting, op)
+    context.done = not ok and keep ~= nil
+    if not context.done then table.insert(self.waiting, op) end
   end
   if context.done or context.gave_turn_up then context.ended() end
 end
@@ -163,7 +197,11 @@ function World:run()
     for i, op in ipairs(self.waiting) do
       if (op.at and op.at <= self.now_ms) or (not op.at and not self.store_held) or op.ready then
         table.remove(self.waiting, i)
-        self:step(op.context, unpack(op.failed or op.result(), 1, 3))
+        if op.late then
+          op.late()
+        else
+          self:step(op.context, unpack(op.failed or op.result(), 1, 3))
+        end
         progress = true
         break
       end
@@ -192,8 +230,8 @@ function World:message(client, text, s)
   local incident = function(why)
     self:plain(self.app.failed, s.handle, client, "incident-1", why)
   end
-  local refused = function(code)
-    self:plain(self.app.refused, s.handle, client, code, 0)
+  local refused = function(code, about)
+    self:plain(self.app.refused, s.handle, client, code, nil, about)
   end
   local context
   local ended = function()
@@ -289,12 +327,21 @@ local function session_methods(world)
   function m.send(h, text, options)
     options = options or {}
     assert(type(text) == "string")
-    local send = { session = of[h], text = text, to = options.to, except = options.except }
-    for _, append in ipairs(options.event and world.current.slice.appends or {}) do
+    local send = { session = of[h], text = text, to = options.to, except = options.except, receipt = options.receipt }
+    for _, append in ipairs((options.event or options.receipt) and world.current.slice.appends or {}) do
       if append.session == of[h] then send.event = append.message end
     end
     assert(not options.event or send.event, "an event of no message")
     table.insert(world.current.slice.sends, send)
+    return true
+  end
+  function m.fresh(h, cid)
+    local log = world.messages[of[h].id]
+    return not (log and log[cid])
+  end
+  function m.keep()
+    local slice = world.current.slice
+    slice.keep = { undo = #slice.undo, appends = #slice.appends, sends = #slice.sends }
     return true
   end
   function m.commit()

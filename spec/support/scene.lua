@@ -154,8 +154,8 @@ return {
   failed = function(session, connection, incident, message)
     session:send(cjson.encode { failed = message, incident = incident }, { to = connection })
   end,
-  refused = function(session, connection, code)
-    session:send(cjson.encode { refused = code }, { to = connection })
+  refused = function(session, connection, code, _, cid)
+    session:send(cjson.encode { refused = code, cid = cid }, { to = connection })
   end,
   describe = case.describe,
 }

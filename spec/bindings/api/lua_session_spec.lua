@@ -382,6 +382,151 @@ describe("chat.session", function()
     end)
   end)
 
+  describe("session:keep", function()
+    local KEEP = [[
+      local function keep(s, c, cid, open)
+        s:append { sender = "user", type = "user_message", content = "q", cid = cid, open = open ~= false }
+        s:send('{"type":"receipt"}', { to = c, receipt = true })
+        s:keep()
+      end
+      local function commits()
+        return tonumber(chat.metrics.render():match "chatbox_store_commits_total (%d+)")
+      end
+    ]]
+    local function case(handlers)
+      local world = scene.case(KEEP .. "return {" .. handlers .. "}")
+      return world, world:connect "alice"
+    end
+
+    it("stores what was kept and what follows in one write, and gives a receipt", function()
+      local _, alice = case [[
+        both = function(s, c) keep(s, c, "A") s:append { sender = "ai", type = "x", content = "a" } s:send '"answer"' end,
+        commits = function() return commits() end ]]
+      local before = alice:asks("commits")[1]
+      alice:sends "both"
+      local heard = alice:hears_all()
+      assert.same({ "receipt", 1, false, 32 }, { heard[1].type, heard[1].seq, heard[1].duplicate, #heard[1].id })
+      assert.equal("answer", heard[2])
+      assert.equal(before + 1, alice:asks("commits")[1])
+    end)
+
+    it("keeps it when the handler fails, is told behind it, and nobody deals with it again", function()
+      local world, alice = case [[
+        fails = function(s, c)
+          s:set { name = "first" } keep(s, c, "A")
+          s:set { name = "second" } s:add_tokens(5) s:append { sender = "ai", type = "x", content = "a" } s:send '"never"'
+          error "oh"
+        end,
+        look = function(s) return s.name, s.total_tokens, s.top, chat.store.history { session_id = s.id }[1].content end ]]
+      alice:sends "fails"
+      local heard = alice:hears_all()
+      assert.equal(2, #heard)
+      assert.same({ "receipt", 1 }, { heard[1].type, heard[1].seq })
+      assert.matches("oh", heard[2].failed)
+      assert.same({ "first", 0, 1, "q" }, alice:asks "look")
+      world:crash()
+      assert.same({}, world:connect("alice"):hears_all())
+    end)
+
+    it("holds back what takes effect at once, and what waits, until it is stored", function()
+      local world, alice = case [[
+        counts = function(s, c, cid) keep(s, c, cid) chat.shared.set("n", 1) s:send '"counted"' end,
+        sleeps = function(s, c, cid) keep(s, c, cid) chat.timer.sleep "1s" s:send '"slept"' end,
+        n = function() return chat.shared.get "n" or 0 end ]]
+      local bob = world:connect "bob"
+      world:fault("writes wait", true)
+      alice:sends "counts A"
+      assert.same({ 0 }, bob:asks "n")
+      assert.same({}, alice:hears_all())
+      world:fault("writes wait", false)
+      assert.same({ 1 }, bob:asks "n")
+      assert.equal("counted", alice:hears_all()[2])
+      world:fault("writes wait", true)
+      alice:sends "sleeps B"
+      world:advance "5s"
+      world:fault("writes wait", false)
+      assert.equal("receipt", alice:hears().type)
+      assert.is_nil(alice:hears()) -- it has not slept yet
+      world:advance "1s"
+      assert.equal("slept", alice:hears())
+    end)
+
+    it("ends the handler there when it was not stored: nothing has happened, and the client is told once", function()
+      for _, after in ipairs { 'chat.shared.set("n", 1)', 'chat.timer.sleep "1s"', "s:flush()", "s:ask()", "" } do
+        local world, alice = case([[ go = function(s, c) keep(s, c, "A") ]] .. after .. [[ s:send '"on"' end,
+          n = function(s) return chat.shared.get "n" or 0, s.top, s.stored end ]])
+        world:fault("writes fail", true)
+        alice:sends "go"
+        world:advance "5s"
+        assert.same({ { refused = "STORE", cid = "A" } }, alice:hears_all())
+        world:fault("writes fail", false)
+        assert.same({ 0, 0, false }, alice:asks "n")
+        assert.equal(0, world:tasks())
+      end
+    end)
+
+    it("lets the next message of the conversation wait until one with a cid is stored", function()
+      local world, alice = case [[ say = function(s, c, cid) keep(s, c, cid) end ]]
+      world:fault("writes wait", true)
+      alice:sends("say A", true)
+      alice:sends "say B"
+      world:fault("writes fail", true)
+      world:fault("writes wait", false)
+      world:fault("writes fail", false)
+      local heard = alice:hears_all()
+      assert.same({ refused = "STORE", cid = "A" }, heard[1])
+      assert.is_nil(heard[2] and heard[2].seq) -- B would be stored before A
+      alice:sends "say A"
+      alice:sends "say B"
+      local seqs = {}
+      for _, one in ipairs(alice:hears_all()) do seqs[#seqs + 1] = one.seq end
+      assert.same({ 1, 2 }, seqs)
+    end)
+
+    it("offers an answer to whoever asked once the answer is stored", function()
+      local world, alice = case [[
+        ask = function(s) local got = s:ask() s:send(('"got %s"'):format(tostring(got))) end,
+        answer = function(s, c) keep(s, c, "A") return s:offer "it" end ]]
+      alice:sends "ask"
+      world:fault("writes wait", true)
+      alice:sends "answer"
+      assert.same({}, alice:hears_all())
+      world:fault("writes wait", false)
+      local heard = alice:hears_all()
+      assert.same({ "receipt", true, "got it" }, { heard[1].type, heard[2][1], heard[3] })
+    end)
+
+    it("is one of messages, in their own conversation, and a receipt is for one connection", function()
+      local world, alice = case [[ go = function(s) end ]]
+      assert.is_nil(alice:asks "go")
+      assert.is_not_nil(world)
+      refused("session:send('{}', { receipt = true })", "session:send: a receipt is for one connection")
+      refused("session:send('{}', { to = connection, receipt = 1 })", "receipt is true or false")
+      local other = scene.case([[ local other return {
+        connect = function(s) other = other or s end, go = function() other:keep() end } ]])
+      other:connect "alice"
+      assert.matches("only the handler of a message can", other:connect("bob"):asks("go").failed, 1, true)
+    end)
+  end)
+
+  describe("session:fresh", function()
+    it("is sure of a conversation that began here, and asks the store about one that did not", function()
+      local world = scene.case [[ return {
+        fresh = function(s, _, cid) return s:fresh(cid) end,
+        say = function(s, _, cid) s:append { sender = "user", type = "x", content = "x", cid = cid } s:flush() end } ]]
+      local alice = world:connect "alice"
+      assert.same({ true }, alice:asks "fresh A")
+      alice:sends "say A"
+      assert.same({ false }, alice:asks "fresh A")
+      assert.same({ true }, alice:asks "fresh B")
+      world:crash()
+      alice = world:connect "alice"
+      assert.same({}, alice:asks "fresh A")
+      alice:sends "say B"
+      assert.same({ false }, alice:asks "fresh B")
+    end)
+  end)
+
   describe("session:commit", function()
     it("lets what was done so far take effect, also when the handler fails after it", function()
       local world = scene.case [[ return {

@@ -187,7 +187,7 @@ static void fields_and_messages_are_stored_together(void **state) {
 
 static void event(struct effects *e, const char *text) {
   struct message *m = message_new(text, strlen(text));
-  assert_int_equal(effects_send_event(e, m, 0), 0);
+  assert_int_equal(effects_send_event(e, m, 0, 0), 0);
   message_unref(m);
 }
 
@@ -231,7 +231,7 @@ static void an_event_needs_a_message(void **state) {
   struct session *s = stage_draft(st, "ann", 0);
   struct effects *e = slice(s);
   struct message *m = message_new("{}", 2);
-  assert_int_equal(effects_send_event(e, m, 0), E_NOT_FOUND);
+  assert_int_equal(effects_send_event(e, m, 0, 0), E_NOT_FOUND);
   message_unref(m);
   effects_free(e);
   session_unref(s);
