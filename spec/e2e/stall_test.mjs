@@ -16,7 +16,8 @@ local function hang()
   chat.log.info "it hangs"
   while true do end
 end
-bot:hears("hang", function() hang() end)
+bot:hears("hang at once", function() hang() end)
+bot:hears("hang", function() chat.timer.sleep(1) hang() end)
 bot:otherwise(function(session, message) session:reply(message.content) end)
 return bot
 `;
@@ -44,7 +45,7 @@ describe("a worker that hangs", () => {
     const bob = await server.join(somebody("bob"));
     await alice.talks("before");
     const ack = await bob.saysSurely("kept");
-    alice.says("hang");
+    alice.says("hang"); // in its second slice: the message is stored by then
     assert.deepEqual(await within(server.exited, "the process to end"), { code: 70, signal: null });
     const line = server.log.all.find((l) => /stalled/.test(l.msg));
     placed(line.script, /^scripts\/bots\/echo\.lua:[456]\b/);
@@ -57,6 +58,20 @@ describe("a worker that hangs", () => {
     t.after(() => next.kill());
     const said = await next.history(bob.user, ack.session_id ?? bob.session);
     assert.equal(said[0].content, "kept");
+  });
+
+  test("takes a message along that was not acknowledged yet: no later start hangs over it", async (t) => {
+    const server = await doomed(t, { WORKER_STALL_TIMEOUT: "500ms" }, { [BOT]: HANGS });
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("before");
+    alice.says("hang at once", { cid: "c-1" });
+    assert.deepEqual(await within(server.exited, "the process to end"), { code: 70, signal: null });
+    assert.equal(alice.heard.all.filter((m) => m.type === "ack" && m.cid === "c-1").length, 0);
+    const next = await server.again();
+    t.after(() => next.kill());
+    await (await next.join(alice.user)).talks("after");
+    const said = await next.history(alice.user, alice.session);
+    assert.deepEqual(said.map((m) => m.content).filter((text) => text.startsWith("hang")), []);
   });
 
   test("does not keep a stop from ending within SHUTDOWN_TIMEOUT", async (t) => {
