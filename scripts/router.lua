@@ -217,8 +217,8 @@ local function settled(session, request)
 end
 
 -- Makes the message part of the conversation, in one write with what its handler does up to its first wait. With a cid
--- the sender is told once it is stored. The others see it once it is stored, with its number, and only once. new: nobody
--- has sent it before. false when nothing more is to happen.
+-- the sender is told once it is stored. The others see it once it is stored, with its number, and once. new: it was
+-- not sent before. false when nothing more is to happen.
 local function record(session, request, open, new)
   local cid = request.cid
   local id = session:append {
