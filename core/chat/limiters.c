@@ -31,7 +31,7 @@ static const struct limiter_row {
 };
 
 #define LIMITER_NAME(id, name, label, setting, addresses) ", " name
-static const char names[] = LIMITERS(LIMITER_NAME);
+static const char names[] = LIMITERS_OF_ROUTES(LIMITER_NAME);
 const char *const limiters_names = names + 2;
 
 struct limiters {

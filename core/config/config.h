@@ -72,6 +72,9 @@
   X(MAX_HANDSHAKES, "MAX_HANDSHAKES", INT, "1024", 1, 100000, false,                                                   \
     "Connections per worker that are no WebSockets (HTTP counts). At the bound the one idle for longest goes; when "   \
     "each has a request under way, a newcomer gets 503.")                                                              \
+  X(MAX_HANDSHAKES_PER_ADDRESS, "MAX_HANDSHAKES_PER_ADDRESS", INT, "256", 1, 100000, false,                            \
+    "The same of one address (IPv6: network of 64 bits); at the bound one of its own goes. A trusted proxy's own has " \
+    "no bound.")                                                                                                       \
   X(HANDSHAKE_TIMEOUT, "HANDSHAKE_TIMEOUT", DURATION, "15s", 100, 600000, false,                                       \
     "A request has to be complete by then.")                                                                           \
   X(HTTP_IDLE_TIMEOUT, "HTTP_IDLE_TIMEOUT", DURATION, "120s", 1000, 3600000, false,                                    \
@@ -114,6 +117,10 @@
     "Requests about the scripts per administrator and minute.")                                                        \
   X(PUBLIC_RATE_LIMIT, "PUBLIC_RATE_LIMIT", INT, "60", 1, 1000000, false,                                              \
     "Requests per address and minute on public endpoints; the probes are never refused.")                              \
+  X(CONNECT_RATE_LIMIT, "CONNECT_RATE_LIMIT", INT, "120", 1, 1000000, false, "WebSockets a user may open per minute.") \
+  X(ADDRESS_CONNECT_RATE_LIMIT, "ADDRESS_CONNECT_RATE_LIMIT", INT, "6000", 1, 10000000, false,                         \
+    "Connections and WebSocket handshakes, failed ones too, per address and minute (IPv6: network of 64 bits); over "  \
+    "it 429. The probes are never refused, a trusted proxy's own address has no bound.")                               \
   X(RATE_LIMIT_KEYS, "RATE_LIMIT_KEYS", INT, "100000", 1, 10000000, false,                                             \
     "Users or addresses one limiter remembers.")                                                                       \
   X(RATE_LIMIT_CLEANUP_INTERVAL, "RATE_LIMIT_CLEANUP_INTERVAL", DURATION, "5m", 10, 86400000, false,                   \

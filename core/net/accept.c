@@ -17,6 +17,7 @@
 #define RESUME_MS 100         /* until accepting is tried again */
 #define FRESH_MS 1000         /* not closed for want of descriptors: its first bytes may just not have been read yet */
 #define REFUSALS_SAID_MS 1000 /* between two lines about refusals */
+#define REFUSING_MAX 64       /* handshakes of TLS at a time that are made only to say no */
 
 /* ---- at the bound ---- */
 
@@ -27,34 +28,40 @@ static bool evict_idlest(struct net *n, uint64_t age_ms) {
   if (l == &n->idle || worker_now_ms(n->worker) - p->idle_ms < age_ms) {
     return false;
   }
-  peer_kill(p);
+  peer_evict(p);
   metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"idle_connection\"", 1);
   return true;
 }
 
-static void say_refused(struct net *n) {
+void accept_tell(struct net *n) {
   uint64_t now = worker_now_ms(n->worker);
-  n->refused++;
-  if (n->refusals_said_ms && now - n->refusals_said_ms < REFUSALS_SAID_MS) {
+  if (!n->refused || (n->refusals_said_ms && now - n->refusals_said_ms < REFUSALS_SAID_MS)) {
     return;
   }
   n->refusals_said_ms = now;
-  LOG(LOG_WARN, "net", "connections refused: MAX_HANDSHAKES requests are under way", LINT("refused", n->refused));
+  LOG(LOG_WARN, "net", "connections refused: MAX_HANDSHAKES requests are under way, or all that an address may have",
+      LINT("refused", n->refused));
   n->refused = 0;
 }
 
-/* Answers what can be answered without waiting: under TLS nothing can be said before the handshake. */
-static void refuse(struct net *n, int fd) {
-  static const char body[] = "Too many connections, please try again later\n";
+static const char refusal[] = "Too many connections, please try again later\n";
+
+/* NULL: no memory. */
+static char *refusal_new(const struct net *n, size_t *len) {
   const struct http_response res = {.status = 503,
                                     .type = "text/plain; charset=utf-8",
-                                    .body = body,
-                                    .body_len = sizeof body - 1,
+                                    .body = refusal,
+                                    .body_len = sizeof refusal - 1,
                                     .header_count = 1,
                                     .headers = {{"Retry-After", "1"}}};
   const struct http_frame frame = {.close = true, .now_s = net_now_s(n)};
+  return http_render(&res, &frame, 0, len);
+}
+
+/* At once, and without a place. */
+static void refuse_plain(struct net *n, int fd) {
   size_t len;
-  char *bytes = n->client_tls ? NULL : http_render(&res, &frame, 0, &len);
+  char *bytes = refusal_new(n, &len);
   if (bytes) {
     char unread[4096];
     (void)!send(fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -63,23 +70,75 @@ static void refuse(struct net *n, int fd) {
     free(bytes);
   }
   close(fd);
+}
+
+/* ---- under TLS, where nothing can be said before the handshake: a place of its own, for a short time ---- */
+
+static void refusing_input(struct peer *p, char *bytes, size_t len) {
+  (void)bytes;
+  char *answer = refusal_new(p->net, &len);
+  if (answer) {
+    peer_write(p, answer, len);
+  }
+  free(answer);
+  peer_linger(p);
+  link_drop(&p->idle); /* it holds nobody's place, so it makes no room */
+}
+
+static bool refusing_overdue(const struct peer *p, uint64_t now) {
+  return now >= p->deadline_ms;
+}
+
+static void refusing_writeable(struct peer *p) {
+  (void)p;
+}
+
+static const struct role role_refusing = {
+  .input = refusing_input, .writeable = refusing_writeable, .overdue = refusing_overdue};
+
+static void adopt_as(struct net *n, int fd, const struct role *role, const char *address);
+
+static void refuse(struct net *n, int fd) {
   metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"handshake\"", 1);
-  say_refused(n);
+  n->refused++;
+  accept_tell(n);
+  if (!n->client_tls) {
+    refuse_plain(n, fd);
+  } else if (n->refusing < REFUSING_MAX) {
+    adopt_as(n, fd, &role_refusing, NULL);
+  } else {
+    close(fd); /* a flood of handshakes is not answered by as many handshakes */
+  }
 }
 
 /* ---- coming in ---- */
 
-static void adopt(struct net *n, int fd) {
-  int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (n->others >= n->others_limit && !evict_idlest(n, 0)) {
-    refuse(n, fd);
-    return;
+/* At the bound of its address one of its own goes. False: each of them is being answered. */
+static bool make_room(struct net *n, const char *address) {
+  struct peer *victim;
+  if (!source_full(n, address, &victim)) {
+    return true;
   }
-  struct peer *p = peer_new(n, &role_http);
+  metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"address_handshake\"", 1);
+  if (victim) {
+    source_leave(victim); /* whatever its end still waits for, it counts no more */
+    peer_evict(victim);
+  }
+  return victim;
+}
+
+/* address: as one of those it counts; NULL: as none. */
+static void adopt_as(struct net *n, int fd, const struct role *role, const char *address) {
+  struct peer *p = peer_new(n, role);
   if (!p) {
     close(fd);
     return;
+  }
+  if (role == &role_refusing) {
+    peer_refused(p);
+  }
+  if (address) {
+    source_join(p, address);
   }
   struct lws_adopt_desc desc = {
     .vh = n->vhost, .type = LWS_ADOPT_SOCKET | LWS_ADOPT_ALLOW_SSL, .fd = {.sockfd = fd}, .opaque = p};
@@ -95,6 +154,18 @@ static void adopt(struct net *n, int fd) {
     }
   }
   n->adopting = NULL;
+}
+
+static void adopt(struct net *n, int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  char address[ADDRESS_MAX];
+  bool bounded = source_address(n, fd, address);
+  if ((bounded && !make_room(n, address)) || (n->others >= n->others_limit && !evict_idlest(n, 0))) {
+    refuse(n, fd);
+  } else {
+    adopt_as(n, fd, &role_http, bounded ? address : NULL);
+  }
 }
 
 static void on_acceptable(uv_poll_t *poll, int status, int events);

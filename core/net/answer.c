@@ -68,6 +68,19 @@ void answer_status(struct exchange *x, int status, const char *body) {
   respond_text(x, status, body ? plain : NULL, body ? body : json);
 }
 
+void answer_too_many(struct exchange *x, uint64_t wait_ms) {
+  char seconds[24];
+  snprintf(seconds, sizeof seconds, "%llu", (unsigned long long)(wait_ms + 999) / 1000);
+  x->keep = false; /* whoever comes too often is not also given a place to stay */
+  x->dispatched = true;
+  struct http_response res = {.status = 429,
+                              .body = HTTP_TOO_MANY,
+                              .body_len = sizeof HTTP_TOO_MANY - 1,
+                              .header_count = 1,
+                              .headers = {{"Retry-After", seconds}}};
+  http_respond(&x->req, &res);
+}
+
 void answer_preflight(struct exchange *x) {
   struct http_response res = {.status = 204,
                               .header_count = 3,

@@ -77,6 +77,7 @@ static int take_head(struct decoder *d, char **bytes, size_t *len, size_t limit)
   d->payload = true;
   d->head_len = 0;
   d->control_len = 0;
+  d->fragments += !(d->opcode & CONTROL) && (d->opcode == CONTINUATION || !d->final);
   /* What will not fit is refused before it is waited for. */
   return !(d->opcode & CONTROL) && (d->left > limit || d->text.len > limit - (size_t)d->left) ? E_TOO_BIG : 1;
 }

@@ -21,7 +21,8 @@ struct decoder {
   uint8_t head[DECODER_HEAD_MAX], head_len;
   uint8_t mask[4];
   uint8_t opcode, control_len;
-  bool payload; /* the head is complete */
+  uint32_t fragments; /* frames that were no whole message; whoever counts them sets it back */
+  bool payload;       /* the head is complete */
   bool final;
   bool message; /* a message has begun and is not complete */
 };

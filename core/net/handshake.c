@@ -76,6 +76,13 @@ void handshake(struct exchange *x, const struct gate_request *r, const char *wan
   if (!n->closing) {
     no = gate_admit(n->o.gate, r, net_now_s(n), &who);
   }
+  uint64_t wait_ms = no.status ? 0 : n->o.hooks->arriving(n->o.ctx, NULL, who->user_id);
+  if (wait_ms) {
+    gate_leave(n->o.gate, who);
+    identity_unref(who);
+    answer_too_many(x, wait_ms);
+    return;
+  }
   if (!no.status) {
     upgrade(x, who, r->key, wanted);
     return;

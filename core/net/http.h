@@ -47,6 +47,9 @@ struct http_response {
 /* Exactly once for each request; req is gone after it. Works when the client has hung up meanwhile. (net.c) */
 void http_respond(struct http_request *req, const struct http_response *res);
 
+/* What scripts/lib/response.lua says, too. */
+#define HTTP_TOO_MANY "{\"error\":\"rate_limit_exceeded\",\"message\":\"Too many requests. Please try again later.\"}"
+
 /* The rest of a response that depends on who asks. */
 struct http_frame {
   bool head;               /* the method is HEAD: no body */

@@ -62,6 +62,7 @@ static void on_tick(void *arg) {
   uint64_t now = worker_now_ms(n->worker);
   n->tick_late = !n->tick_late && now > n->tick_due_ms + n->tick_ms;
   schedule_tick(n);
+  accept_tell(n);
   for (struct link *l = n->peers.next, *next; l != &n->peers; l = next) {
     struct peer *p = (struct peer *)l;
     next = l->next;
@@ -152,6 +153,7 @@ int net_open(struct worker *w, const struct net_options *o, struct net **out, ch
   n->prefix_len = strlen(n->prefix);
   n->message_limit = (size_t)config_int(c, SETTING_MAX_MESSAGE_SIZE);
   n->others_limit = (size_t)config_int(c, SETTING_MAX_HANDSHAKES);
+  n->source_limit = (size_t)config_int(c, SETTING_MAX_HANDSHAKES_PER_ADDRESS);
   n->body_limit = (size_t)config_int(c, SETTING_MAX_BODY_SIZE);
   n->ping_ms = (uint64_t)config_int(c, SETTING_WS_PING_PERIOD);
   n->pong_ms = (uint64_t)config_int(c, SETTING_WS_PONG_WAIT);

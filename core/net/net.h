@@ -23,7 +23,12 @@ struct net_hooks {
   void (*opened)(void *ctx, struct conn *c);
   /* A whole, valid text; borrowed for the call. */
   void (*text)(void *ctx, struct conn *c, const char *text, size_t len);
+  /* Frames that are no text of their own: false when they are over the connection's share, and get no answer. */
+  bool (*frames)(void *ctx, struct conn *c, uint64_t work, uint64_t bytes);
   void (*closed)(void *ctx, struct conn *c);
+  /* Somebody has connected, or asks for a WebSocket; one of them may be NULL. 0; or it is too often, and for how many
+   * ms. */
+  uint64_t (*arriving)(void *ctx, const char *address, const char *user_id);
   /* Answered by http_respond, now or later. */
   void (*http)(void *ctx, struct http_request *req);
 };

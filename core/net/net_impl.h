@@ -1,8 +1,8 @@
 /* In: nothing. Out: the inside of the transport, for the files of this room only, which are the only files that know
  * libwebsockets. Why: it keeps the sockets and TLS, and adopts connections raw: heads, bodies and frames are ours
- * (head.c, body.c, decoder.c), because its own parser leaves the end of a request in doubt. Read from below: peer.c
- * (one connection: writing, closing), websocket.c, answer.c, handshake.c, request.c (HTTP), accept.c, net.c. Each knows
- * only those before it; peer.c reaches upwards through the role a connection has. */
+ * (head.c, body.c, decoder.c), because its own parser leaves the end of a request in doubt. Read from below: link.c,
+ * source.c, peer.c (one connection: writing, closing), websocket.c, answer.c, handshake.c, request.c (HTTP), accept.c,
+ * net.c. Each knows only those before it; peer.c reaches upwards through the role a connection has. */
 #pragma once
 #ifndef ROOM_NET
 #error "net_impl.h is private to core/net"
@@ -14,6 +14,7 @@
 #include "net.h"
 
 #include <libwebsockets.h>
+#include <uthash.h>
 #include <uv.h>
 
 #define TX_ROOM 65536       /* bytes gathered for one write */
@@ -37,21 +38,27 @@ struct role {
   void (*gone)(struct peer *p); /* hung up: gives back what is the role's */
 };
 
-struct held; /* request.c */
+struct held;   /* request.c */
+struct source; /* source.c */
 
 struct peer {
-  struct link all, idle; /* idle: in net->idle while it may be evicted, the first to go first; else empty */
+  struct link all, mates,
+    idle; /* mates: of source; idle: in net->idle while it may be evicted, the first to go first; else empty */
+  struct source *source; /* NULL: its address has no bound */
   struct net *net;
   struct lws *wsi;
   const struct role *role;
   uint64_t deadline_ms, idle_ms, killed_ms; /* idle_ms: since when it may be evicted */
   bool doomed, half_closed;
+  bool refused; /* not one of net->others, but of net->refusing */
+  bool evicted; /* no more one of net->others */
 
   /* HTTP */
   struct exchange *exchange; /* the request under way */
   struct held *held;         /* bytes that wait: half a head, or what was sent before the answer was there */
   struct head_search search;
   bool running, paused;
+  bool counted; /* as one that has arrived */
 
   /* WebSocket */
   struct conn *conn;
@@ -97,31 +104,47 @@ struct net {
   uint64_t refused, refusals_said_ms;
   struct link peers, idle;
   struct peer *adopting;
-  struct peer *dirty, *dirty_last; /* to be flushed, the first that had something first */
-  size_t websockets, others;
+  struct peer *dirty, *dirty_last;            /* to be flushed, the first that had something first */
+  size_t websockets, others, refusing, freed; /* freed: of all that ever were */
+  struct source *sources;                     /* of the others */
   struct timer *tick;
   uint64_t tick_due_ms;
   bool tick_late; /* the one before came late, and judged nobody */
   struct pages *pages;
   const char *prefix;
   size_t prefix_len;
-  size_t message_limit, body_limit, others_limit;
+  size_t message_limit, body_limit, others_limit, source_limit;
   uint64_t ping_ms, pong_ms, tick_ms, handshake_ms, idle_ms;
   unsigned char tx[TX_ROOM];
 };
 
-/* ---- peer.c ---- */
+/* ---- link.c ---- */
 
 void link_put(struct link *list, struct link *l); /* behind the last */
 void link_drop(struct link *l);                   /* and empty; one that is empty already is left alone */
 
+/* ---- source.c: connections that are no WebSockets, by address ---- */
+
+/* Who counts as one at the other end of a socket; false: it has no bound. */
+bool source_address(const struct net *n, int fd, char out[ADDRESS_MAX]);
+/* Whether that address is at its bound; then *victim is who has to go, or NULL: each of them is being answered. */
+bool source_full(struct net *n, const char *address, struct peer **victim);
+void source_join(struct peer *p, const char *address);
+void source_leave(struct peer *p); /* one that is in none is left alone */
+
+/* ---- peer.c ---- */
+
 struct peer *peer_new(struct net *n, const struct role *role);
 void peer_free(struct peer *p);
+/* It is only here to be told that there is no room. */
+void peer_refused(struct peer *p);
 /* Ends a connection without another word, at the next tick: the transport must not be on the stack. */
 void peer_cut(struct peer *p);
 /* Now, but for the transport's own steps, which end with WSI_DESTROY; only where no call-back of the transport for this
  * peer is on the stack. */
 void peer_kill(struct peer *p);
+/* The same, and does not wait for the other side: somebody else needs its place. */
+void peer_evict(struct peer *p);
 /* What the kernel does not take is kept by the transport, so only when !peer_blocked. False: broken and cut. */
 bool peer_write(struct peer *p, const void *bytes, size_t len);
 bool peer_blocked(struct peer *p); /* something is kept; role->writeable tells when it is gone */
@@ -149,6 +172,8 @@ int websocket_open(struct peer *p, const struct websocket_offer *offer) NODISCAR
 void answer_request(struct exchange *x);
 /* The same for a request nothing more than its status is said about. body NULL: the reason as JSON. */
 void answer_status(struct exchange *x, int status, const char *body);
+/* 429: not before so many ms. The connection closes. */
+void answer_too_many(struct exchange *x, uint64_t wait_ms);
 void answer_preflight(struct exchange *x);
 void exchange_free(struct exchange *x);
 /* What of a path is below the prefix ("" when it is the prefix itself); NULL when it is outside. */
@@ -167,3 +192,5 @@ extern const struct role role_http;
 
 void accept_start(struct net *n);
 void accept_stop(struct net *n);
+/* Says in the log how many were refused, once a second at most; call it now and then, for the last of them. */
+void accept_tell(struct net *n);

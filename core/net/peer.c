@@ -20,19 +20,7 @@
 #include <sys/socket.h>
 
 #define KILL_AGAIN_MS 500
-
-void link_put(struct link *list, struct link *l) {
-  l->prev = list->prev;
-  l->next = list;
-  list->prev->next = l;
-  list->prev = l;
-}
-
-void link_drop(struct link *l) {
-  l->prev->next = l->next;
-  l->next->prev = l->prev;
-  *l = (struct link){l, l};
-}
+#define REFUSED_MS 5000 /* for a handshake and a request that get no for an answer */
 
 struct peer *peer_new(struct net *n, const struct role *role) {
   struct peer *p = calloc(1, sizeof *p);
@@ -43,10 +31,20 @@ struct peer *peer_new(struct net *n, const struct role *role) {
   p->role = role;
   p->idle_ms = worker_now_ms(n->worker);
   p->deadline_ms = worker_due_ms(n->worker, n->handshake_ms);
+  p->mates = (struct link){&p->mates, &p->mates};
   link_put(&n->peers, &p->all);
   link_put(&n->idle, &p->idle);
   n->others++;
   return p;
+}
+
+void peer_refused(struct peer *p) {
+  struct net *n = p->net;
+  p->refused = true;
+  p->deadline_ms = worker_due_ms(n->worker, REFUSED_MS);
+  link_drop(&p->idle);
+  n->others--;
+  n->refusing++;
 }
 
 void peer_free(struct peer *p) {
@@ -54,9 +52,15 @@ void peer_free(struct peer *p) {
   if (p->role->gone) {
     p->role->gone(p);
   }
+  n->freed++;
+  source_leave(p);
   link_drop(&p->all);
   link_drop(&p->idle);
-  n->others--;
+  if (p->refused) {
+    n->refusing--;
+  } else if (!p->evicted) {
+    n->others--;
+  }
   free(p);
 }
 
@@ -71,6 +75,19 @@ void peer_kill(struct peer *p) {
   if (p->wsi && now - p->killed_ms >= KILL_AGAIN_MS) { /* it may wait for the other side to hang up, too */
     p->killed_ms = now;
     lws_set_timeout(p->wsi, PENDING_TIMEOUT_KILLED_BY_PARENT, LWS_TO_KILL_SYNC);
+  }
+}
+
+/* The first time the transport half-closes and waits for the other side, the second time it lets go; it tells us in the
+ * next turn of the loop, and the place is free before. */
+void peer_evict(struct peer *p) {
+  struct net *n = p->net;
+  size_t freed = n->freed;
+  n->others -= !p->evicted;
+  p->evicted = true;
+  for (int i = 0; i < 2 && n->freed == freed; i++) {
+    p->killed_ms = 0;
+    peer_kill(p);
   }
 }
 

@@ -107,6 +107,19 @@ static void say_continue(struct peer *p) {
   }
 }
 
+/* Over the rate of arriving: 0, or ms. Counted are connections, by what they ask first, and each WebSocket handshake,
+ * because a token costs more to look at than a request. Whoever looks after the server is never refused. */
+static uint64_t arriving(struct exchange *x, const char *below, bool socket) {
+  struct peer *p = x->peer;
+  struct net *n = x->net;
+  if ((p->counted && !socket) || (below && (strcmp(below, "/healthz") == 0 || strcmp(below, "/readyz") == 0))) {
+    return 0;
+  }
+  uint64_t wait_ms = n->o.hooks->arriving(n->o.ctx, x->address, NULL);
+  p->counted = wait_ms == 0;
+  return wait_ms;
+}
+
 /* more: bytes have come behind the head already. */
 static void begin(struct exchange *x, const struct head *h, bool more) {
   struct net *n = x->net;
@@ -115,9 +128,14 @@ static void begin(struct exchange *x, const struct head *h, bool more) {
   bool too_big = body_init(&x->framing, h->chunked, h->length, n->body_limit) != 0;
   int refused = gate_cors(n->o.gate, &r, &cors);
   x->frame.cors_origin = cors ? strdup(cors) : NULL;
-  x->req.auth = gate_identify(n->o.gate, r.authorization, net_now_s(n), &x->req.identity);
   const char *below = net_below_prefix(n, x->req.path);
   bool socket = below && strcmp(below, "/ws") == 0 && (strcmp(h->method, "GET") == 0 || x->frame.head);
+  uint64_t wait_ms = arriving(x, below, socket);
+  if (wait_ms) {
+    answer_too_many(x, wait_ms);
+    return;
+  }
+  x->req.auth = gate_identify(n->o.gate, r.authorization, net_now_s(n), &x->req.identity);
   if (refused == 204) {
     answer_preflight(x);
   } else if (refused) {

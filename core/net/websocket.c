@@ -163,11 +163,19 @@ static void on_close(struct peer *p, const char *payload, size_t len) {
   websocket_end(p);
 }
 
-/* Pongs gather too: pings are as small as six bytes, and a write costs as much as a hundred of them. */
+/* Pongs gather too: pings are as small as six bytes, and a write costs as much as a hundred of them. Of those that are
+ * over the rate only the last of a read is answered (RFC 6455, section 5.5.3, allows that), so who merely asks often is
+ * still told that we are there. */
 struct pongs {
   size_t len;
   unsigned char bytes[2048];
+  bool over;
+  uint8_t last_len;
+  char last[DECODER_CONTROL_MAX];
 };
+
+#define FRAME_BYTES 6         /* head and mask: the least a frame takes */
+#define FRAGMENTS_PER_WORK 64 /* a message in pieces costs less than so many messages */
 
 static void pongs_flush(struct peer *p, struct pongs *out) {
   if (out->len && !p->close_sent && !peer_blocked(p)) { /* nothing for somebody who does not read */
@@ -176,13 +184,39 @@ static void pongs_flush(struct peer *p, struct pongs *out) {
   out->len = 0;
 }
 
-static void on_ping(struct peer *p, struct pongs *out, const char *payload, size_t len) {
+static void pong_add(struct peer *p, struct pongs *out, const char *payload, size_t len) {
   if (out->len + FRAME_HEADER_MAX + len > sizeof out->bytes) {
     pongs_flush(p, out);
   }
   out->len += frame_header(out->bytes + out->len, FRAME_PONG, len);
   memcpy(out->bytes + out->len, payload, len);
   out->len += len;
+}
+
+/* Counted before it is answered. A pong is counted, too: it is nothing but work. */
+static void on_control(struct peer *p, struct pongs *out, bool ping, const char *payload, size_t len) {
+  struct net *n = p->net;
+  bool over = !n->o.hooks->frames(n->o.ctx, p->conn, 1, FRAME_BYTES + len);
+  if (!ping) {
+    return;
+  }
+  out->over = over;
+  if (over) {
+    out->last_len = (uint8_t)len;
+    memcpy(out->last, payload, len);
+  } else {
+    pong_add(p, out, payload, len);
+  }
+}
+
+/* Pieces of messages, of which the text itself is counted when it is whole. */
+static void count_fragments(struct peer *p) {
+  struct net *n = p->net;
+  uint32_t count = p->decoder.fragments;
+  p->decoder.fragments = 0;
+  if (count && p->conn) {
+    (void)n->o.hooks->frames(n->o.ctx, p->conn, count / FRAGMENTS_PER_WORK, (uint64_t)count * FRAME_BYTES);
+  }
 }
 
 static void on_text(struct peer *p, const char *text, size_t len) {
@@ -213,6 +247,7 @@ static void on_input(struct peer *p, char *bytes, size_t len) {
   heard(p);
   struct pongs pongs;
   pongs.len = 0;
+  pongs.over = false;
   const char *payload;
   size_t payload_len;
   int event = DECODER_PONG;
@@ -220,8 +255,8 @@ static void on_input(struct peer *p, char *bytes, size_t len) {
     event = decoder_next(&p->decoder, &bytes, &len, p->net->message_limit, &payload, &payload_len);
     if (event == DECODER_TEXT) {
       on_text(p, payload, payload_len);
-    } else if (event == DECODER_PING) {
-      on_ping(p, &pongs, payload, payload_len);
+    } else if (event == DECODER_PING || event == DECODER_PONG) {
+      on_control(p, &pongs, event == DECODER_PING, payload, payload_len);
     } else if (event == DECODER_CLOSE) {
       pongs_flush(p, &pongs);
       on_close(p, payload, payload_len);
@@ -235,7 +270,11 @@ static void on_input(struct peer *p, char *bytes, size_t len) {
       }
     }
   }
+  if (pongs.over) {
+    pong_add(p, &pongs, pongs.last, pongs.last_len);
+  }
   pongs_flush(p, &pongs);
+  count_fragments(p);
   rest_if_over(p);
 }
 
@@ -331,6 +370,7 @@ int websocket_open(struct peer *p, const struct websocket_offer *offer) {
     return UV_ENOMEM;
   }
   link_drop(&p->idle);
+  source_leave(p);
   p->role = &role_websocket;
   p->identity = offer->who;
   p->heard_ms = p->pinged_ms = now;

@@ -6,6 +6,7 @@
 #include "crowd.h"
 #include "err.h"
 #include "gate.h"
+#include "limiters.h"
 #include "metrics.h"
 #include "server_impl.h"
 
@@ -138,15 +139,40 @@ bool admission_text(struct site *site, struct conn *c, const char *text, size_t 
   return wait_ms == 0;
 }
 
+bool admission_frames(struct site *site, struct conn *c, uint64_t work, uint64_t bytes) {
+  uint64_t now = worker_now_ms(site->worker);
+  uint64_t wait_ms = meter_spend(conn_meter(c), work, bytes, now);
+  conn_count_refusal(c, wait_ms > 0, now);
+  if (wait_ms) {
+    metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"frame\"", 1);
+  }
+  return wait_ms == 0;
+}
+
+/* ---- arriving ---- */
+
+uint64_t admission_arriving(struct site *site, const char *address, const char *user_id) {
+  struct limiters *l = site->server->world.limiters;
+  uint64_t now = worker_now_ms(site->worker), wait_ms = 0;
+  if (address && limiters_take(l, LIMITS_ARRIVALS, address, strlen(address), now, &wait_ms)) {
+    return wait_ms;
+  }
+  if (user_id && limiters_take(l, LIMITS_CONNECTS, user_id, strlen(user_id), now, &wait_ms)) {
+    return wait_ms;
+  }
+  return 0;
+}
+
 /* ---- HTTP ---- */
 
 static void refuse_http(struct http_request *http, uint64_t wait_ms) {
-  static const char body[] =
-    "{\"error\":\"rate_limit_exceeded\",\"message\":\"Too many requests. Please try again later.\"}";
   char seconds[24];
   snprintf(seconds, sizeof seconds, "%" PRIu64, (wait_ms + 999) / 1000);
-  struct http_response res = {
-    .status = 429, .body = body, .body_len = sizeof body - 1, .header_count = 1, .headers = {{"Retry-After", seconds}}};
+  struct http_response res = {.status = 429,
+                              .body = HTTP_TOO_MANY,
+                              .body_len = sizeof HTTP_TOO_MANY - 1,
+                              .header_count = 1,
+                              .headers = {{"Retry-After", seconds}}};
   metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"work\"", 1);
   http_respond(http, &res);
 }

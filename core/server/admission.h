@@ -25,5 +25,9 @@ void admission_sweep(struct server *s, uint64_t now_ms);
 int admission_greet(struct site *site, struct conn *c) NODISCARD;
 void admission_bye(struct site *site, struct conn *c);
 bool admission_text(struct site *site, struct conn *c, const char *text, size_t len) NODISCARD;
+/* Frames that are no text (pings, pongs, pieces). false: they are over the share, and get no answer. */
+bool admission_frames(struct site *site, struct conn *c, uint64_t work, uint64_t bytes) NODISCARD;
+/* A connection of that address, or a handshake of that user; NULL: not known. 0, or ms until one more is let in. */
+uint64_t admission_arriving(struct site *site, const char *address, const char *user_id);
 /* false: it has been answered. The probes always pass. */
 bool admission_http(struct site *site, struct http_request *http) NODISCARD;

@@ -126,6 +126,14 @@ static void on_text(void *ctx, struct conn *c, const char *text, size_t len) {
   }
 }
 
+static bool on_frames(void *ctx, struct conn *c, uint64_t work, uint64_t bytes) {
+  return admission_frames(ctx, c, work, bytes);
+}
+
+static uint64_t on_arriving(void *ctx, const char *address, const char *user_id) {
+  return admission_arriving(ctx, address, user_id);
+}
+
 static void on_closed(void *ctx, struct conn *c) {
   struct site *site = ctx;
   admission_bye(site, c);
@@ -159,7 +167,12 @@ static void on_http(void *ctx, struct http_request *http) {
   worker_call(((struct site *)ctx)->worker, run_http, r);
 }
 
-static const struct net_hooks net_hooks = {.opened = on_opened, .text = on_text, .closed = on_closed, .http = on_http};
+static const struct net_hooks net_hooks = {.opened = on_opened,
+                                           .text = on_text,
+                                           .frames = on_frames,
+                                           .closed = on_closed,
+                                           .arriving = on_arriving,
+                                           .http = on_http};
 
 static int site_start(struct worker *w, void *ctx, char why[512]) {
   struct site *site = ctx;

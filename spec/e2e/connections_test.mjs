@@ -171,6 +171,14 @@ describe("a place", () => {
     assert.ok(lines.length >= 1 && lines.length <= seconds + 1, `${lines.length} lines in ${seconds} s`);
     for (const raw of halves) raw.drop();
   });
+
+  test("that is refused is in the log a second later, also when nobody else comes", async (t) => {
+    const server = await serve(t, { env: { MAX_HANDSHAKES: "1", WORKERS: "1", HANDSHAKE_TIMEOUT: "60s" } });
+    const raw = await half(server);
+    for (let i = 0; i < 3; i++) await (await server.raw(HEALTH)).ends();
+    for (let said = 0; said < 3;) said += Number((await server.log.next((line) => /MAX_HANDSHAKES/.test(line.msg), "the last refusals")).refused);
+    raw.drop();
+  });
 });
 
 describe("an HTTP connection that stays", () => {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { DEFAULTS, TEXT, closeCode, frame, rawJoin, serve, somebody, within } from "./support.mjs";
+import { DEFAULTS, PING, TEXT, closeCode, frame, rawJoin, serve, somebody, within } from "./support.mjs";
 
 describe("a log that nobody reads", () => {
   const LOUD = `local bot = require "bot" "echo"
@@ -308,5 +308,140 @@ describe("one who sends ahead, each message with its cid, and says again what wa
   test("and when its inbox is full", async (t) => {
     const server = await serve(t, { env: { INBOX_LIMIT: "10", RATE_LIMIT: "1000000" } });
     assert.deepEqual([...(await insists(server, somebody("alice"), 120))], ["SERVICE_ERROR"]);
+  });
+});
+
+const PONG = 10;
+/** The pongs in what was received, by their payload. */
+function pongs(raw) {
+  const found = [];
+  for (let at = raw.received.indexOf("\r\n\r\n") + 4; at + 1 < raw.received.length;) {
+    const opcode = raw.received[at] & 15;
+    let len = raw.received[at + 1], head = 2;
+    if (len === 126) [len, head] = [raw.received.readUInt16BE(at + 2), 4];
+    if (opcode === PONG) found.push(raw.received.subarray(at + head, at + head + len).toString());
+    at += head + len;
+  }
+  return found;
+}
+
+describe("a flood of frames that are no messages", () => {
+  test("of pings is answered at its rate and then once a read; the connection stays, the talker does not notice", async (t) => {
+    const server = await serve(t, { env: TALKER });
+    const bob = await server.join(somebody("bob"));
+    const raw = await rawJoin(server, somebody("alice"));
+    const COUNT = 200000;
+    await undisturbed(bob, async () => {
+      const many = Buffer.concat(Array.from({ length: 2000 }, () => frame(PING, "")));
+      for (let i = 0; i < COUNT / 2000; i++) raw.socket.write(many);
+      while (!(await server.metric("chatbox_ratelimit_blocked_total"))) await bob.talks("not yet");
+      for (let i = 0; i < 50; i++) await bob.talks("meanwhile");
+    });
+    assert.ok(pongs(raw).length < 3000, `${pongs(raw).length} pongs`);
+    assert.equal(closeCode(raw), undefined);
+    raw.drop();
+  });
+
+  test("its last ping is answered: who asks whether we are there hears that we are", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, CONNECTION_WORK_RATE: "1", RATE_BURST: "5s" } });
+    const raw = await rawJoin(server, somebody("alice"));
+    raw.socket.write(Buffer.concat(Array.from({ length: 20 }, (_, i) => frame(PING, `ping ${i}`))));
+    await raw.receives(/ping 19/);
+    const heard = pongs(raw);
+    assert.ok(heard.length <= 10, heard.join());
+    assert.equal(heard.at(-1), "ping 19");
+    raw.drop();
+  });
+
+  for (const [what, bytes] of [
+    ["of pongs", Buffer.concat(Array.from({ length: 2000 }, () => frame(PONG, "")))],
+    ["of empty continuations of a message that never ends", Buffer.concat(Array.from({ length: 2000 }, () => frame(0, "", { fin: false })))],
+    ["of continuations of a byte each", Buffer.concat(Array.from({ length: 2000 }, () => frame(0, "x", { fin: false })))],
+  ]) {
+    test(`${what} is read no faster than its share, and kept out of the talker's way`, async (t) => {
+      const server = await serve(t, { env: { ...TALKER, CONNECTION_BYTE_RATE: "4KiB" } });
+      const bob = await server.join(somebody("bob"));
+      const raw = await rawJoin(server, somebody("alice"));
+      raw.socket.write(frame(TEXT, "", { fin: false }));
+      for (let i = 0; i < 2000; i++) raw.socket.write(bytes); // more than the kernel takes on both sides
+      while (!(await server.metric("chatbox_ratelimit_blocked_total"))) await bob.talks("not yet");
+      for (let i = 0; i < 50; i++) await bob.talks("meanwhile");
+      assert.ok(raw.socket.writableLength > 0, "all of it was read");
+      assert.equal(closeCode(raw), undefined);
+      raw.drop();
+    });
+  }
+});
+
+describe("one who connects again and again", () => {
+  const from = (address) => ({ headers: { "X-Forwarded-For": address } });
+  const upgrade = (server, token, address) =>
+    server.raw(
+      `GET /chatbox/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer ${token}\r\n` +
+        `X-Forwarded-For: ${address}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
+    );
+  const heard = async (raw, pattern) => {
+    await raw.receives(pattern);
+    raw.drop();
+    return raw.received.toString("latin1");
+  };
+  const refused = (text) => {
+    assert.match(text, /^HTTP\/1\.1 429 Too Many Requests\r\n/);
+    assert.ok(Number(text.match(/\r\nRetry-After: (\d+)\r\n/)?.[1]) >= 1, text);
+    assert.match(text, /rate_limit_exceeded/);
+  };
+
+  test("as one user, from wherever, gets 429 with Retry-After; nobody else does", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, CONNECT_RATE_LIMIT: "5", MAX_CONNECTIONS_PER_USER: "6" } });
+    const token = server.token(somebody("alice"));
+    for (let i = 0; i < 5; i++) await heard(await upgrade(server, token, `203.0.113.${i}`), /connection_status/);
+    for (let i = 0; i < 3; i++) refused(await heard(await upgrade(server, token, `198.51.100.${i}`), /slow|later/));
+    const bob = await server.join(somebody("bob"));
+    await bob.talks("hello");
+    assert.equal((await server.get("/healthz")).status, 200);
+  });
+
+  test("from one address, with tokens that are no good, on whatever connection, gets 429; a proxy and the probes do not", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, ADDRESS_CONNECT_RATE_LIMIT: "10" } });
+    const statuses = [];
+    for (let i = 0; i < 20; i++) statuses.push((await heard(await upgrade(server, "no.good.token", "203.0.113.7"), /\r\n\r\n/)).slice(9, 12));
+    assert.deepEqual(statuses, [...Array(10).fill("401"), ...Array(10).fill("429")]);
+    refused(await heard(await upgrade(server, server.token(somebody()), "203.0.113.7"), /later/)); // also with a good one
+    for (const probe of ["/healthz", "/readyz"]) assert.equal((await server.get(probe, from("203.0.113.7"))).status, 200);
+    assert.equal((await server.get("/nothing", { ...from("203.0.113.7"), user: somebody() })).status, 429);
+    for (let i = 0; i < 20; i++) await (await server.join(somebody("direct"))).leaves(); // loopback is a trusted proxy
+    await (await server.join(somebody("bob"), from("203.0.113.8"))).talks("hello");
+  });
+
+  test("over plain connections is counted by connection, not by request; on one connection each handshake counts", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, TRUSTED_PROXIES: "192.0.2.1", ADDRESS_CONNECT_RATE_LIMIT: "5" } });
+    const page = "GET /chatbox/nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    const stays = await server.raw(page.repeat(30));
+    await stays.receives((buffer) => buffer.toString("latin1").split("HTTP/1.1 4").length === 31);
+    const tries = await server.raw("GET /chatbox/ws HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(10));
+    await tries.ends();
+    const statuses = [...tries.received.toString("latin1").matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status);
+    assert.deepEqual(statuses, ["401", "401", "401", "401", "429"]);
+    refused(await heard(await server.raw(page), /later/));
+    for (const raw of [stays, tries]) raw.drop();
+  });
+});
+
+describe("one address that begins requests and does not finish them", () => {
+  test("has a bound of its own, at which one of its own goes: everybody else comes in", async (t) => {
+    const env = { ...TALKER, TRUSTED_PROXIES: "192.0.2.1", WORKERS: "1", MAX_HANDSHAKES: "20", MAX_HANDSHAKES_PER_ADDRESS: "5", HANDSHAKE_TIMEOUT: "600s" };
+    const server = await serve(t, { env });
+    const slow = [];
+    const begin = async () => {
+      const raw = await server.raw("GET /chatbox/healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+      slow.push(raw);
+    };
+    for (let i = 0; i < 5; i++) await begin();
+    await server.get("/healthz"); // it takes the place of one
+    await within(Promise.race(slow.map((raw) => raw.closed)), "one to go");
+    for (let i = 0; i < 30; i++) await begin();
+    const bob = await server.join(somebody("bob"));
+    await bob.talks("there is room");
+    for (const raw of slow) raw.drop();
   });
 });

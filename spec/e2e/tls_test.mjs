@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import https from "node:https";
 import os from "node:os";
 import path from "node:path";
+import tls from "node:tls";
 import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { PREFIX, Server, mint, serve, somebody } from "./support.mjs";
@@ -55,6 +56,33 @@ describe("TLS", () => {
       await raw.ends();
       assert.doesNotMatch(raw.received.toString("latin1"), /healthy/);
     }
+  });
+
+  test("refuses with an answer, too: who finds no place is told 503, also beside a hundred who never finish the handshake", async (t) => {
+    const server = await serve(t, { env: { ...pair, MAX_HANDSHAKES: "2", WORKERS: "1", HANDSHAKE_TIMEOUT: "60s" } });
+    const ask = (text) =>
+      new Promise((resolve, reject) => {
+        const socket = tls.connect({ port: server.port, rejectUnauthorized: false }, () => socket.write(text));
+        let heard = "";
+        socket.on("data", (part) => ((heard += part), heard.includes("\r\n\r\n") && resolve({ socket, heard })));
+        socket.on("error", reject);
+        socket.on("close", () => reject(new Error(`closed after ${JSON.stringify(heard)}`)));
+      });
+    const whole = `GET ${PREFIX}/healthz HTTP/1.1\r\nHost: a\r\n\r\n`;
+    const halves = [];
+    for (let i = 0; i < 2; i++) halves.push((await ask(whole + whole.slice(0, -10))).socket);
+    for (let i = 0; i < 5; i++) {
+      const { socket, heard } = await ask(whole);
+      assert.match(heard, /^HTTP\/1\.1 503 Service Unavailable\r\n/);
+      assert.match(heard, /\r\nRetry-After: 1\r\n/);
+      socket.destroy();
+    }
+    const silent = [];
+    for (let i = 0; i < 100; i++) silent.push(await server.raw()); // 64 places to say no, the rest is hung up on
+    await Promise.race(silent.map((raw) => raw.closed));
+    for (const raw of silent) raw.drop();
+    for (const socket of halves) socket.destroy();
+    for (let answered = false; !answered;) answered = await ask(whole).then(({ heard, socket }) => (socket.destroy(), heard.includes(" 200 ")), () => false);
   });
 
   test("needs both files, and files that can be used", async () => {

@@ -22,6 +22,8 @@ static int open_limiters(void **state) {
   config = config_new();
   return config_set(config, SETTING_READ_RATE_LIMIT, "2", why) ||
          config_set(config, SETTING_PUBLIC_RATE_LIMIT, "2", why) ||
+         config_set(config, SETTING_CONNECT_RATE_LIMIT, "1", why) ||
+         config_set(config, SETTING_ADDRESS_CONNECT_RATE_LIMIT, "1", why) ||
          config_set(config, SETTING_TRUSTED_PROXIES, "10.0.0.0/8", why) || !(limiters = limiters_new(config));
 }
 
@@ -47,6 +49,7 @@ static void each_kind_counts_for_itself(void **state) {
   assert_int_equal(take("ends", "ann"), 0);
   assert_int_equal(take("live", "ann"), 0);
   assert_int_equal(take("admin", "ann"), 0);
+  assert_int_equal(take("connects", "ann"), 0);
   assert_int_equal(take("mine", "ann"), E_NOT_FOUND);
   assert_string_equal(limiters_names, "messages, reads, ends, live, admin, public");
 }
@@ -66,6 +69,17 @@ static void one_network_of_64_bits_is_one_and_a_users_name_is_never_taken_for_an
   assert_int_equal(take("reads", "2001:db8::2"), 0); /* names of two users */
 }
 
+static void who_arrives_counts_by_address_and_by_user(void **state) {
+  (void)state;
+  assert_int_equal(take(LIMITS_CONNECTS, "ann"), 0);
+  assert_int_equal(take(LIMITS_CONNECTS, "ann"), E_LIMITED);
+  assert_int_equal(take(LIMITS_CONNECTS, "bob"), 0);
+  assert_int_equal(take(LIMITS_ARRIVALS, "192.0.2.1"), 0);
+  assert_int_equal(take(LIMITS_ARRIVALS, "192.0.2.1"), E_LIMITED);
+  assert_int_equal(take(LIMITS_ARRIVALS, "10.1.2.3"), 0);
+  assert_int_equal(take(LIMITS_ARRIVALS, "10.1.2.3"), 0);
+}
+
 static void a_trusted_proxy_has_no_limit(void **state) {
   (void)state;
   for (int i = 0; i < 100; i++)
@@ -77,6 +91,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     TEST(each_kind_counts_for_itself),
     TEST(one_network_of_64_bits_is_one_and_a_users_name_is_never_taken_for_an_address),
+    TEST(who_arrives_counts_by_address_and_by_user),
     TEST(a_trusted_proxy_has_no_limit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
