@@ -180,9 +180,10 @@ describe("chatbox erase", () => {
 
   test("in the middle of an answer that takes its time", async (t) => {
     const bot = `local bot = require "bot" "echo"
+bot:hears("go on", function() chat.shared.set("go on", true) end)
 bot:otherwise(function(session, request)
   session:reply "wait"
-  chat.timer.sleep(300)
+  while not chat.shared.get "go on" do chat.timer.sleep(5) end
   session:set { name = "written back" }
   session:reply "done"
 end)
@@ -194,6 +195,8 @@ return bot
     await alice.hears("ai_response", { content: "wait" });
     await ok(server, "erase", "--user", alice.user);
     await alice.ends();
+    const bob = await server.join(somebody("bob"));
+    bob.says("go on");
     await server.log.next((line) => line.msg === "a write was not taken" && line.error === "GONE", "the handler to go on in vain");
     assert.equal((await server.get("/sessions", { user: alice.user })).json.count, 0);
   });

@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import net from "node:net";
+import path from "node:path";
 import { describe, test } from "node:test";
 import { BIN, DEFAULTS, PREFIX, Server, botThatSays, closeCode, frame, lockDatabase, queryDatabase, rawJoin, serve, somebody, within } from "./support.mjs";
 
@@ -46,6 +47,25 @@ async function doomed(t, options) {
 }
 
 describe("a duration", { concurrency: 6 }, () => {
+  test("CLOSE_GRACE_MS: who does not answer a close is cut after 5 s", async (t) => {
+    const server = await serve(t);
+    const user = somebody();
+    const raw = await rawJoin(server, user);
+    const since = now();
+    assert.equal((await server.command("erase", "--user", user)).code, 0);
+    await raw.receives((buffer) => closeCode({ received: buffer }) === 4403);
+    await raw.ends();
+    notBefore(since, 5000, "the end");
+  });
+
+  test("CONTROL_IDLE_MS: a command that says nothing for 10 s is hung up on", async (t) => {
+    const server = await serve(t);
+    const since = now();
+    const socket = net.connect(path.join(server.dir, "chatbox.sock"));
+    await within(new Promise((resolve) => socket.resume().on("close", resolve)), "the hang-up");
+    notBefore(since, 10000, "the hang-up");
+  });
+
   test("WS_PING_PERIOD: so long lies between two pings, not less", async (t) => {
     const server = await serve(t, { env: { WS_PING_PERIOD: "300ms", WS_PONG_WAIT: "60s" } });
     const since = now();
@@ -349,20 +369,8 @@ bot:hears("short", function(session) chat.timer.sleep(300) session:reply "done" 
     assert.equal((await alice.hears("bye")).code, "token_expired");
     assert.ok(Date.now() >= (exp + 2) * 1000, `it ended at ${Date.now()}, it held until ${exp + 2}`);
   });
-});
 
-describe("a time that is no setting", { concurrency: 6 }, () => {
-  test("CLOSE_GRACE_MS: who does not answer a close is cut after 5 s", async (t) => {
-    const server = await serve(t);
-    const user = somebody();
-    const raw = await rawJoin(server, user);
-    const since = now();
-    assert.equal((await server.command("erase", "--user", user)).code, 0);
-    await raw.receives((buffer) => closeCode({ received: buffer }) === 4403);
-    await raw.ends();
-    notBefore(since, 5000, "the end");
-  });
-
+  // Constants: docs/limits.md has the list.
   test("LINGER_MS: the last answer may be read for 2 s, then the connection is gone", async (t) => {
     const server = await serve(t);
     const socket = net.connect({ port: server.port, host: "127.0.0.1", allowHalfOpen: true });

@@ -59,6 +59,7 @@ stamps_keep tidy <<<"$keys"
 check "luacheck" luacheck --quiet --no-color "${lua_files[@]}"
 check "shellcheck" shellcheck -x -S warning "${shell_files[@]}"
 check "a pointer is tested as (p) or (!p)" bash -c '! grep -rnE "[!=]= NULL" core bindings --include="*.[ch]"'
+check "every time has a test" spec/support/times_test.sh
 check "no circles between files" spec/support/circles.sh
 check "the reference pages are what the program says" spec/support/docs.sh --check
 check "the types of the client library are what its comments say" spec/support/types.sh --check

@@ -1,8 +1,9 @@
 /* In: the database that is open, the files of its name, the disk under it. Out: whether they are still those, whole,
  * and with room. Why: open files go on working when their names are gone, and what was said into them would be lost
  * with the process; so writes ask, too. Damage is found by a connection that has nothing in its cache. It takes at most
- * a hundredth of the time, so a large database is looked through less often, and one that takes longer than
- * CHECK_MAX_MS not at all: a reader that stays would let the log grow. */
+ * a hundredth of the time, so a large database is looked through less often, and one that is larger than
+ * CHECK_MAX_BYTES or takes longer than CHECK_MAX_MS not at all: a reader that stays would let the log grow. (Both,
+ * because SQLite looks at the clock where it goes through rows, but not where it goes through pages.) */
 #include "sqlite_impl.h"
 
 #include "log.h"
@@ -16,6 +17,7 @@
 #define ROOM_MIN 65536u   /* bytes on the disk with less of which it counts as full */
 #define CHECK_SHARE 100   /* of the time between two checks, what one may take */
 #define CHECK_MAX_MS 2000 /* of one check */
+#define CHECK_MAX_BYTES (256ll << 20)
 #define CHECK_STEPS 10000 /* of SQLite's machine between two looks at the clock */
 
 #define MOVED "the database file was removed or replaced"
@@ -99,11 +101,13 @@ static int pages_check(const char *path, struct check *c, char found[128]) {
 
 static const char *pages_judge(struct sqlite_handle *h, const char *path, const atomic_bool *stop) {
   char found[128];
+  struct stat st;
   uint64_t began = uv_hrtime();
   struct check c = {.until_ns = began + CHECK_MAX_MS * 1000000ull, .stop = stop};
   if (began < h->check_ns)
     return h->damage;
-  int code = pages_check(path, &c, found);
+  bool fits = stat(path, &st) == 0 && st.st_size <= CHECK_MAX_BYTES;
+  int code = fits ? pages_check(path, &c, found) : SQLITE_INTERRUPT;
   uint64_t ended = uv_hrtime();
   h->check_ns = ended + (ended - began) * CHECK_SHARE;
   bool damaged = code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_IOERR;
@@ -111,7 +115,7 @@ static const char *pages_judge(struct sqlite_handle *h, const char *path, const 
     LOG(LOG_ERROR, "store", "a check of the database has found damage", LSTR("found", found));
   else if (code == SQLITE_INTERRUPT && !atomic_load(stop) && !h->unchecked)
     LOG(LOG_WARN, "store", "the database is too large to be looked through for damage while the server runs",
-        LINT("limit_ms", CHECK_MAX_MS));
+        LINT("limit_ms", CHECK_MAX_MS), LINT("limit_bytes", CHECK_MAX_BYTES));
   h->unchecked = h->unchecked || code == SQLITE_INTERRUPT;
   if (damaged || code == SQLITE_ROW)
     h->damage = damaged ? DAMAGED : NULL;
