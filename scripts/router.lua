@@ -32,9 +32,9 @@ local KIND_SHOWN = 64 -- bytes of an unknown type that are repeated in the error
 local ack = envelope.new("ack", "system", "cid", "id", "seq", "duplicate")
 local receipt = envelope.new("ack", "system", "cid") -- the server adds id, seq and duplicate
 local said = {
-  user_message = envelope.new("user_message", "user", "content", "metadata"),
-  file_upload = envelope.new("file_upload", "user", "content", "file_id", "file_url", "metadata"),
-  voice_message = envelope.new("voice_message", "user", "content", "file_id", "file_url", "metadata"),
+  user_message = envelope.new("user_message", "user", "cid", "content", "metadata"),
+  file_upload = envelope.new("file_upload", "user", "cid", "content", "file_id", "file_url", "metadata"),
+  voice_message = envelope.new("voice_message", "user", "cid", "content", "file_id", "file_url", "metadata"),
 }
 
 -- Somebody who is not here: the request was made before the server ended.
@@ -181,8 +181,8 @@ end
 local function relay(session, request)
   local make = said[request.type]
   local document = request.file_id
-      and make(session, request.content, request.file_id, request.file_url, request.sent_metadata)
-    or make(session, request.content, request.sent_metadata)
+      and make(session, request.cid, request.content, request.file_id, request.file_url, request.sent_metadata)
+    or make(session, request.cid, request.content, request.sent_metadata)
   session:send(document, { except = request.connection, event = true })
 end
 
@@ -282,6 +282,7 @@ local function compile(routes)
         stored = route.stored,
         active = route.active or route.stored,
         admin = route.admin,
+        places = route.places,
       }
     end
   end
@@ -347,7 +348,8 @@ function router.new(routes)
     elseif route.admin and not (request.user and request.user.admin) then
       return refuse(request, "INSUFFICIENT_PERMISSIONS")
     end
-    local id = request.session_id ~= session.id and elsewhere(request)
+    request.raw = route.places and raw or nil
+    local id = not route.places and request.session_id ~= session.id and elsewhere(request)
     if id and not stays(request, route, raw, id) then
       return
     end
@@ -423,7 +425,7 @@ function router.describe(routes)
       words[#words + 1] = field .. "=" .. spec:gsub("%s+", " ")
     end
     table.sort(words)
-    for _, flag in ipairs { "rate", "stored", "active", "immediate", "admin" } do
+    for _, flag in ipairs { "rate", "stored", "active", "immediate", "admin", "places" } do
       if kind ~= "common" and route[flag] then
         words[#words + 1] = route[flag] == true and "[" .. flag .. "]" or "[" .. flag .. " " .. route[flag] .. "]"
       end

@@ -5,9 +5,11 @@
 --     stored     becomes part of the conversation: recorded, acknowledged (cid), shown to the other members
 --     active     refused when the conversation has ended (stored implies it)
 --     admin      for administrators only
--- What comes back: connection_status, loading, ai_response, user_message, file_upload, voice_message, typing_indicator,
--- history, pong, ack, refreshed, error; and bye from the server itself, before it closes. What is stored carries its id
--- and seq, and an error the cid of the message it is about.
+--     places     finds its conversation itself, whichever the client names
+-- What comes back: welcome, connection_status, loading, ai_response, user_message, file_upload, voice_message, typing,
+-- typing_indicator, history, pong, ack, refreshed, error; and bye from the server itself, before it closes. What is
+-- stored carries its id and seq, and an error the cid of the message it is about.
+local hello = require "handlers.hello"
 local help = require "handlers.help"
 local history = require "handlers.history"
 local live = require "handlers.live"
@@ -36,6 +38,21 @@ return {
   typing_indicator = {
     live.typing_indicator,
     fields = { content = "string? 0..100" },
+    rate = "live",
+    immediate = true,
+  },
+  hello = {
+    hello.hello,
+    fields = {
+      v = "integer 2..1000",
+      resume = "object? session_id=string 1..128, epoch=token 1..64, seq=integer 0..9007199254740992",
+    },
+    rate = "reads",
+    places = true,
+  },
+  typing = {
+    live.typing,
+    fields = { state = "one? of typing idle", ttl = "integer? 1000..60000" },
     rate = "live",
     immediate = true,
   },

@@ -3,6 +3,7 @@
  * one; its home worker does it. */
 #include "api.h"
 
+#include "catchup.h"
 #include "effects.h"
 #include "err.h"
 #include "handle.h"
@@ -283,6 +284,32 @@ static int l_connection_release(lua_State *L) {
   return bind_result(L, 0);
 }
 
+/* The handler of a message may do it for whoever sent that, in the conversation it runs for: there it is the owner. */
+static struct task *check_own(lua_State *L, const char *name) {
+  struct task *t = bind_task(L);
+  session_handle handle = bind_check_session(L, 1);
+  uint64_t id = bind_check_connection(L, 2);
+  if (t->kind != TASK_MESSAGE || !t->conn || session_id_handle(t->session) != handle || conn_id(t->conn) != id) {
+    luaL_error(L, "chat.connection.%s is for the sender of the message that is being handled", name);
+  }
+  return t;
+}
+
+static int l_connection_catch_up(lua_State *L) {
+  struct task *t = check_own(L, "catch_up");
+  int code = catchup_begin(t->session, t->conn);
+  t->catching_up |= code == 0;
+  return bind_result(L, code);
+}
+
+static int l_connection_caught_up(lua_State *L) {
+  struct task *t = check_own(L, "caught_up");
+  double told = luaL_checknumber(L, 3);
+  luaL_argcheck(L, told >= 0 && told <= 9007199254740992.0, 3, "a seq is expected");
+  struct effects *e = slice_effects(t, t->session);
+  return bind_result(L, e ? effects_catchup_end(e, conn_id(t->conn), (uint64_t)told) : UV_ENOMEM);
+}
+
 static const struct bind_function functions[] = {
   {"user", l_connection_user, "session, connection number", "table user", false,
    "Who it is: {id, name, roles, admin}."},
@@ -297,6 +324,12 @@ static const struct bind_function functions[] = {
    "Makes it a member of the other conversation; its later messages go there. Immediate."},
   {"forward", l_connection_forward, "session, connection number, other session, text string", "true", false,
    "Puts a text into the other conversation's inbox, as if it had come there. Immediate."},
+  {"catch_up", l_connection_catch_up, "session, connection number", "true", false,
+   "From now on what is for everybody waits for the sender of this message, until it has been told what it missed. "
+   "BUSY: "
+   "it is being told already. Immediate; over at the latest when the handler ends."},
+  {"caught_up", l_connection_caught_up, "session, connection number, seq number", "true", false,
+   "Behind what is sent so far: it has been told the events up to seq, and hears the rest of what has waited."},
   {"close", l_connection_close, "session, connection number, code number, reason string", "true", false,
    "Closes it with a WebSocket code, behind what was sent before."},
   {"held", l_connection_held, "cid? string", "string|boolean code, number? wait_ms", false,

@@ -7,6 +7,8 @@
 #include "run.h"
 #include "task.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -88,12 +90,22 @@ static int push_ready(lua_State *L, bool ready, const char *reason) {
   return ready ? 1 : 2;
 }
 
+static int push_epoch(lua_State *L, uint64_t epoch) {
+  char text[24];
+  snprintf(text, sizeof text, "%08" PRIx64, epoch);
+  lua_pushstring(L, text);
+  return 1;
+}
+
 static int push_answer(lua_State *L, const struct store_op *op) {
   if (op->kind == STORE_PING) {
     return push_ready(L, op->code == 0, op->reason ? op->reason : "the database does not answer");
   }
   if (op->code) {
     return bind_result(L, op->code);
+  }
+  if (op->kind == STORE_EPOCH) {
+    return push_epoch(L, op->epoch);
   }
   if (op->kind == STORE_SESSION) {
     push_record(L, &op->session);
@@ -197,6 +209,7 @@ static int l_store_history(lua_State *L) {
   luaL_argcheck(L, id, 1, "session_id is needed");
   uint32_t limit = limit_field(L);
   double before = bind_number(L, 1, "before_seq", 0, 0, 9007199254740992.0);
+  double bytes = bind_number(L, 1, "bytes", 0, 0, STORE_HISTORY_BYTES);
   bind_task(L);
   if (!id_valid(id)) {
     return unknown(L);
@@ -206,6 +219,7 @@ static int l_store_history(lua_State *L) {
     memcpy(op->session.id, id, STORE_ID_LEN + 1);
     op->limit = limit;
     op->before_seq = (uint64_t)before;
+    op->bytes = (size_t)bytes;
   }
   return wait_for(L, op, "chat.store.history", begin_ask);
 }
@@ -225,6 +239,14 @@ static int l_store_message(lua_State *L) {
     op->messages[0].cid = strdup(cid);
   }
   return wait_for(L, op, "chat.store.message", begin_ask);
+}
+
+static int l_store_epoch(lua_State *L) {
+  struct store *store = worker_home(bind_vm(L)->worker)->store;
+  uint64_t epoch;
+  bind_task(L);
+  return store && store_epoch(store, &epoch) ? push_epoch(L, epoch)
+                                             : wait_for(L, store_op_new(STORE_EPOCH), "chat.store.epoch", begin_ask);
 }
 
 static void on_ready_timeout(void *arg) {
@@ -251,10 +273,14 @@ static const struct bind_function functions[] = {
   {"sessions", l_store_sessions, "query table", "table records", true,
    "Conversations of {user_id, limit? = 100}, newest first."},
   {"history", l_store_history, "query table", "table messages", true,
-   "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. One that "
-   "cannot be read, or is not genuine, has damaged = true and no content, whatever else it says."},
+   "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first; fewer when their content is "
+   "more than {bytes? = 16 MiB}. One that cannot be read, or is not genuine, has damaged = true and no content, "
+   "whatever else it says."},
   {"message", l_store_message, "query table", "table message", true,
    "{id, seq, at_ms} of the message with {cid} in the conversation {session_id}."},
+  {"epoch", l_store_epoch, "", "string epoch", true,
+   "Another one when the database has become an older one (a backup was put in its place), whose seqs are given anew. "
+   "Waits only once."},
   {"ready", l_store_ready, "", "boolean, string? reason", true,
    "Whether the store answers within 1.5 s, no write waits for it, its files are whole and where they were, the disk "
    "has room, and the server is not stopping; and if not, what it is."},

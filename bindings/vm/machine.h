@@ -109,6 +109,7 @@ struct task {
   struct wait wait;
   struct commits commits;
   struct errand errand;
+  bool catching_up; /* it has begun to tell conn what that missed: lua_connection.c */
 };
 
 struct idle_call {

@@ -2,6 +2,8 @@
  * its end, everything it held is released. Why: see task.h. How it runs is in run.c, what it changes in slice.c. */
 #include "task.h"
 
+#include "catchup.h"
+#include "effects.h"
 #include "metrics.h"
 #include "slice.h"
 
@@ -100,9 +102,17 @@ void task_give_turn(struct task *t) {
   }
 }
 
+/* However it ended, its client goes on hearing what is for everybody. */
+static void end_catchup(struct task *t) {
+  if (t->catching_up && !effects_catchup_ends(t->session, conn_id(t->conn))) {
+    catchup_end(t->session, conn_id(t->conn), 0, worker_mailbox(t->vm->worker));
+  }
+}
+
 void task_end(struct task *t, bool reusable) {
   struct vm *vm = t->vm;
   slice_discard(t);
+  end_catchup(t);
   slice_forget_stored(t);
   slice_forget_errand(t);
   if (t->wait.parked) {

@@ -193,11 +193,8 @@ int effects_append(struct effects *e, struct message_record *record) {
   return 0;
 }
 
-int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t except, int close_code) {
-  int code = bounded(e, m->len);
-  if (code) {
-    return code;
-  }
+/* Room for one more send. */
+static int send_room(struct effects *e) {
   if (e->send_count == e->send_room) {
     bool first = e->sends == e->few;
     struct effects_send *all = realloc(first ? NULL : e->sends, e->send_room * 2 * sizeof *all);
@@ -209,6 +206,15 @@ int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t exc
     }
     e->sends = all;
     e->send_room *= 2;
+  }
+  return 0;
+}
+
+int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t except, int close_code) {
+  int code = bounded(e, m->len);
+  code = code ? code : send_room(e);
+  if (code) {
+    return code;
   }
   e->sends[e->send_count++] =
     (struct effects_send){.message = message_ref(m), .to = to, .except = except, .close_code = close_code};
@@ -222,6 +228,14 @@ int effects_send_event(struct effects *e, struct message *m, uint64_t to, uint64
   int code = effects_send(e, m, to, except, 0);
   if (!code) {
     e->sends[e->send_count - 1].event = (uint32_t)e->message_count;
+  }
+  return code;
+}
+
+int effects_catchup_end(struct effects *e, uint64_t conn, uint64_t told) {
+  int code = send_room(e); /* no bound of a slice stands against it: what has begun has to end */
+  if (!code) {
+    e->sends[e->send_count++] = (struct effects_send){.to = conn, .told = told};
   }
   return code;
 }

@@ -24,8 +24,9 @@ enum effects_text { EFFECTS_NAME, EFFECTS_MODEL, EFFECTS_ADMIN_ID, EFFECTS_ADMIN
 enum effects_flag { EFFECTS_HELP, EFFECTS_ASSISTED, EFFECTS_FLAGS };
 
 struct effects_send {
-  struct message *message; /* of a close: its reason, NUL included */
+  struct message *message; /* of a close: its reason, NUL included; NULL: the end of a catch-up */
   uint64_t to, except;     /* connection ids; 0: everybody, nobody */
+  uint64_t told;           /* of the end of a catch-up, see catchup.h */
   int close_code;          /* 0: a document */
   uint32_t event;          /* 1 + index of the message whose event it is; 0: of none */
 };
@@ -113,6 +114,11 @@ int effects_keep(struct effects *e) NODISCARD;
 /* Of a kept one: drops what came after. grown: whether something of it would be stored. */
 void effects_cut(struct effects *e);
 bool effects_grown(const struct effects *e);
+/* Behind what was sent so far: the catch-up of this connection is over, and it has been told the events up to `told`.
+ */
+int effects_catchup_end(struct effects *e, uint64_t conn, uint64_t told) NODISCARD;
+/* Owner: whether such an end is on its way for it. */
+bool effects_catchup_ends(struct session *s, uint64_t conn);
 int effects_response(struct effects *e, uint32_t ms) NODISCARD;
 
 /* Takes e. done is called exactly once, from here or later: e->code is 0, E_STORE, E_FULL (store queue), E_STOPPING,

@@ -265,7 +265,7 @@ bool effects_dealing_with(struct session *s, const char *id) {
 /* Nothing but words to the one whose message this answers. */
 static bool only_answers(const struct effects *e) {
   for (size_t i = 0; i < e->send_count; i++) {
-    if (!e->conn || e->sends[i].to != conn_id(e->conn)) {
+    if (!e->conn || !e->sends[i].message || e->sends[i].to != conn_id(e->conn)) {
       return false;
     }
   }

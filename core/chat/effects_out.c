@@ -3,6 +3,8 @@
  * earlier one's); its head leaves when it is settled, so every member sees one order. */
 #include "effects_impl.h"
 
+#include "catchup.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,25 +38,58 @@ static struct message *document(const struct effects *e, const struct effects_se
   return whole;
 }
 
+static void send_to_members(const struct effects *e, const struct effects_send *send, struct message *m,
+                            const struct members *members, const struct mailbox *here) {
+  uint64_t seq = send->event ? e->messages[send->event - 1].seq : 0;
+  for (size_t k = 0; k < members->count; k++) {
+    struct conn *c = members->all[k];
+    if ((send->to && send->to != conn_id(c)) || send->except == conn_id(c)) {
+      continue;
+    }
+    if (send->to || !catchup_keep(e->session, c, m, seq, here)) {
+      send_one(send, m, c, here);
+    }
+  }
+}
+
 static void run_sends(const struct effects *e, const struct mailbox *here) {
   struct members members;
   session_members(e->session, &members);
   for (size_t i = 0; i < e->send_count; i++) {
     const struct effects_send *send = &e->sends[i];
-    struct message *m = document(e, send);
-    bool direct = m && send->to && e->conn && conn_id(e->conn) == send->to;
-    if (direct) {
-      send_one(send, m, e->conn, here);
+    if (!send->message) {
+      catchup_end(e->session, send->to, send->told, here);
+      continue;
     }
-    for (size_t k = 0; m && !direct && k < members.count; k++) {
-      uint64_t id = conn_id(members.all[k]);
-      if ((!send->to || send->to == id) && send->except != id) {
-        send_one(send, m, members.all[k], here);
-      }
+    struct message *m = document(e, send);
+    if (m && send->to && e->conn && conn_id(e->conn) == send->to) {
+      send_one(send, m, e->conn, here);
+    } else if (m) {
+      send_to_members(e, send, m, &members, here);
     }
     message_unref(m);
   }
   members_free(&members);
+}
+
+bool effects_catchup_ends(struct session *s, uint64_t conn) {
+  for (const struct effects *e = session_out(s)->head; e; e = e->next) {
+    for (size_t i = 0; i < e->send_count; i++) {
+      if (!e->sends[i].message && e->sends[i].to == conn) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+/* What it was to tell is not told; but whoever waits for the end of it waits no longer. */
+static void end_catchups(const struct effects *e, const struct mailbox *here) {
+  for (size_t i = 0; i < e->send_count; i++) {
+    if (!e->sends[i].message) {
+      catchup_end(e->session, e->sends[i].to, 0, here);
+    }
+  }
 }
 
 static void call_done(struct post *post) {
@@ -65,6 +100,8 @@ static void call_done(struct post *post) {
 void effects_finish(struct effects *e, const struct mailbox *here) {
   if (e->code == 0 && e->send_count) {
     run_sends(e, here);
+  } else if (e->send_count) {
+    end_catchups(e, here);
   }
   if (!e->done) {
     effects_free(e);

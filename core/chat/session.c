@@ -56,7 +56,7 @@ void session_unref(struct session *s) {
   if (before != 1) {
     return;
   }
-  assert(!s->out.head);
+  assert(!s->out.head && !s->catchups);
   for (size_t i = 0; i < s->member_count; i++) {
     conn_unref(s->members[i]);
   }
@@ -401,6 +401,10 @@ void session_unhold_many(struct session *s, unsigned count, uint64_t now_ms) {
 
 struct out_queue *session_out(struct session *s) {
   return &s->out;
+}
+
+struct catchup **session_catchups(struct session *s) {
+  return &s->catchups;
 }
 
 struct session_pin *session_pin(struct session *s) {

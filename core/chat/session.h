@@ -209,6 +209,9 @@ struct out_queue {
   struct effects *head, *tail;
 };
 struct out_queue *session_out(struct session *s);
+/* Members that are being told what they missed; see catchup.h. */
+struct catchup;
+struct catchup **session_catchups(struct session *s);
 /* Whoever waits for the next user message, or NULL; the caller's own pointer. */
 void *session_asker(const struct session *s);
 void session_set_asker(struct session *s, void *asker);

@@ -55,6 +55,7 @@ struct session {
   /* owner only */
   struct post post;
   struct out_queue out;
+  struct catchup *catchups;
   struct session_pin pin;
   struct session *ready_next;
   struct dealing *dealing;

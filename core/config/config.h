@@ -83,6 +83,9 @@
   X(MAX_BODY_SIZE, "MAX_BODY_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest HTTP request body.")                 \
   X(OUTBOX_LIMIT, "OUTBOX_LIMIT", SIZE, "1MiB", 4096, 67108864, false,                                                 \
     "Bytes waiting for one slow reader; at the bound it is closed and can come back.")                                 \
+  X(REPLAY_LIMIT, "REPLAY_LIMIT", SIZE, "256KiB", 0, 67108864, false,                                                  \
+    "Bytes of what a client has missed that it is told when it comes back, well under OUTBOX_LIMIT; of more (or more " \
+    "than 1000 messages) it reads the conversation anew.")                                                             \
   X(INBOX_LIMIT, "INBOX_LIMIT", INT, "64", 1, 100000, false, "Messages waiting in one conversation.")                  \
   X(INBOX_BYTES, "INBOX_BYTES", SIZE, "1MiB", 4096, 1073741824, false,                                                 \
     "Bytes of messages waiting in one conversation; a single message is always taken.")                                \

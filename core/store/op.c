@@ -168,6 +168,7 @@ bool store_op_ok(const struct store_op *op) {
     return id_ok(op->session.id) && op->message_count == 1 && op->messages[0].cid;
   case STORE_OPEN:
     return limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
+  case STORE_EPOCH:
   case STORE_PING:
     return true;
   case STORE_ERASE:
@@ -178,6 +179,10 @@ bool store_op_ok(const struct store_op *op) {
     return audit_ok(&op->audit);
   }
   return false;
+}
+
+size_t store_op_page_bytes(const struct store_op *op) {
+  return op->bytes > 0 && op->bytes < STORE_HISTORY_BYTES ? op->bytes : STORE_HISTORY_BYTES;
 }
 
 bool store_op_empty(const struct store_op *op) {

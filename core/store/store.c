@@ -41,9 +41,11 @@ struct store {
   uint64_t timeout_ns; /* 0: none */
   struct lock lock;    /* guards what follows, up to idle */
   struct queue writes, reads;
-  size_t unanswered;             /* submitted, reply not yet posted */
-  bool refusing, closing, away;  /* away: writes wait for the database */
-  bool draining, failing;        /* erasures do not go on; writes fail, all of them */
+  size_t unanswered;            /* submitted, reply not yet posted */
+  bool refusing, closing, away; /* away: writes wait for the database */
+  bool draining, failing;       /* erasures do not go on; writes fail, all of them */
+  bool epoch_known;
+  uint64_t epoch;
   pthread_cond_t idle;           /* unanswered is 0 */
   size_t handles, running;       /* of threads[] */
   struct store_thread threads[]; /* the writer, then the readers */
@@ -119,7 +121,7 @@ static const char *kind_label(enum store_kind kind) {
     [STORE_WRITE] = "kind=\"write\"",       [STORE_SESSION] = "kind=\"session\"", [STORE_ACTIVE] = "kind=\"active\"",
     [STORE_SESSIONS] = "kind=\"sessions\"", [STORE_HISTORY] = "kind=\"history\"", [STORE_PING] = "kind=\"ping\"",
     [STORE_OPEN] = "kind=\"open\"",         [STORE_CID] = "kind=\"cid\"",         [STORE_ERASE] = "kind=\"erase\"",
-    [STORE_EXPIRE] = "kind=\"expire\"",     [STORE_AUDIT] = "kind=\"audit\""};
+    [STORE_EXPIRE] = "kind=\"expire\"",     [STORE_AUDIT] = "kind=\"audit\"",     [STORE_EPOCH] = "kind=\"epoch\""};
   return labels[kind];
 }
 
@@ -367,11 +369,28 @@ static const char *unready(struct store *s) {
   return reason;
 }
 
+static void epoch_note(struct store *s, uint64_t epoch) {
+  lock_acquire(&s->lock);
+  s->epoch = epoch;
+  s->epoch_known = true;
+  lock_release(&s->lock);
+}
+
+bool store_epoch(struct store *s, uint64_t *epoch) {
+  lock_acquire(&s->lock);
+  bool known = s->epoch_known;
+  *epoch = s->epoch;
+  lock_release(&s->lock);
+  return known;
+}
+
 static void *reader_run(void *arg) {
   struct store_thread *t = arg;
   struct store_op *op;
   while (thread_take(t, &op, 1) > 0) {
     t->store->backend->read(t->handle, op);
+    if (op->kind == STORE_EPOCH && op->code == 0)
+      epoch_note(t->store, op->epoch);
     if (op->kind == STORE_PING && (op->reason = unready(t->store)))
       op->code = E_STORE; /* it can be read but not written */
     ops_answer(t->store, &op, 1);

@@ -103,6 +103,7 @@ enum store_kind {
   STORE_CID,      /* the message of session.id with the cid of messages[0] -> its seq, id and at_ms there */
   STORE_OPEN,     /* conversations with an open message of after before_ms, by id behind after.id, at most limit
                    * -> sessions[] (id only) */
+  STORE_EPOCH,    /* -> epoch: another number when the database has become an older one, whose seqs are given anew */
   STORE_PING,     /* does it answer, and do no writes wait for it -> code */
   STORE_ERASE,    /* all conversations of session.user_id with their messages -> erased. From its place among the writes
                    * on nobody finds them; they go in steps, between which other writes are served; audit is written at
@@ -127,6 +128,8 @@ struct store_op {
   struct store_mark mark; /* write */
   bool with_open;         /* session, active */
   uint64_t before_seq;
+  size_t bytes;   /* history: in place of STORE_HISTORY_BYTES; 0: those */
+  uint64_t epoch; /* reply */
   uint32_t limit; /* 1..STORE_LIMIT_MAX */
   struct store_place after;
   int64_t before_ms;
@@ -152,6 +155,8 @@ bool store_op_writes(const struct store_op *op);
 bool store_op_ok(const struct store_op *op);
 /* A write of nothing: a barrier, see store_submit. */
 bool store_op_empty(const struct store_op *op);
+/* For backends: a page of history ends with the message that brings it to so many bytes. */
+size_t store_op_page_bytes(const struct store_op *op);
 
 struct store_options {
   const struct store_backend *const *backends; /* to choose from by url; NULL at the end; borrowed */
@@ -174,6 +179,8 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
  * when all writes submitted before it are settled. A message whose cid is already in its conversation is not stored
  * again: duplicate is set. */
 int store_submit(struct store *s, struct store_op *op) NODISCARD;
+/* Any thread. What a STORE_EPOCH has answered once; false: none has yet. It stays as long as the store is open. */
+bool store_epoch(struct store *s, uint64_t *epoch) NODISCARD;
 /* Waits until all that was submitted is settled and answered, then refuses; at most timeout_ms. 0 or UV_ETIMEDOUT. */
 int store_drain(struct store *s, uint64_t timeout_ms) NODISCARD;
 /* After drain (what is still queued is done and answered first): ends the threads, closes the database. */

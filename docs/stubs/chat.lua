@@ -144,6 +144,19 @@ function chat.connection.move(session, connection, other) end
 ---@return true
 function chat.connection.forward(session, connection, other, text) end
 
+--- From now on what is for everybody waits for the sender of this message, until it has been told what it missed. BUSY: it is being told already. Immediate; over at the latest when the handler ends.
+---@param session any
+---@param connection number
+---@return true
+function chat.connection.catch_up(session, connection) end
+
+--- Behind what is sent so far: it has been told the events up to seq, and hears the rest of what has waited.
+---@param session any
+---@param connection number
+---@param seq number
+---@return true
+function chat.connection.caught_up(session, connection, seq) end
+
 --- Closes it with a WebSocket code, behind what was sent before.
 ---@param session any
 ---@param connection number
@@ -182,7 +195,7 @@ function chat.store.session(id) end
 ---@return table records
 function chat.store.sessions(query) end
 
---- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. One that cannot be read, or is not genuine, has damaged = true and no content, whatever else it says. Waits.
+--- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first; fewer when their content is more than {bytes? = 16 MiB}. One that cannot be read, or is not genuine, has damaged = true and no content, whatever else it says. Waits.
 ---@param query table
 ---@return table messages
 function chat.store.history(query) end
@@ -192,8 +205,12 @@ function chat.store.history(query) end
 ---@return table message
 function chat.store.message(query) end
 
---- Whether the store answers within 1.5 s, no write waits for it, its files are whole and where they were, the disk has room, and the server is not stopping; and if not, what it is. Waits.
----@return boolean, string? reason
+--- Another one when the database has become an older one (a backup was put in its place), whose seqs are given anew. Waits only once. Waits.
+---@return string epoch
+function chat.store.epoch() end
+
+--- Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping. Waits.
+---@return boolean
 function chat.store.ready() end
 
 --- Time.

@@ -8,6 +8,7 @@ local live = {}
 
 local status = envelope.new("connection_status", "system", "user_id", "models", "ended")
 local typing = envelope.new("typing_indicator", "user", "content", "metadata")
+local typing_v2 = envelope.new("typing", "user", "who", "state", "ttl")
 local pong = envelope.new("pong", "system")
 local refreshed = envelope.new("refreshed", "system", "expires_at")
 
@@ -42,6 +43,18 @@ end
 function live.typing_indicator(session, request)
   if session.members > 1 then
     session:send(typing(session, request.content, request.sent_metadata), { except = request.connection })
+  end
+end
+
+local TYPING_MS = 6000 -- a client that goes on typing says so again before it is over
+
+--- The same in protocol 2: who it is and for how long, so that nobody types for ever who has left without a word.
+function live.typing(session, request)
+  if session.members > 1 then
+    local user, state = request.user, request.state or "typing"
+    local who = { id = user.id, name = user.name, kind = user.id == session.user_id and "user" or "admin" }
+    local ttl = state == "typing" and (request.ttl or TYPING_MS) or nil
+    session:send(typing_v2(session, who, state, ttl), { except = request.connection })
   end
 end
 

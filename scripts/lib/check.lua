@@ -8,6 +8,7 @@
 --     integer 1..1000   a whole number
 --     one of user ai    one of these words
 --     time              RFC 3339
+--     object a=string 1..9, b=integer?   object with these fields; others in it are not looked at
 --     map 64            object of strings; at most 64 keys; other scalars become strings
 local text = require "lib.text"
 local url = require "lib.url"
@@ -16,6 +17,8 @@ local check = {}
 
 local SHAPE, RULE = "Invalid message format", "Message validation failed"
 local KEY_MAX, VALUE_MAX = 255, 1000 -- bytes in a map
+
+local DOT = string.byte "."
 
 local clean, parse_time = text.clean, chat.timer.parse_iso
 local find, floor, format = string.find, math.floor, string.format
@@ -163,7 +166,38 @@ function kinds.map(words)
   end
 end
 
-local function compile_one(name, spec)
+local compile_one
+
+function kinds.object(words)
+  local fields = {}
+  for part in (words .. ","):gmatch "%s*(.-)%s*," do
+    local name, spec = part:match "^([%a_]+)=(.+)$"
+    fields[#fields + 1] = compile_one(name or error("field=spec expected, got '" .. part .. "'", 0), spec)
+  end
+  return function(value)
+    if type(value) ~= "table" then
+      return nil, "must be an object", SHAPE
+    end
+    local copy = {}
+    for _, field in ipairs(fields) do
+      local item = value[field.name]
+      local cleaned, why, family = nil, nil, nil
+      if item ~= nil then
+        cleaned, why, family = field.check(item)
+      end
+      if why then
+        return nil, "." .. field.name .. " " .. why, family
+      elseif cleaned then
+        copy[field.name] = cleaned
+      elseif not field.optional then
+        return nil, "." .. field.name .. " is required"
+      end
+    end
+    return copy
+  end
+end
+
+function compile_one(name, spec)
   local kind, optional, words = spec:match "^(%a+)(%??)%s*(.-)%s*$"
   local make = kinds[kind] or error("field " .. name .. ": unknown kind in '" .. spec .. "'", 0)
   return { name = name, optional = optional == "?", check = make(words) }
@@ -192,7 +226,8 @@ function check.compile(fields)
         if cleaned then
           request[field.name] = cleaned
         elseif why then
-          return (family or RULE) .. ": " .. field.name .. " " .. why
+          local where = why:byte() == DOT and field.name .. why or field.name .. " " .. why
+          return (family or RULE) .. ": " .. where
         elseif not field.optional then
           return RULE .. ": " .. field.name .. " is required"
         end

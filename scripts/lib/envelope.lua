@@ -28,8 +28,8 @@ local function field(key, value)
   return key .. encode(value)
 end
 
---- A maker of documents of one type. It takes the conversation and a value for each of the (at most five) fields; a
---- field whose value is nil is left out.
+--- A maker of documents of one type. It takes the conversation and a value for each of the fields; a field whose value
+--- is nil is left out.
 ---     local said = envelope.new("user_message", "user", "content", "metadata")
 ---     session:send(said(session, "hello"))
 ---@param kind string the type on the wire
@@ -41,10 +41,7 @@ function envelope.new(kind, sender, ...)
   for i, name in ipairs { ... } do
     keys[i] = "," .. encode(name) .. ":"
   end
-  if #keys > 5 then
-    error("an envelope has at most five fields of its own", 2)
-  end
-  local k1, k2, k3, k4, k5 = unpack(keys)
+  local k1, k2, k3, k4, k5, k6 = unpack(keys)
   local head = '{"type":' .. encode(kind) .. ',"session_id":"'
   local tail = ',"sender":' .. encode(sender) .. ',"timestamp":"'
 
@@ -53,7 +50,16 @@ function envelope.new(kind, sender, ...)
       return head .. session.id .. '"' .. field(k1, v1) .. tail .. timestamp() .. '"}'
     end
   end
-  return function(session, v1, v2, v3, v4, v5)
+  if keys[7] then -- nothing that is sent often has so many
+    return function(session, ...)
+      local parts = {}
+      for i = 1, #keys do
+        parts[i] = field(keys[i], (select(i, ...)))
+      end
+      return head .. session.id .. '"' .. table.concat(parts) .. tail .. timestamp() .. '"}'
+    end
+  end
+  return function(session, v1, v2, v3, v4, v5, v6)
     return head
       .. session.id
       .. '"'
@@ -62,6 +68,7 @@ function envelope.new(kind, sender, ...)
       .. field(k3, v3)
       .. field(k4, v4)
       .. field(k5, v5)
+      .. field(k6, v6)
       .. tail
       .. timestamp()
       .. '"}'

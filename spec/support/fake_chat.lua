@@ -9,7 +9,8 @@ local codec = require "chatbox_spec".json
 local fake = {}
 
 local START_MS = 1772463600000 -- 2026-03-02T15:00:00Z
-local CONFIG = { CHATBOX_BOT = "echo", DEVELOPMENT = false, SCRIPT_ASIDE_TEXT = "Out of order." }
+local CONFIG = { CHATBOX_BOT = "echo", DEVELOPMENT = false, SCRIPT_ASIDE_TEXT = "Out of order.",
+  REPLAY_LIMIT = 256 * 1024, WS_PING_PERIOD = 54000 }
 local LIMITS = {
   messages = { 100, 60000 },
   reads = { 240, 60000 },
@@ -437,6 +438,9 @@ local function store_module(world)
       return { nil, "not found", "NOT_FOUND" }
     end)
   end
+  function store.epoch()
+    return read(function() return { world.epoch or "00000000" } end)
+  end
   function store.ready()
     return world:wait { result = function() return world.store_fails and { false, "no room is left" } or { true } end }
   end
@@ -481,6 +485,12 @@ local function chat_modules(world)
     held = function() return false end, -- here nothing is refused before it is decoded; scenes show what waits
     hold = function() return true end,
     release = function() return true end,
+    catch_up = function() return true end, -- nothing happens here while a handler waits
+    caught_up = function() return true end,
+    close = function(_, client, code, reason)
+      client.closed = { code = code, reason = reason }
+      return true
+    end,
     forward = function(_, client, other, text)
       if world.forward_fails then return nil, "it is full", "FULL" end
       local s = world.of_handle[other]

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <uv.h>
 
 static struct {
@@ -20,8 +21,10 @@ static struct {
 
 static struct memory *memory_new(const char *name) {
   struct memory *m = calloc(1, sizeof *m);
-  if (!m || !(m->name = strdup(name)))
+  uint32_t drawn = 0;
+  if (!m || !(m->name = strdup(name)) || getrandom(&drawn, sizeof drawn, 0) != (ssize_t)sizeof drawn)
     abort();
+  m->epoch = drawn;
   lock_init(&m->lock);
   return m;
 }
@@ -120,7 +123,7 @@ static int read_history(struct memory *m, struct store_op *op) {
   if (!(op->session.user_id = kept_copy(k->record.user_id))) /* for messages_open */
     return E_STORE;
   size_t end = op->before_seq == 0 || op->before_seq > k->count ? k->count : op->before_seq - 1, first = end, bytes = 0;
-  while (first > 0 && end - first < op->limit && bytes < STORE_HISTORY_BYTES)
+  while (first > 0 && end - first < op->limit && bytes < store_op_page_bytes(op))
     bytes += k->messages[--first]->said;
   op->messages = calloc(end - first + 1, sizeof *op->messages);
   if (!op->messages)
@@ -233,6 +236,9 @@ static int read_locked(struct memory *m, struct store_op *op) {
     return read_cid(m, op);
   case STORE_OPEN:
     return read_open_sessions(m, op);
+  case STORE_EPOCH:
+    op->epoch = m->epoch;
+    return 0;
   case STORE_PING:
     return 0;
   default:

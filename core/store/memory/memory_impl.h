@@ -30,6 +30,7 @@ struct kept {
 struct memory {
   struct memory *next;
   char *name;
+  uint64_t epoch;   /* drawn: the next one of this name is another database */
   struct lock lock; /* guards what follows; see above */
   struct kept *sessions;
   struct kept_message *ids;

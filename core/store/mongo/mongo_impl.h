@@ -62,6 +62,8 @@ int mongo_check(struct mongo *h, mongoc_client_t *client, char why[256]);
 int mongo_prepare(struct mongo *h, char why[256]);
 /* Whether it answers now, and is ours to use. 0, E_AWAY, or what mongo_check says. */
 int mongo_ping(struct mongo *h);
+/* The number of this state of the database; the first who asks draws it. 0, E_AWAY, E_STORE. */
+int mongo_epoch(struct mongo *h, uint64_t *epoch) NODISCARD;
 /* Of a prepared one: by writing what is there already, as the majority has to confirm. */
 int mongo_writable(struct mongo *h);
 

@@ -9,6 +9,9 @@
 #define MONGO_META "chatbox"
 #define MONGO_META_ID "schema"
 #define MONGO_META_VERSION "version"
+#define MONGO_EPOCH_ID                                                                                                 \
+  "epoch" /* drawn once; whoever puts an older state in its place deletes it, see docs/storage.md */
+#define MONGO_EPOCH "value"
 #define MONGO_KEY_PREFIX "key:" /* then the id of the key: one document for each that has sealed anything */
 #define MONGO_KEY_SEALED "sealed"
 #define MONGO_KEY_WHOLE "whole" /* a text sealed with it: nothing in the database is plain */

@@ -77,7 +77,7 @@ struct history_page {
 };
 
 static bool page_full(const struct history_page *p) {
-  return p->op->message_count == p->op->limit || p->bytes >= STORE_HISTORY_BYTES;
+  return p->op->message_count == p->op->limit || p->bytes >= store_op_page_bytes(p->op);
 }
 
 static int page_add(struct history_page *p, uint64_t seq, bool embedded, const bson_t *doc) {
@@ -223,6 +223,8 @@ static int read_kind(struct mongo *h, struct store_op *op) {
     return code || !op->with_open ? code : mongo_open_of(h, op);
   case STORE_CID:
     return read_cid(h, op);
+  case STORE_EPOCH:
+    return mongo_epoch(h, &op->epoch);
   case STORE_OPEN:
     return mongo_open_sessions(h, op);
   case STORE_SESSIONS:

@@ -10,6 +10,7 @@
 #include "log.h"
 
 #include <stdio.h>
+#include <sys/random.h>
 
 /* ---- the version ---- */
 
@@ -133,6 +134,31 @@ int mongo_prepare(struct mongo *h, char why[256]) {
   if (code == 0)
     atomic_store(&h->known->prepared, true);
   return code;
+}
+
+/* One command finds it or makes it, so that two servers that ask at once hear the same. */
+int mongo_epoch(struct mongo *h, uint64_t *epoch) {
+  uint32_t drawn = 0;
+  bson_error_t error;
+  bson_t reply;
+  bson_iter_t at, value;
+  if (getrandom(&drawn, sizeof drawn, 0) != (ssize_t)sizeof drawn)
+    return E_STORE;
+  mongoc_collection_t *meta = mongo_collection(h, h->client, MONGO_META);
+  bson_t *filter = BCON_NEW("_id", BCON_UTF8(MONGO_EPOCH_ID));
+  bson_t *update = BCON_NEW("$setOnInsert", "{", MONGO_EPOCH, BCON_INT64(drawn), "}");
+  mongoc_find_and_modify_opts_t *opts = mongoc_find_and_modify_opts_new();
+  mongoc_find_and_modify_opts_set_update(opts, update);
+  mongoc_find_and_modify_opts_set_flags(opts, MONGOC_FIND_AND_MODIFY_UPSERT | MONGOC_FIND_AND_MODIFY_RETURN_NEW);
+  bool done = mongoc_collection_find_and_modify_with_opts(meta, filter, opts, &reply, &error);
+  bool found = done && bson_iter_init(&at, &reply) && bson_iter_find_descendant(&at, "value." MONGO_EPOCH, &value);
+  *epoch = found ? (uint64_t)bson_iter_as_int64(&value) : 0;
+  bson_destroy(&reply);
+  mongoc_find_and_modify_opts_destroy(opts);
+  bson_destroy(update);
+  bson_destroy(filter);
+  mongoc_collection_destroy(meta);
+  return !done ? mongo_failed(h, "read the epoch", &error) : found ? 0 : E_STORE;
 }
 
 int mongo_ping(struct mongo *h) {

@@ -106,7 +106,7 @@ static int history_rows(struct sqlite_handle *h, struct store_op *op, const stru
   sqlite3_bind_int64(s, 3, op->limit);
   size_t bytes = 0;
   int r = 1;
-  while (bytes < STORE_HISTORY_BYTES && (r = statement_next(h, s)) == 1) {
+  while (bytes < store_op_page_bytes(op) && (r = statement_next(h, s)) == 1) {
     struct message_record *m = &op->messages[op->message_count++];
     r = message_columns(&u, s, p, m);
     if (r < 0)
@@ -189,6 +189,15 @@ static int ping(struct sqlite_handle *h) {
   return r < 0 ? r : 0;
 }
 
+/* See mark.c: that of a database that was never put in the place of another is 0. */
+static int read_epoch(struct sqlite_handle *h, struct store_op *op) {
+  sqlite3_stmt *s = h->statements[S_EPOCH];
+  int r = statement_next(h, s);
+  op->epoch = r == 1 ? (uint32_t)sqlite3_column_int(s, 0) : 0;
+  sqlite3_reset(s);
+  return r < 0 ? r : 0;
+}
+
 void sqlite_read(void *handle, struct store_op *op) {
   struct sqlite_handle *h = handle;
   switch (op->kind) {
@@ -209,6 +218,9 @@ void sqlite_read(void *handle, struct store_op *op) {
     return;
   case STORE_OPEN:
     op->code = sqlite_open_sessions(h, op);
+    return;
+  case STORE_EPOCH:
+    op->code = read_epoch(h, op);
     return;
   case STORE_PING:
     op->code = ping(h);

@@ -63,6 +63,7 @@
   X(OPEN_SESSIONS, "SELECT DISTINCT s.id FROM unanswered u JOIN sessions s ON s.key = u.session"                       \
                    " WHERE u.ts > ?1 AND s.id > ?2 ORDER BY s.id LIMIT ?3")                                            \
   X(DATA_VERSION, "PRAGMA data_version")                                                                               \
+  X(EPOCH, "PRAGMA application_id")                                                                                    \
   X(PING, "SELECT key FROM sessions LIMIT 1")                                                                          \
   X(OWNED, "SELECT max(key) FROM sessions WHERE uid = ?1 AND" NOT_ERASING " HAVING count(*) > 0")                      \
   X(IDLE, "SELECT key, id, uid, lastActivity FROM sessions WHERE (lastActivity, key) > (?1, ?2)"                       \
