@@ -6,13 +6,14 @@
 --     active     refused when the conversation has ended (stored implies it)
 --     admin      for administrators only
 --     places     finds its conversation itself, whichever the client names
--- What comes back: welcome, connection_status, loading, ai_response, user_message, file_upload, voice_message, typing,
--- typing_indicator, history, pong, ack, refreshed, error; and bye from the server itself, before it closes. What is
--- stored carries its id and seq, and an error the cid of the message it is about.
+-- What comes back: welcome, connection_status, loading, ai_response, user_message, file_upload, voice_message, mark,
+-- typing, typing_indicator, history, pong, ack, refreshed, error; and bye from the server itself, before it closes.
+-- What is stored carries its id and seq, and an error the cid of the message it is about.
 local hello = require "handlers.hello"
 local help = require "handlers.help"
 local history = require "handlers.history"
 local live = require "handlers.live"
+local marks = require "handlers.marks"
 local models = require "handlers.models"
 local say = require "handlers.say"
 
@@ -48,6 +49,13 @@ return {
       resume = "object? session_id=string 1..128, epoch=token 1..64, seq=integer 0..9007199254740992",
     },
     rate = "reads",
+    places = true,
+  },
+  mark = {
+    marks.mark,
+    fields = { received = "integer? 0..9007199254740992", read = "integer? 0..9007199254740992" },
+    rate = "live",
+    immediate = true,
     places = true,
   },
   typing = {

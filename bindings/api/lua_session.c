@@ -26,6 +26,8 @@ enum field {
   FIELD_END,
   FIELD_TOKENS,
   FIELD_TOP,
+  FIELD_RECEIVED,
+  FIELD_READ,
   FIELD_MEMBERS,
   FIELD_HELP,
   FIELD_ASSISTED,
@@ -47,6 +49,8 @@ static const struct {
               {"end_ms", FIELD_END},
               {"total_tokens", FIELD_TOKENS},
               {"top", FIELD_TOP},
+              {"received", FIELD_RECEIVED},
+              {"read", FIELD_READ},
               {"members", FIELD_MEMBERS},
               {"help_requested", FIELD_HELP},
               {"admin_assisted", FIELD_ASSISTED},
@@ -103,6 +107,12 @@ static void read_field(struct session *s, void *arg) REQUIRES_SHARED(*s) {
   case FIELD_TOP:
     r->number = (double)f->top;
     break;
+  case FIELD_RECEIVED:
+    r->number = (double)f->received;
+    break;
+  case FIELD_READ:
+    r->number = (double)f->read;
+    break;
   case FIELD_MEMBERS:
     r->number = (double)session_member_count(s);
     break;
@@ -135,6 +145,9 @@ static void overlay(struct reading *r, const struct effects *e) {
     r->flag = e->flags[EFFECTS_ASSISTED];
   } else if (r->field == FIELD_TOKENS) {
     r->number += (double)e->tokens;
+  } else if (r->field == FIELD_RECEIVED || r->field == FIELD_READ) {
+    double marked = (double)(r->field == FIELD_READ ? e->read : e->received);
+    r->number = marked > r->number ? marked : r->number;
   } else if (r->field == FIELD_END && e->close && r->number == 0) {
     r->number = (double)e->now_ms;
   } else if (r->field == FIELD_LAST && e->message_count) {
@@ -276,6 +289,9 @@ static const struct bind_function functions[] = {
   {"session:add_tokens", l_session_add_tokens, "n number", "true", false, "Adds to total_tokens."},
   {"session:add_response_time", l_session_add_response_time, "ms number", "true", false,
    "Adds to the last 100 response times."},
+  {"session:mark", l_session_mark, "received number, read number", "true", false,
+   "The user's devices have it up to one seq, and the user has read it up to the other: session.received and "
+   "session.read. What is lower than before changes nothing; neither goes beyond top."},
   {"session:times", l_session_times, "", "table", false, "max, avg (ms) and count of the last 100 response times."},
   {"session:append", l_session_append, "message table", "string id", false,
    "Adds a message {sender, type, content, cid?, extra?, open?}; extra is JSON text. The session is stored from then "

@@ -94,6 +94,31 @@ int l_session_add_response_time(lua_State *L) {
   return bind_result(L, e ? effects_response(e, (uint32_t)ms) : code);
 }
 
+struct marks {
+  int64_t received, read;
+};
+
+static void bound_marks(struct session *s, void *arg) REQUIRES_SHARED(*s) {
+  struct marks *m = arg;
+  int64_t top = (int64_t)session_fields(s)->top;
+  m->received = m->received < top ? m->received : top;
+  m->read = m->read < top ? m->read : top;
+}
+
+int l_session_mark(lua_State *L) {
+  double received = luaL_checknumber(L, 2), read = luaL_checknumber(L, 3);
+  luaL_argcheck(L, received >= 0 && received <= 9007199254740992.0, 2, "a seq is expected");
+  luaL_argcheck(L, read >= 0 && read <= 9007199254740992.0, 3, "a seq is expected");
+  struct marks m = {(int64_t)received, (int64_t)read};
+  int code = bind_with_session(bind_vm(L), bind_check_session(L, 1), BIND_READ, bound_marks, &m);
+  struct effects *e = code ? NULL : effects_here(L, &code);
+  if (e) {
+    e->received = m.received > e->received ? m.received : e->received;
+    e->read = m.read > e->read ? m.read : e->read;
+  }
+  return bind_result(L, code);
+}
+
 int l_session_close(lua_State *L) {
   int code;
   struct effects *e = effects_here(L, &code);

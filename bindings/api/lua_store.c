@@ -31,7 +31,7 @@ static void set_flag(lua_State *L, const char *name, bool flag) {
 }
 
 static void push_record(lua_State *L, const struct session_record *r) {
-  lua_createtable(L, 0, 16);
+  lua_createtable(L, 0, 18);
   set_text(L, "id", r->id);
   set_text(L, "user_id", r->user_id);
   set_text(L, "name", r->name);
@@ -45,6 +45,8 @@ static void push_record(lua_State *L, const struct session_record *r) {
   set_number(L, "max_response_ms", (double)r->max_response_ms);
   set_number(L, "avg_response_ms", (double)r->avg_response_ms);
   set_number(L, "top", (double)r->top);
+  set_number(L, "received", (double)r->received);
+  set_number(L, "read", (double)r->read);
   set_flag(L, "help_requested", r->help_requested);
   set_flag(L, "admin_assisted", r->admin_assisted);
   if (r->name_damaged) {

@@ -118,7 +118,7 @@ bool effects_grown(const struct effects *e) {
 /* ---- what it is ---- */
 
 bool effects_change_fields(const struct effects *e) {
-  bool changed = e->close || e->tokens || e->response_count;
+  bool changed = e->close || e->tokens || e->response_count || e->received || e->read;
   for (size_t i = 0; i < EFFECTS_TEXTS; i++) {
     changed |= !!e->texts[i];
   }

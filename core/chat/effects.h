@@ -50,6 +50,7 @@ struct effects {
   signed char flags[EFFECTS_FLAGS]; /* -1: unchanged */
   bool close;
   int64_t tokens;
+  int64_t received, read; /* marks; one that is lower than what is there changes nothing */
   uint32_t *responses;
   size_t response_count;
   struct message_record *messages;

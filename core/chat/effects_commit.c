@@ -30,6 +30,8 @@ static int apply(struct session_record *r, const struct effects *e, bool *ends) 
   r->help_requested = e->flags[EFFECTS_HELP] >= 0 ? e->flags[EFFECTS_HELP] : r->help_requested;
   r->admin_assisted = e->flags[EFFECTS_ASSISTED] >= 0 ? e->flags[EFFECTS_ASSISTED] : r->admin_assisted;
   r->total_tokens += e->tokens;
+  r->received = e->received > r->received ? e->received : r->received;
+  r->read = e->read > r->read ? e->read : r->read;
   for (size_t i = 0; i < e->response_count; i++) {
     record_add_response(r, e->responses[i]);
   }

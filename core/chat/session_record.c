@@ -38,6 +38,8 @@ static void record_assign(struct session_record *to, struct session_record *from
   to->max_response_ms = from->max_response_ms;
   to->avg_response_ms = from->avg_response_ms;
   to->top = from->top;
+  to->received = from->received;
+  to->read = from->read;
   memcpy(to->responses, from->responses, sizeof to->responses);
   to->response_count = from->response_count;
 }

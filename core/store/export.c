@@ -31,14 +31,15 @@ static int session_write(FILE *out, const struct session_record *r) {
   json_t *line, *responses = json_array();
   for (uint32_t i = 0; i < r->response_count; i++)
     json_array_append_new(responses, json_integer(r->responses[i]));
-  line = json_pack(
-    "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:I, s:I, s:I, s:o, s:I}", "line", "session", "id",
-    r->id, "user_id", text_of(r->user_id), "name", text_of(r->name), "model_id", text_of(r->model_id), "start_ms",
-    (json_int_t)r->start_ms, "last_activity_ms", (json_int_t)r->last_activity_ms, "end_ms", (json_int_t)r->end_ms,
-    "help_requested", r->help_requested, "admin_assisted", r->admin_assisted, "assisting_admin_id",
-    text_of(r->assisting_admin_id), "assisting_admin_name", text_of(r->assisting_admin_name), "total_tokens",
-    (json_int_t)r->total_tokens, "max_response_ms", (json_int_t)r->max_response_ms, "avg_response_ms",
-    (json_int_t)r->avg_response_ms, "responses_ms", responses, "messages", (json_int_t)r->top);
+  line = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b, s:b, s:s, s:s, s:I, s:I, s:I, s:o, s:I, s:I, s:I}",
+                   "line", "session", "id", r->id, "user_id", text_of(r->user_id), "name", text_of(r->name), "model_id",
+                   text_of(r->model_id), "start_ms", (json_int_t)r->start_ms, "last_activity_ms",
+                   (json_int_t)r->last_activity_ms, "end_ms", (json_int_t)r->end_ms, "help_requested",
+                   r->help_requested, "admin_assisted", r->admin_assisted, "assisting_admin_id",
+                   text_of(r->assisting_admin_id), "assisting_admin_name", text_of(r->assisting_admin_name),
+                   "total_tokens", (json_int_t)r->total_tokens, "max_response_ms", (json_int_t)r->max_response_ms,
+                   "avg_response_ms", (json_int_t)r->avg_response_ms, "responses_ms", responses, "messages",
+                   (json_int_t)r->top, "received", (json_int_t)r->received, "read", (json_int_t)r->read);
   if (line && r->name_damaged && json_object_set_new(line, "name_damaged", json_true())) {
     json_decref(line);
     line = NULL;

@@ -32,6 +32,7 @@ struct session_record {
   int64_t total_tokens, max_response_ms, avg_response_ms;
   bool name_damaged;       /* read: there is a name and it cannot be read. Written without a name: it stays there */
   uint64_t top;            /* seq of the last message; also their number. Given by the store, ignored on write */
+  int64_t received, read;  /* up to which seq the user's devices have it, and the user has read it. Never beyond top */
   uint32_t responses[100]; /* the last response times in ms, oldest first */
   uint32_t response_count;
 };

@@ -42,6 +42,12 @@ function session:add_tokens(n) end
 ---@return true
 function session:add_response_time(ms) end
 
+--- The user's devices have it up to one seq, and the user has read it up to the other: session.received and session.read. What is lower than before changes nothing; neither goes beyond top.
+---@param received number
+---@param read number
+---@return true
+function session:mark(received, read) end
+
 --- max, avg (ms) and count of the last 100 response times.
 ---@return table
 function session:times() end

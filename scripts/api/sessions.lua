@@ -24,6 +24,7 @@ local function summary(record, now)
     name_damaged = record.name_damaged,
     last_activity = iso(last),
     message_count = record.top,
+    unread = record.top - record.read,
     admin_assisted = record.admin_assisted,
     start_time = iso(record.start_ms),
     end_time = ended and iso(record.end_ms) or nil,

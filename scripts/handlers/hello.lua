@@ -16,7 +16,8 @@ local TRY_LATER = 1013
 local VERSION = 2 -- of the protocol
 
 local welcome = envelope.new("welcome", "system",
-  "v", "connection_id", "user_id", "epoch", "top", "recovered", "replayed", "ended", "ping_s", "now", "cid")
+  "v", "connection_id", "user_id", "epoch", "top", "recovered", "replayed", "received", "read",
+  "unread", "ended", "ping_s", "now", "cid")
 
 -- It comes back, and asks again.
 local function turn_away(session, request)
@@ -58,8 +59,8 @@ local function greet(session, request, place)
   local ended = session.end_ms ~= 0 or nil
   local count, now = events and #events or 0, envelope.timestamp()
   local greeting = welcome(
-    session, VERSION, tostring(connection), session.user_id, epoch, top, events ~= nil, count, ended, PING_S, now,
-    request.cid
+    session, VERSION, tostring(connection), session.user_id, epoch, top, events ~= nil, count, session.received,
+    session.read, top - session.read, ended, PING_S, now, request.cid
   )
   session:send(greeting, { to = connection })
   for i = 1, count do

@@ -18,6 +18,7 @@ local VALID = {
   history = { fields = {}, sender = { "history" }, other = {} },
   typing_indicator = { fields = {}, sender = {}, other = { "typing_indicator" } },
   hello = { fields = { v = 2 }, sender = { "welcome" }, other = {} },
+  mark = { fields = { read = 0 }, sender = {}, other = {} }, -- nothing is new
   typing = { fields = { state = "typing", ttl = 5000 }, sender = {}, other = { "typing" } },
   ping = { fields = {}, sender = { "pong" }, other = {} },
   refresh = { fields = { token = "new" }, sender = { "refreshed" }, other = {} },
@@ -82,6 +83,14 @@ local BAD = {
     { "resume", { session_id = "s", epoch = "e", seq = -1 }, RULE .. "resume.seq must be" },
     { "resume", { session_id = "s", epoch = "e", seq = 1.5 }, RULE .. "resume.seq must be" },
     { "resume", { session_id = "s", epoch = "e", seq = 1e300 }, RULE .. "resume.seq must be" },
+  },
+  mark = {
+    { "read", 1, RULE .. "read must be at most 0, the last seq" },
+    { "received", 2 ^ 40, RULE .. "received must be at most 0, the last seq" },
+    { "received", -1, RULE .. "received must be" },
+    { "read", 0.5, RULE .. "read must be" },
+    { "read", "1", SHAPE .. "read must be a number" },
+    { "received", { 1 }, SHAPE .. "received must be a number" },
   },
   typing = {
     { "state", "dancing", RULE .. "state must be one of: typing idle" },

@@ -22,6 +22,7 @@ local LIMITS = {
 local RECORD = {
   "id", "user_id", "name", "model_id", "start_ms", "last_activity_ms", "end_ms", "help_requested", "admin_assisted",
   "assisting_admin_id", "assisting_admin_name", "total_tokens", "max_response_ms", "avg_response_ms", "top",
+  "received", "read",
 }
 
 local function copy(t)
@@ -270,7 +271,8 @@ function World:new_session(user_id, fields)
   local s = {
     id = ("%032x"):format(self.ids), user_id = user_id, name = "", model_id = "", assisting_admin_id = "",
     assisting_admin_name = "", start_ms = self.now_ms, last_activity_ms = 0, end_ms = 0, total_tokens = 0,
-    top = 0, help_requested = false, admin_assisted = false, stored = false, max_response_ms = 0, avg_response_ms = 0,
+    top = 0, received = 0, read = 0,
+    help_requested = false, admin_assisted = false, stored = false, max_response_ms = 0, avg_response_ms = 0,
     name_damaged = false, queue = {},
   }
   for k, v in pairs(fields or {}) do s[k] = v end
@@ -309,6 +311,12 @@ local function session_methods(world)
   function m.add_response_time(h, ms)
     assert(ms >= 0 and ms <= 4e9, "a response time is 0 ms or more")
     world:put(of[h], "max_response_ms", math.max(ms, of[h].max_response_ms))
+    return true
+  end
+  function m.mark(h, received, read)
+    local s = of[h]
+    if received > s.received then world:put(s, "received", math.min(received, s.top)) end
+    if read > s.read then world:put(s, "read", math.min(read, s.top)) end
     return true
   end
   function m.append(h, message)

@@ -152,11 +152,13 @@ uint64_t mongo_top(const bson_t *doc) {
   return top;
 }
 
-/* The reference leaves lastActivity out until something is said. */
+/* The reference leaves lastActivity out until something is said. It knows no marks: what nobody has marked, nobody has
+ * to read again. */
 int mongo_session_read(struct unsealing *u, const bson_t *doc, struct session_record *out) {
   bson_iter_t at;
   bool whole = bson_iter_init(&at, doc);
-  *out = (struct session_record){.top = mongo_top(doc)};
+  int64_t top = (int64_t)mongo_top(doc);
+  *out = (struct session_record){.top = (uint64_t)top, .received = top, .read = top};
   if (!mongo_id(doc, "_id", out->id))
     return E_NOT_FOUND; /* of no form this program can ask for */
   while (whole && bson_iter_next(&at)) {

@@ -37,7 +37,9 @@
   X("totalTokens", INT, total_tokens, false)                                                                           \
   X("lastActivity", DATE, last_activity_ms, true)                                                                      \
   X("maxRespTime", LONG, max_response_ms, false)                                                                       \
-  X("avgRespTime", LONG, avg_response_ms, false)
+  X("avgRespTime", LONG, avg_response_ms, false)                                                                       \
+  X("received", LONG, received, false)                                                                                 \
+  X("readTo", LONG, read, false)
 #define MONGO_UID "uid"
 #define MONGO_NAME "nm"
 #define MONGO_END "endTs"

@@ -19,7 +19,9 @@ static bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session
     .total_tokens = sqlite3_column_int64(s, 11),
     .max_response_ms = sqlite3_column_int64(s, 12),
     .avg_response_ms = sqlite3_column_int64(s, 13),
-    .top = (uint64_t)sqlite3_column_int64(s, 15),
+    .received = sqlite3_column_int64(s, 15),
+    .read = sqlite3_column_int64(s, 16),
+    .top = (uint64_t)sqlite3_column_int64(s, 17),
   };
   column_id(s, 0, r->id);
   const uint8_t *bytes = sqlite3_column_blob(s, 14);

@@ -53,7 +53,11 @@ static const char *const upgrades[] = {
    * not wait; by id, because an answer knows no more of its message before that is committed */
   "CREATE TABLE unanswered(session INTEGER NOT NULL, id TEXT NOT NULL, ts INTEGER NOT NULL,"
   " begun INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(session, id))"
-  " STRICT, WITHOUT ROWID;"};
+  " STRICT, WITHOUT ROWID;",
+  /* 5: how far its user has read a conversation. What was there before nobody has to read again */
+  "ALTER TABLE sessions ADD COLUMN received INTEGER NOT NULL DEFAULT 0;"
+  "ALTER TABLE sessions ADD COLUMN readTo INTEGER NOT NULL DEFAULT 0;"
+  "UPDATE sessions SET received = top, readTo = top;"};
 #define VERSION ((int)(sizeof upgrades / sizeof *upgrades))
 
 static int open_failed(struct sqlite_handle *h, const char *path, char why[256]) {

@@ -15,7 +15,7 @@
 
 #define SESSION_COLUMNS                                                                                                \
   "id, uid, nm, modelId, assistingAdminId, assistingAdminName, ts, endTs, lastActivity, helpRequested, adminAssisted," \
-  " totalTokens, maxRespTime, avgRespTime, respTimes"
+  " totalTokens, maxRespTime, avgRespTime, respTimes, received, readTo"
 #define SESSIONS "SELECT " SESSION_COLUMNS ", top FROM sessions "
 
 /* A conversation that is being erased is gone already, to whoever asks. */
@@ -33,15 +33,17 @@
   X(INSERT_SESSION,                                                                                                    \
     "INSERT INTO sessions(key, " SESSION_COLUMNS ") VALUES(1 + max(ifnull((SELECT max(key) FROM sessions), 0),"        \
     " ifnull((SELECT max(last) FROM erasing), 0)), ?1, ifnull(?2, ''), ?3, ?4, ?5, ?6, ?7, nullif(?8, 0), ?9,"         \
-    " ?10, ?11, ?12, ?13, ?14, ?15)")                                                                                  \
+    " ?10, ?11, ?12, ?13, ?14, ?15, ?19, ?20)")                                                                        \
   X(UPDATE_SESSION,                                                                                                    \
     "UPDATE sessions SET nm = iif(?18, nm, ?3), modelId = ?4, assistingAdminId = ?5, assistingAdminName = ?6, ts = "   \
     "?7,"                                                                                                              \
     " endTs = nullif(?8, 0), lastActivity = ?9, helpRequested = ?10, adminAssisted = ?11,"                             \
-    " totalTokens = ?12, maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, top = ?16 WHERE key = ?17")            \
+    " totalTokens = ?12, maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, received = ?19, readTo = ?20,"         \
+    " top = ?16 WHERE key = ?17")                                                                                      \
   X(UPDATE_COUNTS,                                                                                                     \
     "UPDATE sessions SET lastActivity = ?9, helpRequested = ?10, adminAssisted = ?11, totalTokens = ?12,"              \
-    " maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, top = ?16, modelId = ?4, assistingAdminId = ?5,"          \
+    " maxRespTime = ?13, avgRespTime = ?14, respTimes = ?15, received = ?19, readTo = ?20, top = ?16, modelId = ?4, "  \
+    "assistingAdminId = ?5,"                                                                                           \
     " assistingAdminName = ?6 WHERE key = ?17")                                                                        \
   X(UPDATE_TOP, "UPDATE sessions SET top = ?1, lastActivity = max(lastActivity, ?2) WHERE key = ?3")                   \
   X(INSERT_MESSAGE, "INSERT INTO messages(session, seq, id, cid, sender, type, ts, extra, content)"                    \

@@ -34,6 +34,8 @@ static void session_bind(sqlite3_stmt *s, const struct session_record *r, uint8_
   sqlite3_bind_int64(s, 12, r->total_tokens);
   sqlite3_bind_int64(s, 13, r->max_response_ms);
   sqlite3_bind_int64(s, 14, r->avg_response_ms);
+  sqlite3_bind_int64(s, 19, r->received);
+  sqlite3_bind_int64(s, 20, r->read);
   sqlite3_bind_blob(s, 15, responses, 4 * (int)r->response_count, SQLITE_STATIC);
 }
 

@@ -155,6 +155,71 @@ describe("chat.connection", function()
     assert.is_nil(desk:closed())
   end)
 
+  local CATCH_UP = [[ return {
+    immediate = { say = true, live = true },
+    say = function(s, c, text)
+      s:append { sender = "user", type = "t", content = text }
+      s:send('{"said":"' .. text .. '"}', { event = true })
+    end,
+    live = function(s, c, text) s:send('"' .. text .. '"') end,
+    miss = function(s, c, seq)
+      assert(chat.connection.catch_up(s, c))
+      local again = { chat.connection.catch_up(s, c) }
+      local top = s.top
+      chat.timer.sleep "1s"
+      s:send('"told up to ' .. top .. ' ' .. again[3] .. '"', { to = c })
+      chat.connection.caught_up(s, c, tonumber(seq) or top)
+    end,
+    fail = function(s, c) chat.connection.catch_up(s, c) chat.timer.sleep "1s" error "oh" end,
+    forget = function(s, c) chat.connection.catch_up(s, c) chat.timer.sleep "1s" end,
+    other = function(s, c, id) return chat.connection.catch_up(s, tonumber(id)) end } ]]
+
+  local function said(client)
+    local list = {}
+    for _, document in ipairs(client:hears_all()) do
+      list[#list + 1] = type(document) == "table" and document.said and document.said .. document.seq or document
+    end
+    return list
+  end
+
+  it(".catch_up lets what is for everybody wait until .caught_up, and nothing is told twice", function()
+    local world = scene.case(CATCH_UP)
+    local alice, tab = world:connect "alice", world:connect "alice"
+    alice:sends "say a"
+    assert.same({ "a1" }, said(tab))
+    said(alice)
+    tab:sends "miss 2" -- as if the second were read, too
+    for _, word in ipairs { "say b", "live now", "say c", "say d" } do alice:sends(word) end
+    assert.same({}, said(tab))
+    assert.same({ "b2", "now", "c3", "d4" }, said(alice))
+    world:advance "1s"
+    assert.same({ "told up to 1 BUSY", "now", "c3", "d4" }, said(tab))
+    alice:sends "live on"
+    assert.same({ "on" }, said(tab))
+  end)
+
+  it(".catch_up is over when its handler is, however it ends", function()
+    local world = scene.case(CATCH_UP)
+    local alice, tab = world:connect "alice", world:connect "alice"
+    for _, how in ipairs { "fail", "forget" } do
+      tab:sends(how)
+      alice:sends "live meanwhile"
+      assert.same({}, said(tab))
+      world:advance "1s"
+      assert.equal("meanwhile", said(tab)[1], how)
+      alice:sends "live on"
+      assert.same({ "on" }, said(tab), how)
+    end
+  end)
+
+  it(".catch_up is for the sender of the message that is handled", function()
+    local world = scene.case(CATCH_UP)
+    local alice, tab = world:connect "alice", world:connect "alice"
+    local id = tab:id()
+    local answer = alice:asks("other " .. id)
+    assert.matches("is for the sender of the message", answer.failed, 1, true)
+  end)
+
   it("refuses what is no connection, no code, no reason", function()
     local function refused(body, why)
       local values, message = scene.run(body)

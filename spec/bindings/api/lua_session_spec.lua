@@ -137,6 +137,36 @@ describe("chat.session", function()
     end)
   end)
 
+  describe("session:mark", function()
+    it("moves received and read on, never back and never beyond top, and is stored", function()
+      local world = scene.case [[ return {
+        say = function(s) s:append { sender = "user", type = "t", content = "x" } s:append { sender = "ai", type = "t", content = "y" } end,
+        mark = function(s, c, both)
+          local received, read = both:match "(%d+) (%d+)"
+          s:mark(tonumber(received), tonumber(read))
+          return s.received, s.read
+        end,
+        look = function(s) return s.received, s.read, s.top end,
+        stored = function(s) local r = chat.store.session(s.id) return r.received, r.read end,
+      } ]]
+      local alice = world:connect "alice"
+      assert.same({ 0, 0, 0 }, alice:asks "look")
+      alice:sends "say"
+      assert.same({ 2, 1 }, alice:asks "mark 2 1")
+      assert.same({ 2, 1 }, alice:asks "stored")
+      assert.same({ 2, 1 }, alice:asks "mark 1 0")
+      alice:sends "mark 99 99"
+      assert.same({ 2, 2, 2 }, alice:asks "look")
+      assert.same({ 2, 2 }, alice:asks "stored")
+    end)
+
+    it("refuses what is no seq", function()
+      refused("session:mark(-1, 0)", "a seq is expected")
+      refused("session:mark(0, 0/0)", "a seq is expected")
+      refused("session:mark(1)", "number expected")
+    end)
+  end)
+
   describe("session:add_tokens and session:add_response_time", function()
     it("add up, and session:times shows the largest and the mean", function()
       local world = scene.case [[ return {

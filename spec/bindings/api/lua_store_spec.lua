@@ -55,6 +55,27 @@ describe("chat.store", function()
     assert.matches("session_id and cid are needed", why, 1, true)
   end)
 
+  it(".epoch gives a number of the database as it is now, the same for everybody", function()
+    local world = scene.case [[ return { epoch = function() return chat.store.epoch() end } ]]
+    local epoch = world:connect("alice"):asks "epoch"
+    assert.matches("^%x%x%x%x%x%x%x%x$", epoch[1])
+    assert.same(epoch, world:connect("bob"):asks "epoch")
+  end)
+
+  it(".history ends with the message that brings it to so many bytes", function()
+    local world = scene.case [[ return {
+      say = function(s) for _ = 1, 5 do s:append { sender = "user", type = "t", content = ("x"):rep(100) } end end,
+      read = function(s, c, bytes)
+        local page = chat.store.history { session_id = s.id, limit = 5, bytes = tonumber(bytes) }
+        return #page, page[1].seq
+      end } ]]
+    local alice = world:connect "alice"
+    alice:sends "say"
+    assert.same({ 5, 1 }, alice:asks "read 0")
+    assert.same({ 3, 3 }, alice:asks "read 201")
+    assert.same({ 1, 5 }, alice:asks "read 1")
+  end)
+
   it(".session gives the record, or NOT_FOUND", function()
     local world = scene.case(STORE)
     local alice = world:connect "alice"
@@ -62,7 +83,7 @@ describe("chat.store", function()
     assert.same({ {
       id = id, user_id = "alice", name = "", model_id = "", assisting_admin_id = "", assisting_admin_name = "",
       start_ms = 1772463602000, last_activity_ms = 1772463602000, end_ms = 0, total_tokens = 0, max_response_ms = 0,
-      avg_response_ms = 0, top = 2, help_requested = false, admin_assisted = false,
+      avg_response_ms = 0, top = 2, received = 0, read = 0, help_requested = false, admin_assisted = false,
     } }, world:connect("bob"):asks("session " .. id))
     assert.same(UNKNOWN, alice:asks("session " .. ("0"):rep(32)))
     assert.same(UNKNOWN, alice:asks "session what?")

@@ -44,7 +44,7 @@ describe("hello", function()
     heard[1].connection_id = nil
     assert.same({ {
       type = "welcome", session_id = anna.session.id, v = 2, user_id = "anna", epoch = "00000000", top = 2, recovered = false,
-      replayed = 0, ping_s = 54, now = "2026-03-02T15:00:00.000Z", cid = "h1", sender = "system",
+      replayed = 0, received = 0, read = 0, unread = 2, ping_s = 54, now = "2026-03-02T15:00:00.000Z", cid = "h1", sender = "system",
       timestamp = "2026-03-02T15:00:00.000Z",
     } }, heard)
   end)

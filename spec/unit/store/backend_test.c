@@ -59,6 +59,8 @@ static void a_conversation_comes_back_as_it_was_written(void **state) {
   r->max_response_ms = 77;
   r->avg_response_ms = 33;
   r->top = 99; /* not for the caller to say */
+  r->received = 5;
+  r->read = 4;
   r->response_count = 100;
   for (uint32_t i = 0; i < 100; i++)
     r->responses[i] = UINT32_MAX - i * 0x01020304u;
@@ -80,6 +82,8 @@ static void a_conversation_comes_back_as_it_was_written(void **state) {
   assert_int_equal(got->session.max_response_ms, 77);
   assert_int_equal(got->session.avg_response_ms, 33);
   assert_int_equal(got->session.top, 0);
+  assert_int_equal(got->session.received, 5);
+  assert_int_equal(got->session.read, 4);
   assert_int_equal(got->session.response_count, 100);
   assert_memory_equal(got->session.responses, r->responses, sizeof r->responses);
 }

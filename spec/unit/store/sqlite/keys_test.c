@@ -256,6 +256,8 @@ static void assert_fixture(struct fixture *f) {
     assert_string_equal(session_of(f, session)->user_id, session == 1 ? "u1" : "u2");
     assert_int_equal(session_of(f, session)->top, 3);
     assert_int_equal(session_of(f, session)->response_count, 2);
+    assert_int_equal(session_of(f, session)->read, 3); /* nobody has to read again what was there before */
+    assert_int_equal(session_of(f, session)->received, 3);
   }
   assert_string_equal(history(f, 1, 0, 10)->messages[0].extra, "{\"file_id\":\"f1\",\"metadata\":{\"a\":1}}");
   assert_true(say(f, 1, 99, "c1", "again")->duplicate);
@@ -263,7 +265,7 @@ static void assert_fixture(struct fixture *f) {
 }
 
 static void a_plain_database_of_each_earlier_version_can_be_used(void **state) {
-  static const char *const names[] = {"sqlite-1-plain", "sqlite-2-plain"};
+  static const char *const names[] = {"sqlite-1-plain", "sqlite-2-plain", "sqlite-4-plain"};
   struct fixture *f = *state;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     char why[256];
