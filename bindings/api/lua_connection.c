@@ -295,6 +295,11 @@ static struct task *check_own(lua_State *L, const char *name) {
   return t;
 }
 
+static int l_connection_replaceable(lua_State *L) {
+  conn_set_replaceable(check_own(L, "replaceable")->conn);
+  return bind_result(L, 0);
+}
+
 static int l_connection_catch_up(lua_State *L) {
   struct task *t = check_own(L, "catch_up");
   int code = catchup_begin(t->session, t->conn);
@@ -330,6 +335,9 @@ static const struct bind_function functions[] = {
    "it is being told already. Immediate; over at the latest when the handler ends."},
   {"caught_up", l_connection_caught_up, "session, connection number, seq number", "true", false,
    "Behind what is sent so far: it has been told the events up to seq, and hears the rest of what has waited."},
+  {"replaceable", l_connection_replaceable, "session, connection number", "true", false,
+   "Its client knows close code 4409: at MAX_CONNECTIONS_PER_USER the oldest of those goes for a newcomer, who is "
+   "refused where there is none."},
   {"close", l_connection_close, "session, connection number, code number, reason string", "true", false,
    "Closes it with a WebSocket code, behind what was sent before."},
   {"held", l_connection_held, "cid? string", "string|boolean code, number? wait_ms", false,

@@ -298,6 +298,8 @@ static const struct bind_function functions[] = {
    "on. "
    "One that is open waits for an answer: it is dealt with when this handler has ended; if it cannot end, because the "
    "server does, the next one calls unanswered(session, message)."},
+  {"session:answered", l_session_answered, "", "boolean", false,
+   "Whether this handler has appended anything of sender ai to its own conversation."},
   {"session:attempt", l_session_attempt, "", "true", false,
    "Of unanswered: stores that its message is about to be dealt with once more; to be followed by session:flush."},
   {"session:close", l_session_close, "", "true", false, "Ends the conversation."},

@@ -218,7 +218,15 @@ int l_session_append(lua_State *L) {
   if (open) {
     slice_take_errand(t, id, false);
   }
+  t->answered |= e->session == t->session && strcmp(sender, "ai") == 0;
   lua_pushlstring(L, id, STORE_ID_LEN);
+  return 1;
+}
+
+int l_session_answered(lua_State *L) {
+  struct task *t = bind_task(L);
+  bool own = t->session && session_id_handle(t->session) == bind_check_session(L, 1);
+  lua_pushboolean(L, own && t->answered);
   return 1;
 }
 

@@ -14,6 +14,7 @@ int l_session_set(lua_State *L);
 int l_session_add_tokens(lua_State *L);
 int l_session_add_response_time(lua_State *L);
 int l_session_attempt(lua_State *L);
+int l_session_answered(lua_State *L);
 int l_session_mark(lua_State *L);
 int l_session_close(lua_State *L);
 int l_session_append(lua_State *L);

@@ -109,6 +109,7 @@ struct task {
   struct wait wait;
   struct commits commits;
   struct errand errand;
+  bool answered;    /* it has appended an answer to its conversation: lua_session_change.c */
   bool catching_up; /* it has begun to tell conn what that missed: lua_connection.c */
 };
 

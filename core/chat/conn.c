@@ -29,6 +29,8 @@ struct conn *conn_new(const struct conn_options *o) {
   atomic_init(&c->refs, 1);
   atomic_init(&c->holds, false);
   atomic_init(&c->settled, false);
+  atomic_init(&c->replaceable, false);
+  atomic_init(&c->displaced, false);
   c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
   c->home = o->home;
   lock_init(&c->lock);
@@ -110,6 +112,18 @@ void conn_set_active_ms(struct conn *c, uint64_t ms) {
   atomic_store_explicit(&c->active_ms, ms, memory_order_relaxed);
 }
 
+void conn_set_replaceable(struct conn *c) {
+  atomic_store(&c->replaceable, true);
+}
+
+bool conn_replaceable(const struct conn *c) {
+  return atomic_load(&c->replaceable);
+}
+
+bool conn_take_place(struct conn *c) {
+  return !atomic_exchange(&c->displaced, true);
+}
+
 void conn_count_refusal(struct conn *c, bool refused, uint64_t now_ms) {
   c->refused = refused ? c->refused + 1 : 0;
   c->rests_until_ms = c->refused >= CONN_REFUSED_MAX ? now_ms + CONN_REST_MS : 0;
@@ -180,6 +194,7 @@ static void put_here(struct conn *c, struct message *m) {
   if (c->bytes + cost > c->outbox_limit || (c->count == c->room && !ring_grow(c))) {
     message_unref(m);
     outbox_drop(c);
+    c->bye_code = 0;
     metrics_add(METRIC_OUTBOX_OVERFLOWS, 1);
     close_here(c, CLOSE_TRY_LATER, "reading too slowly, come back");
     return;
@@ -193,14 +208,21 @@ struct delivery {
   struct post post;
   struct conn *conn;
   struct message *message; /* NULL: close */
-  int code;
+  int code;                /* with a message: of which it is the bye; 0: of none */
   char reason[CONN_REASON_MAX + 1];
 };
+
+static void put_bye(struct conn *c, struct message *m, int code) {
+  if (code && !c->close_code) {
+    c->bye_code = (uint16_t)code;
+  }
+  put_here(c, m);
+}
 
 static void deliver(struct post *post) {
   struct delivery *d = (struct delivery *)post;
   if (d->message) {
-    put_here(d->conn, d->message);
+    put_bye(d->conn, d->message, d->code);
   } else {
     close_here(d->conn, d->code, d->reason);
   }
@@ -227,6 +249,15 @@ void conn_send(struct conn *c, struct message *m, const struct mailbox *here) {
     put_here(c, m);
   } else {
     post_delivery(c, m, 0, "");
+  }
+}
+
+void conn_send_bye(struct conn *c, struct message *m, int code, const struct mailbox *here) {
+  message_ref(m);
+  if (c->home == here) {
+    put_bye(c, m, code);
+  } else {
+    post_delivery(c, m, code, "");
   }
 }
 
@@ -299,6 +330,10 @@ void conn_clean(struct conn *c) {
 int conn_closing(const struct conn *c, const char **reason) {
   *reason = c->reason ? c->reason : "";
   return c->close_code;
+}
+
+bool conn_bye_said(const struct conn *c, int code) {
+  return c->bye_code == code;
 }
 
 bool conn_is_dead(const struct conn *c) {

@@ -32,7 +32,8 @@ enum {
   CLOSE_TOO_BIG = 1009,
   CLOSE_TRY_LATER = 1013,
   CLOSE_UNAUTHORIZED = 4401, /* come back with a new token */
-  CLOSE_NOT_YOU = 4403       /* do not come back with what was unsent: it is erased, or never was yours */
+  CLOSE_NOT_YOU = 4403,      /* do not come back with what was unsent: it is erased, or never was yours */
+  CLOSE_REPLACED = 4409      /* come back only when its user wants it: another device has its place */
 };
 
 /* dirty: there is something to flush or to close; called on the home thread, once until conn_clean. */
@@ -63,6 +64,13 @@ const char *conn_address(const struct conn *c); /* or NULL */
 /* When it last said something, on any monotonic clock: at first opened_ms. Any thread. */
 uint64_t conn_active_ms(const struct conn *c);
 void conn_set_active_ms(struct conn *c, uint64_t ms);
+/* Its client knows the word `replaced`: at MAX_CONNECTIONS_PER_USER it may have to go for a newcomer of its user. Any
+ * thread. */
+void conn_set_replaceable(struct conn *c);
+bool conn_replaceable(const struct conn *c);
+/* Any thread. The first who takes its place among the connections of its user (the newcomer, or whoever sees it go) has
+ * it; false: somebody did. */
+bool conn_take_place(struct conn *c) NODISCARD;
 /* What its texts have to pass; without accounts and bounds at first. The home thread fills it before the first text;
  * the accounts live as long as the conn. Any thread. */
 struct meter *conn_meter(struct conn *c);
@@ -82,6 +90,8 @@ void conn_renew(struct conn *c, struct identity *fresh, const struct mailbox *he
  * NULL. */
 void conn_send(struct conn *c, struct message *m, const struct mailbox *here);
 void conn_close(struct conn *c, int code, const char *reason, const struct mailbox *here);
+/* A message that says the close `code` ahead; see bye.h. */
+void conn_send_bye(struct conn *c, struct message *m, int code, const struct mailbox *here);
 
 /* Any thread: where it is now is where it is meant to be, so conn_wanted is "" from then on. */
 void conn_want_nothing(struct conn *c);
@@ -133,6 +143,8 @@ bool conn_outbox_empty(const struct conn *c);
 void conn_clean(struct conn *c);
 /* 0: not closing; else the code, *reason borrowed. */
 int conn_closing(const struct conn *c, const char **reason);
+/* Whether a bye of that close is among what was sent. */
+bool conn_bye_said(const struct conn *c, int code);
 /* The socket is gone: empties the outbox, unbinds; what is sent from now on is dropped. */
 void conn_dead(struct conn *c);
 bool conn_is_dead(const struct conn *c);

@@ -21,10 +21,11 @@ struct early {
 struct conn {
   atomic_int refs;
   bool dead, dirty;
-  uint16_t close_code;
+  uint16_t close_code, bye_code; /* bye_code: of the close that was said ahead */
   uint64_t id, opened_ms;
   atomic_bool settled; /* what it wanted does not matter any more */
   atomic_bool holds;   /* hold has a cid */
+  atomic_bool replaceable, displaced;
   struct mailbox *home;
   struct identity *first; /* of the handshake */
   struct lock lock;       /* guards identity, renew_ms and hold, for the length of a copy */

@@ -136,6 +136,19 @@ void crowd_leave(struct crowd *w, struct conn *c) {
   conn_unref(left);
 }
 
+/* Its reference is the caller's then. */
+struct conn *crowd_take_oldest(struct crowd *w, const char *address) {
+  lock_acquire(&w->lock);
+  struct crowd_address *p = address_find(w, address);
+  struct crowd_member *oldest = NULL;
+  for (struct crowd_member *m = p ? p->members : NULL; m; m = m->next) {
+    oldest = conn_replaceable(m->conn) && (!oldest || m->id < oldest->id) ? m : oldest;
+  }
+  struct conn *gone = oldest ? take_out(w, oldest) : NULL;
+  lock_release(&w->lock);
+  return gone;
+}
+
 size_t crowd_count(struct crowd *w, const char *address) {
   lock_acquire(&w->lock);
   struct crowd_address *p = address_find(w, address);

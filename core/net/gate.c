@@ -1,6 +1,8 @@
 /* In: the headers of a request. Out: who it is, or the exact refusal. Why: see gate.h. */
 #include "gate.h"
 
+#include "bye.h"
+#include "crowd.h"
 #include "err.h"
 #include "lock.h"
 #include "log.h"
@@ -18,6 +20,7 @@ struct gate {
   struct slots *slots;
   struct networks *trusted;
   struct origins *origins, *cors;
+  struct crowd *devices;                           /* NULL: nobody is replaced */
   struct lock lock;                                /* guards what follows, for the length of a copy */
   char strangers[GATE_STRANGERS_MAX][ADDRESS_MAX]; /* peers that were warned about */
   size_t stranger_count;
@@ -154,6 +157,36 @@ static struct gate_refusal take_slot(struct gate *g, const struct identity *who)
                                .user_limit = code == E_LIMITED};
 }
 
+void gate_set_devices(struct gate *g, struct crowd *devices) {
+  g->devices = devices;
+}
+
+/* The user has as many connections as may be. The place of the oldest that understands it is the newcomer's; or the
+ * slot of one that is just going. */
+static bool take_place(struct gate *g, const struct identity *who, int64_t now_s) {
+  struct conn *oldest = g->devices ? crowd_take_oldest(g->devices, who->user_id) : NULL;
+  if (!oldest) {
+    return false;
+  }
+  bool taken = conn_take_place(oldest);
+  if (taken) {
+    bye_say(oldest, CLOSE_REPLACED, NULL, "Another device of yours has taken this place", (uint64_t)now_s * 1000, NULL);
+  }
+  conn_unref(oldest);
+  return taken || slots_take(g->slots, who->user_id, strlen(who->user_id)) == 0;
+}
+
+/* What comes before the slot does not count against it, and what comes behind it costs nobody his place. */
+static struct gate_refusal request_refusal(const struct gate *g, const struct gate_request *r) {
+  if (!upgrade_valid(r)) {
+    return (struct gate_refusal){.status = 400, .body = "Bad Request\n", .version_header = true};
+  }
+  if (!origins_empty(g->origins) && !origins_allow(g->origins, r->origin)) {
+    return (struct gate_refusal){.status = 403, .body = "Forbidden\n", .version_header = true};
+  }
+  return (struct gate_refusal){0};
+}
+
 struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int64_t now_s, struct identity **out) {
   enum http_auth auth;
   if (r->authorization || !r->token || !*r->token) {
@@ -165,14 +198,10 @@ struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int
     const char *body = auth == HTTP_AUTH_MISSING ? "Missing authentication token\n" : "Authentication failed\n";
     return (struct gate_refusal){.status = 401, .body = body, .bad_token = auth == HTTP_AUTH_INVALID};
   }
-  struct gate_refusal refusal = take_slot(g, *out);
-  if (refusal.status) {
-    return refusal;
-  }
-  if (!upgrade_valid(r)) {
-    refusal = (struct gate_refusal){.status = 400, .body = "Bad Request\n", .version_header = true};
-  } else if (!origins_empty(g->origins) && !origins_allow(g->origins, r->origin)) {
-    refusal = (struct gate_refusal){.status = 403, .body = "Forbidden\n", .version_header = true};
+  struct gate_refusal limit = take_slot(g, *out), refusal = request_refusal(g, r);
+  if (limit.status) {
+    bool replaces = limit.user_limit && !refusal.status && take_place(g, *out, now_s);
+    return replaces ? refusal : limit;
   }
   if (refusal.status) {
     gate_leave(g, *out);

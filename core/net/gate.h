@@ -13,11 +13,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct crowd;
 struct gate;
 
 /* 0, or a negative code and one line for the operator. config is borrowed for the gate's life. */
 int gate_new(const struct config *config, struct gate **out, char why[512]) NODISCARD;
 void gate_free(struct gate *g);
+/* Main thread, before the first handshake. Connections by user: at MAX_CONNECTIONS_PER_USER the oldest that is
+ * replaceable goes for a newcomer (4409). Borrowed; without it nobody does. */
+void gate_set_devices(struct gate *g, struct crowd *devices);
 
 /* Header values as sent; NULL when absent. */
 struct gate_request {
@@ -38,6 +42,7 @@ int gate_cors(const struct gate *g, const struct gate_request *r, const char **c
 /* The checks of a WebSocket handshake. Let through: *out is the identity (a new reference) and a slot is taken.
  * Refused for the user's limit: *out is set too. */
 struct gate_refusal gate_admit(struct gate *g, const struct gate_request *r, int64_t now_s, struct identity **out);
+/* Gives the slot back. */
 void gate_leave(struct gate *g, const struct identity *who);
 /* The identity of an HTTP request, by Authorization only. */
 enum http_auth gate_identify(const struct gate *g, const char *authorization, int64_t now_s, struct identity **out);

@@ -2,6 +2,7 @@
  * Why: replies gather per connection and leave at the end of the loop turn; an idle connection holds no buffer. */
 #include "net_impl.h"
 
+#include "bye.h"
 #include "err.h"
 #include "metrics.h"
 
@@ -62,10 +63,24 @@ static size_t gather(struct peer *p, unsigned char *out, size_t *sent) {
   return len;
 }
 
-/* code 0: a frame that says none. */
-static void write_close(struct peer *p, int code, const char *reason) {
-  unsigned char out[FRAME_HEADER_MAX + 2 + CONN_REASON_MAX];
-  size_t reason_len = code ? strlen(reason) : 0, len = frame_header(out, FRAME_CLOSE, code ? 2 + reason_len : 0);
+/* The frame of the bye that belongs to it, unless it has been said; its length. */
+static size_t bye_frame(struct peer *p, unsigned char *out, int code, const char *reason) {
+  char text[BYE_TEXT_MAX];
+  if (conn_bye_said(p->conn, code)) {
+    return 0;
+  }
+  size_t len = bye_text(text, code, NULL, reason, conn_id(p->conn), worker_wall_ms(p->net->worker));
+  size_t head = frame_header(out, FRAME_TEXT, len);
+  memcpy(out + head, text, len);
+  metrics_add(METRIC_MESSAGES_SENT, 1);
+  return head + len;
+}
+
+/* code 0: a frame that says none. ours: not the answer to theirs. */
+static void write_close(struct peer *p, int code, const char *reason, bool ours) {
+  unsigned char out[FRAME_HEADER_MAX + BYE_TEXT_MAX + FRAME_HEADER_MAX + 2 + CONN_REASON_MAX];
+  size_t reason_len = code ? strlen(reason) : 0, len = ours ? bye_frame(p, out, code, reason) : 0;
+  len += frame_header(out + len, FRAME_CLOSE, code ? 2 + reason_len : 0);
   if (code) {
     out[len++] = (unsigned char)(code >> 8);
     out[len++] = (unsigned char)code;
@@ -102,7 +117,7 @@ static void flush_peer(struct peer *p) {
   if (code) {
     p->closing_ms = p->closing_ms ? p->closing_ms : worker_due_ms(p->net->worker, 0);
     if (more) {
-      write_close(p, code, reason);
+      write_close(p, code, reason, true);
       if (p->deaf) { /* its answer could not be understood */
         websocket_end(p);
       }
@@ -158,7 +173,7 @@ static void on_close(struct peer *p, const char *payload, size_t len) {
     return;
   }
   if (!p->close_sent && !peer_blocked(p)) {
-    write_close(p, code, "");
+    write_close(p, code, "", false);
   }
   websocket_end(p);
 }
@@ -335,9 +350,11 @@ static void on_gone(struct peer *p) {
   forget_dirty(p);
   n->o.hooks->closed(n->o.ctx, p->conn);
   conn_dead(p->conn);
+  if (conn_take_place(p->conn)) { /* or a newcomer has it */
+    gate_leave(n->o.gate, p->identity);
+  }
   conn_unref(p->conn);
   p->conn = NULL;
-  gate_leave(n->o.gate, p->identity);
   identity_unref(p->identity);
   p->identity = NULL;
   decoder_deinit(&p->decoder);

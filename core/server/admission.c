@@ -38,13 +38,16 @@ int admission_open(struct server *s) {
   s->users = accounts_new(&user, max);
   s->addresses = accounts_new(&address, max);
   s->crowd = crowd_new((size_t)config_int(c, SETTING_MAX_CONNECTIONS_PER_ADDRESS));
-  return s->users && s->addresses && s->crowd ? 0 : UV_ENOMEM;
+  s->devices = crowd_new(SIZE_MAX); /* the gate has the bound: MAX_CONNECTIONS_PER_USER */
+  gate_set_devices(s->gate, s->devices);
+  return s->users && s->addresses && s->crowd && s->devices ? 0 : UV_ENOMEM;
 }
 
 void admission_close(struct server *s) {
   accounts_free(s->users);
   accounts_free(s->addresses);
   crowd_free(s->crowd);
+  crowd_free(s->devices);
 }
 
 void admission_sweep(struct server *s, uint64_t now_ms) {
@@ -81,6 +84,10 @@ int admission_greet(struct site *site, struct conn *c) {
   if (!code && bounded(s, conn_address(c), group)) {
     code = crowd_join(s->crowd, group, c, &gone) ? E_LIMITED : 0;
   }
+  if (!code) {
+    struct conn *none;
+    code = crowd_join(s->devices, conn_user(c), c, &none) ? E_LIMITED : 0;
+  }
   if (gone) {
     metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"address\"", 1);
     conn_close(gone, CLOSE_TRY_LATER, "too many connections of your address", worker_mailbox(site->worker));
@@ -91,6 +98,7 @@ int admission_greet(struct site *site, struct conn *c) {
 
 void admission_bye(struct site *site, struct conn *c) {
   crowd_leave(site->server->crowd, c);
+  crowd_leave(site->server->devices, c);
 }
 
 /* ---- texts ---- */

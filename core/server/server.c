@@ -60,13 +60,8 @@ static void touch(void *arg) {
   (void)arg; /* the turn this causes counts anew */
 }
 
-#define BYE_STEPS 16
-#define BYE_STEP_MS 250
-
-/* Spread, so that not all of them come to the next server at once. */
 static void say_bye(struct conn *c, void *arg) {
-  unsigned retry_after_ms = BYE_STEP_MS * (1 + (unsigned)(conn_id(c) % BYE_STEPS));
-  bye_announce(c, "going_away", "Server shutting down", retry_after_ms, worker_wall_ms(arg), NULL);
+  bye_announce(c, CLOSE_GOING_AWAY, "Server shutting down", worker_wall_ms(arg), NULL);
 }
 
 /* Nothing new is taken any more. Handlers get half of the time to finish; then the store commits what is queued; then

@@ -57,7 +57,7 @@ struct server {
   struct vm_world world;
   struct accounts *users, *addresses; /* what each of them may spend */
   struct account_limits connection_limits;
-  struct crowd *crowd; /* connections by address */
+  struct crowd *crowd, *devices; /* connections by address, by user */
   atomic_bool stopping;
   enum stop_phase phase;
   uint64_t stop_started_ms;

@@ -57,6 +57,10 @@ function session:times() end
 ---@return string id
 function session:append(message) end
 
+--- Whether this handler has appended anything of sender ai to its own conversation.
+---@return boolean
+function session:answered() end
+
 --- Of unanswered: stores that its message is about to be dealt with once more; to be followed by session:flush.
 ---@return true
 function session:attempt() end
@@ -163,6 +167,12 @@ function chat.connection.catch_up(session, connection) end
 ---@return true
 function chat.connection.caught_up(session, connection, seq) end
 
+--- Its client knows close code 4409: at MAX_CONNECTIONS_PER_USER the oldest of those goes for a newcomer, who is refused where there is none.
+---@param session any
+---@param connection number
+---@return true
+function chat.connection.replaceable(session, connection) end
+
 --- Closes it with a WebSocket code, behind what was sent before.
 ---@param session any
 ---@param connection number
@@ -215,8 +225,8 @@ function chat.store.message(query) end
 ---@return string epoch
 function chat.store.epoch() end
 
---- Whether the store answers within 1.5 s, no write waits for it, and the server is not stopping. Waits.
----@return boolean
+--- Whether the store answers within 1.5 s, no write waits for it, its files are whole and where they were, the disk has room, and the server is not stopping; and if not, what it is. Waits.
+---@return boolean, string? reason
 function chat.store.ready() end
 
 --- Time.

@@ -70,6 +70,7 @@ local function greet(session, request, place)
 end
 
 function hello.hello(session, request)
+  chat.connection.replaceable(session, request.connection) -- a client of protocol 1 would only come back at once
   local place = request.resume
   if place and place.session_id and place.session_id ~= session.id then
     local other, code = access.read(place.session_id, session.user_id)

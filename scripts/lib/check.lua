@@ -7,7 +7,7 @@
 --     url 1..2048       https, not a private address (lib/url)
 --     integer 1..1000   a whole number
 --     one of user ai    one of these words
---     time              RFC 3339
+--     time              RFC 3339, at most a minute ahead of our clock
 --     object a=string 1..9, b=integer?   object with these fields; others in it are not looked at
 --     map 64            object of strings; at most 64 keys; other scalars become strings
 local text = require "lib.text"
@@ -20,7 +20,9 @@ local KEY_MAX, VALUE_MAX = 255, 1000 -- bytes in a map
 
 local DOT = string.byte "."
 
-local clean, parse_time = text.clean, chat.timer.parse_iso
+local AHEAD_MS = 60000 -- clocks differ
+
+local clean, parse_time, now = text.clean, chat.timer.parse_iso, chat.timer.now
 local find, floor, format = string.find, math.floor, string.format
 local next, tostring, type = next, tostring, type
 
@@ -121,10 +123,16 @@ end
 
 function kinds.time()
   return function(value)
-    if type(value) ~= "string" or (value ~= "" and not parse_time(value)) then
-      return nil, "must be a time such as 2026-03-02T15:00:01Z", SHAPE
+    if value == "" then
+      return false
     end
-    return value ~= "" and value
+    local ms = type(value) == "string" and parse_time(value)
+    if not ms then
+      return nil, "must be a time such as 2026-03-02T15:00:01Z", SHAPE
+    elseif ms > now() + AHEAD_MS then
+      return nil, "must not be more than a minute ahead"
+    end
+    return value
   end
 end
 

@@ -6,6 +6,7 @@ local json = require "lib.json"
 
 local history = {}
 
+local WHOLE = json.raw '{"streaming":"true","done":"true"}' -- as it was sent
 local EVENTS_MAX = 1000 -- as many as one slice may send
 
 -- session_id: for an event, which says where it is.
@@ -28,7 +29,8 @@ local function encode(message, session_id)
     timestamp = chat.timer.iso(message.at_ms),
     file_id = extra.file_id,
     file_url = extra.file_url,
-    metadata = metadata and json.raw(metadata), -- byte for byte as the client sent it
+    metadata = metadata and json.raw(metadata) -- byte for byte as the client sent it
+      or (session_id and message.type == "ai_response" and WHOLE or nil),
     damaged = message.damaged,
   }
 end

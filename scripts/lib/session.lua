@@ -8,7 +8,9 @@ local RESPONSE_MAX_MS = 24 * 60 * 60 * 1000 -- whoever speaks a day later is not
 local EXTRA = json.encode { version = chat.version } -- whoever reads it later can find the script that said it
 
 local EVENT = { event = true }
-local answer = envelope.new("ai_response", "ai", "content")
+-- A client of protocol 1 waits for the end of an answer that began with `loading`, whatever shape it has.
+local WHOLE = json.raw '{"streaming":"true","done":"true"}'
+local answer = envelope.new("ai_response", "ai", "content", "metadata")
 local ended = envelope.new("connection_status", "system", "ended")
 local now = chat.timer.now
 
@@ -52,5 +54,5 @@ chat.session.method("reply", function(session, text)
     session:add_response_time(math.min(math.max(0, now() - last_ms), RESPONSE_MAX_MS))
   end
   session:add_tokens(math.floor(#text / BYTES_PER_TOKEN))
-  return session:send(answer(session, text), EVENT)
+  return session:send(answer(session, text, WHOLE), EVENT)
 end)

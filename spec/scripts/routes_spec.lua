@@ -118,6 +118,8 @@ local COMMON_BAD = {
   { "timestamp", "02.03.2026", SHAPE .. "timestamp" },
   { "timestamp", "2026-13-02T15:00:00Z", SHAPE .. "timestamp" },
   { "timestamp", {}, SHAPE .. "timestamp" },
+  { "timestamp", "2026-03-02T15:01:00.001Z", RULE .. "timestamp must not be more than a minute ahead" },
+  { "timestamp", "2999-01-01T00:00:00+02:00", RULE .. "timestamp must not be more than a minute ahead" },
   { "sender", "root", RULE .. "sender" },
   { "sender", 1, SHAPE .. "sender" },
   { "metadata", "x", SHAPE .. "metadata" },
@@ -184,7 +186,7 @@ describe("the protocol", function()
 
       it("may carry the fields every message may have", function()
         local message = message_of(kind)
-        message.session_id, message.timestamp, message.sender = anna.session.id, "2999-01-01T00:00:00.5+02:00", "user"
+        message.session_id, message.timestamp, message.sender = anna.session.id, "2026-03-02T17:01:00.0+02:00", "user"
         message.metadata, message.unknown = { size = 5 }, { { {} } }
         anna:send(message)
         assert.same(case.sender, types(anna:heard()))

@@ -323,6 +323,7 @@ local function session_methods(world)
     local s = of[h]
     world.ids = world.ids + 1
     local stored = copy(message)
+    world.current.answered = world.current.answered or message.sender == "ai"
     stored.id, stored.at_ms = ("%032x"):format(world.ids), world.now_ms
     world:put(s, "stored", true)
     world:put(s, "last_activity_ms", world.now_ms)
@@ -383,6 +384,7 @@ local function session_methods(world)
     if op and not op.ready then op.ready = value return true end
     return false
   end
+  function m.answered() return world.current.answered or false end
   function m.attempt() return true end
   function m.current(h)
     return world:wait { result = function()
@@ -493,6 +495,7 @@ local function chat_modules(world)
     held = function() return false end, -- here nothing is refused before it is decoded; scenes show what waits
     hold = function() return true end,
     release = function() return true end,
+    replaceable = function() return true end,
     catch_up = function() return true end, -- nothing happens here while a handler waits
     caught_up = function() return true end,
     close = function(_, client, code, reason)

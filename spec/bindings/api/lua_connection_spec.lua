@@ -172,6 +172,8 @@ describe("chat.connection", function()
     end,
     fail = function(s, c) chat.connection.catch_up(s, c) chat.timer.sleep "1s" error "oh" end,
     forget = function(s, c) chat.connection.catch_up(s, c) chat.timer.sleep "1s" end,
+    replace = function(s, c) return chat.connection.replaceable(s, c) end,
+    replace_other = function(s, c, id) return chat.connection.replaceable(s, tonumber(id)) end,
     other = function(s, c, id) return chat.connection.catch_up(s, tonumber(id)) end } ]]
 
   local function said(client)
@@ -212,12 +214,14 @@ describe("chat.connection", function()
     end
   end)
 
-  it(".catch_up is for the sender of the message that is handled", function()
+  it(".catch_up and .replaceable are for the sender of the message that is handled", function()
     local world = scene.case(CATCH_UP)
     local alice, tab = world:connect "alice", world:connect "alice"
     local id = tab:id()
-    local answer = alice:asks("other " .. id)
-    assert.matches("is for the sender of the message", answer.failed, 1, true)
+    for _, word in ipairs { "other ", "replace_other " } do
+      assert.matches("is for the sender of the message", alice:asks(word .. id).failed, 1, true)
+    end
+    assert.same({ true }, tab:asks "replace")
   end)
 
   it("refuses what is no connection, no code, no reason", function()

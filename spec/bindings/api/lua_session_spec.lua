@@ -137,6 +137,22 @@ describe("chat.session", function()
     end)
   end)
 
+  it("session:answered says whether the handler has answered in its own conversation", function()
+    local world = scene.case [[ local first return {
+      connect = function(s) first = first or s end,
+      say = function(s, c, who) s:append { sender = who, type = "t", content = "x" } return s:answered(), first:answered() end,
+      wait = function(s) s:append { sender = "ai", type = "t", content = "x" } s:flush() return s:answered() end,
+      elsewhere = function(s) first:append { sender = "ai", type = "t", content = "x" } return s:answered() end,
+      nothing = function(s) return s:answered() end } ]]
+    world:connect "alice"
+    local bob = world:connect "bob"
+    assert.same({ false, false }, bob:asks "say user")
+    assert.same({ true, false }, bob:asks "say ai")
+    assert.same({ false }, bob:asks "nothing")
+    assert.same({ true }, bob:asks "wait")
+    assert.same({ false }, bob:asks "elsewhere")
+  end)
+
   describe("session:mark", function()
     it("moves received and read on, never back and never beyond top, and is stored", function()
       local world = scene.case [[ return {

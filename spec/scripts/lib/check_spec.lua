@@ -49,7 +49,7 @@ describe("check", function()
     { "one? of user ai", 1, nil, SHAPE .. "must be a string" },
     { "time?", "2026-03-02T15:00:01Z", "2026-03-02T15:00:01Z" },
     { "time?", "2026-03-02T15:00:01.123456+01:00", "2026-03-02T15:00:01.123456+01:00" },
-    { "time?", "2999-12-31T23:59:59Z", "2999-12-31T23:59:59Z" },
+    { "time?", "2026-03-02T15:01:00Z", "2026-03-02T15:01:00Z" },
     { "time?", "", nil },
     { "time?", "yesterday", nil, SHAPE .. "must be a time such as 2026-03-02T15:00:01Z" },
     { "time?", "2026-02-30T15:00:01Z", nil, SHAPE .. "must be a time such as 2026-03-02T15:00:01Z" },

@@ -19,6 +19,7 @@ describe("session:reply", function()
     local expected = { {
       id = world.messages[anna.session.id][1].id, seq = 1,
       type = "ai_response", session_id = anna.session.id, content = "hello", sender = "ai", timestamp = "2026-03-02T15:00:00.000Z",
+      metadata = { streaming = "true", done = "true" }, -- against the letter of the reference, for clients that wait for it
     } }
     assert.same(expected, (anna:heard()))
     assert.same(expected, (tab:heard()))

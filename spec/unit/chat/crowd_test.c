@@ -61,6 +61,34 @@ static void at_the_bound_the_most_silent_one_goes_and_the_newcomer_stays(void **
   crowd_free(w);
 }
 
+static void the_oldest_that_may_be_replaced_is_given_once(void **state) {
+  (void)state;
+  struct crowd *w = crowd_new(SIZE_MAX);
+  struct conn *c[4], *gone;
+  for (int i = 0; i < 4; i++) {
+    c[i] = who_spoke_at(100 - (uint64_t)i); /* who spoke when does not matter */
+    assert_int_equal(crowd_join(w, i < 3 ? "ann" : "bob", c[i], &gone), 0);
+  }
+  assert_null(crowd_take_oldest(w, "ann"));
+  assert_null(crowd_take_oldest(w, "nobody"));
+  for (int i = 1; i < 4; i++)
+    conn_set_replaceable(c[i]);
+  for (int i = 1; i < 3; i++) {
+    gone = crowd_take_oldest(w, "ann");
+    assert_ptr_equal(gone, c[i]);
+    assert_true(conn_take_place(gone));
+    assert_false(conn_take_place(gone)); /* its socket, when it closes, gives nothing back */
+    conn_unref(gone);
+  }
+  assert_null(crowd_take_oldest(w, "ann"));
+  assert_int_equal(crowd_count(w, "ann"), 1);
+  for (int i = 0; i < 4; i++) {
+    crowd_leave(w, c[i]);
+    client_gone(c[i]);
+  }
+  crowd_free(w);
+}
+
 static void a_bound_of_one_is_the_newest_connection(void **state) {
   (void)state;
   struct crowd *w = crowd_new(1);
@@ -111,6 +139,7 @@ static void many_threads_leave_nobody_behind(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(at_the_bound_the_most_silent_one_goes_and_the_newcomer_stays),
+    cmocka_unit_test(the_oldest_that_may_be_replaced_is_given_once),
     cmocka_unit_test(a_bound_of_one_is_the_newest_connection),
     cmocka_unit_test(many_threads_leave_nobody_behind),
   };

@@ -84,7 +84,7 @@ static void assert_ended(struct conn *c, const char *code, const char *bye) {
 
 #define EXPIRED_AT(stamp)                                                                                              \
   "{\"type\":\"bye\",\"code\":\"token_expired\",\"reason\":\"The token has "                                           \
-  "expired\",\"sender\":\"system\",\"timestamp\":\"" stamp "\"}"
+  "expired\",\"retry_after_ms\":0,\"sender\":\"system\",\"timestamp\":\"" stamp "\"}"
 
 static void a_connection_ends_with_its_token(void **state) {
   struct scene *sc = *state;
@@ -175,7 +175,7 @@ static void a_connection_ends_with_the_key_of_its_token(void **state) {
   assert_ended(
     a, "token_revoked",
     "{\"type\":\"bye\",\"code\":\"token_revoked\",\"reason\":\"The key that signed the token is no longer in "
-    "force\",\"sender\":\"system\",\"timestamp\":\"2026-03-02T15:00:02.000Z\"}");
+    "force\",\"retry_after_ms\":0,\"sender\":\"system\",\"timestamp\":\"2026-03-02T15:00:02.000Z\"}");
   assert_open(b);
   assert_open(c); /* its newest token is signed with the other key */
   assert_open(secret);
