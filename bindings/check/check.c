@@ -40,6 +40,8 @@ static void push_globals(lua_State *L) {
   lua_setfield(L, -2, "strings");
   bind_push_tables(L);
   lua_setfield(L, -2, "tables");
+  bind_push_numbers(L);
+  lua_setfield(L, -2, "numbers");
   lua_newtable(L); /* nothing is called, so nothing has to be counted */
   lua_setfield(L, -2, "nesting");
   lua_call(L, 1, 1);

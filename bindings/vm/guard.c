@@ -30,7 +30,8 @@
 #define ALLOWANCE                                                                                                      \
   (1u << 20) /* a slice may use this much even when memory is full, so that the error can still be reported */
 #define STACK_BYTES (1u << 20)
-#define REPORT_BYTES 65536 /* the gauge moves in steps of this */
+#define TEXT_MAX (16u << 20) /* bytes of a text made in one go, whatever SCRIPT_ALLOCATION_LIMIT says */
+#define REPORT_BYTES 65536   /* the gauge moves in steps of this */
 
 /* This thread's clock, shared by its VMs. */
 static _Thread_local struct {
@@ -128,10 +129,14 @@ static void arm(struct guard *g, enum guard_end end) {
   lua_sethook(g->L, on_hook, LUA_MASKCOUNT, 1);
 }
 
+bool guard_ending(void) {
+  const struct guard *g = here.running;
+  return g && g->end;
+}
+
 void guard_poll(lua_State *L) {
-  struct guard *g = here.running;
-  if (g && g->end) {
-    end_slice(g, L);
+  if (guard_ending()) {
+    end_slice(here.running, L);
   }
 }
 
@@ -240,13 +245,6 @@ static void watch(struct guard *g) {
   g->span = g->counting ? top - g->floor : SIZE_MAX;
 }
 
-bool guard_count(struct guard *g, bool on) {
-  bool before = g->counting;
-  g->counting = on && g->limit;
-  watch(g);
-  return before;
-}
-
 /* Starts a large collection step now. At its own pace the collector would wait until memory has doubled, and steps
  * of 2 KB cannot keep up with strings of a megabyte. */
 static void collect_eagerly(struct guard *g) {
@@ -269,9 +267,31 @@ static void check_memory(struct guard *g) {
   watch(g);
 }
 
+size_t guard_text_max(const struct guard *g) {
+  return g && g->limit && g->largest < TEXT_MAX ? g->largest : TEXT_MAX;
+}
+
+bool guard_count(struct guard *g, bool on) {
+  bool before = g->counting;
+  g->counting = on && g->limit;
+  watch(g);
+  if (g->counting && g->used - g->floor > g->span) { /* by what was made meanwhile */
+    check_memory(g);
+  }
+  return before;
+}
+
+/* LuaJIT finds texts by one table for all of them, which doubles with their number: no single thing of a script, and
+ * refused it would be asked for again at each new text. Nothing else is made out of nothing at a power of two; its size
+ * is a fraction of what the texts themselves take. */
+static bool is_index(const struct guard *g, const void *block, size_t size) {
+  return !block && (size & (size - 1)) == 0 && size <= g->used / 2;
+}
+
 static void *count_alloc(void *state, void *block, size_t before, size_t after) {
   struct guard *g = state;
-  if (after > before && g->counting && (after > g->largest || g->used - before + after > g->limit + g->largest)) {
+  if (after > before && g->counting &&
+      ((after > g->largest && !is_index(g, block, after)) || g->used - before + after > g->limit + g->largest)) {
     arm(g, GUARD_MEMORY);
     return NULL;
   }

@@ -70,6 +70,10 @@ bool guard_count(struct guard *g, bool on);
 struct guard *guard_running(void);
 /* In C that may take long: raises when the slice has to end. */
 void guard_poll(lua_State *L);
+/* The same as a question, for C that has to free something first. False where no slice runs. */
+bool guard_ending(void);
+/* Bytes of the longest text that C makes for a script in one go; g NULL: where nothing is guarded. */
+size_t guard_text_max(const struct guard *g);
 /* Whether the C stack is nearly used up: deeper calls could overflow it and crash the server. */
 bool guard_deep(lua_State *L);
 /* Whether a message that has used spent_ns has no time left. */

@@ -2,6 +2,7 @@
  * memory of Lua's: it may raise when that runs out. */
 #include "json.h"
 
+#include "guard.h"
 #include "utf8.h"
 
 #include <stdbool.h>
@@ -328,6 +329,7 @@ static bool read_value(struct reader *r) {
   if (++r->values > JSON_VALUES) {
     return fault(r, "more than 50000 values");
   }
+  guard_poll(L);
   switch (c) {
   case '{':
     return read_nested(r, read_object);

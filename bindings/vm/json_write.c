@@ -2,6 +2,7 @@
  * memory of C is held: tables are read without their metatables, and the text is pushed by whoever can (lua_json.c). */
 #include "json.h"
 
+#include "guard.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -75,9 +76,9 @@ static bool put(struct writer *w, const char *bytes, size_t len) {
 static bool put_escape(struct writer *w, unsigned char c) {
   static const char named[128] = {
     ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\', ['/'] = '/'};
-  char text[8];
-  int n = named[c] ? snprintf(text, sizeof text, "\\%c", named[c]) : snprintf(text, sizeof text, "\\u%04x", c);
-  return put(w, text, (size_t)n);
+  static const char hex[] = "0123456789abcdef";
+  char text[] = {'\\', named[c] ? named[c] : 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+  return put(w, text, named[c] ? 2 : sizeof text);
 }
 
 static bool put_string(struct writer *w, const char *text, size_t len) {
@@ -260,6 +261,9 @@ static bool put_value(struct writer *w) {
   if (++w->values > JSON_VALUES) {
     return too_much(w, "more than 50000 values");
   }
+  if (guard_ending()) {
+    return too_much(w, "ended");
+  }
   switch (lua_type(L, -1)) {
   case LUA_TSTRING:
     text = lua_tolstring(L, -1, &len);
@@ -340,6 +344,7 @@ int json_write(lua_State *L) {
   if (w.bytes != w.small) {
     free(w.bytes);
   }
+  guard_poll(L);
   if (well) {
     return 1;
   }

@@ -223,4 +223,5 @@ void bind_push_strings(lua_State *L) {
   };
   lua_newtable(L);
   luaL_register(L, NULL, functions);
+  bind_add_texts(L);
 }

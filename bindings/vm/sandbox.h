@@ -5,6 +5,8 @@
 
 /* Each pushes one value. */
 void bind_push_strings(lua_State *L);
+void bind_add_texts(lua_State *L); /* to the table at the top; bind_push_strings does it */
 void bind_push_tables(lua_State *L);
+void bind_push_numbers(lua_State *L);
 void bind_push_json(struct vm *vm, lua_State *L); /* vm NULL: nothing is guarded, nothing is counted */
 void bind_push_nesting(struct vm *vm, lua_State *L);

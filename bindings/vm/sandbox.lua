@@ -6,7 +6,6 @@
 -- This chunk is trusted, sees the whole of LuaJIT and runs once per VM: sandbox(internal) -> { require, env }.
 local internal = ...
 
-local RESULT_MAX = 16 * 1024 * 1024 -- bytes of one string made by string.rep or string.format
 local PIECE = 8192 -- values that C goes through in one go
 local DATE_MAX = 256 -- bytes of a format of os.date
 
@@ -16,8 +15,8 @@ local concat, insert, remove = table.concat, table.insert, table.remove
 local math_min = math.min
 local error, getmetatable, load, pcall, select, setmetatable = error, getmetatable, load, pcall, select, setmetatable
 local newproxy, next, pairs, tonumber, tostring, type = newproxy, next, pairs, tonumber, tostring, type
-local find, rep, format, sub = string.find, string.rep, string.format, string.sub
-local date = os.date
+local find, format, sub = string.find, string.format, string.sub
+local date, seconds = os.date, os.time
 local describe, inside = internal.describe or tostring, internal.inside or function() end
 local unpack = unpack
 local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
@@ -44,6 +43,14 @@ local function pick(library, names)
     picked[name] = library[name]
   end
   return picked
+end
+
+-- By those of ours.
+local function replace(library, functions)
+  for name, fn in pairs(functions) do
+    library[name] = fn
+  end
+  return library
 end
 
 -- What a script sees of a table: it can read it, and that is all.
@@ -97,25 +104,9 @@ end
 -- Strings ------------------------------------------------------------------------------------------------------------
 -- C code cannot be interrupted, so what it makes in one go is bounded.
 
-local strings = pick(string, "byte char len lower reverse sub upper")
-for name, fn in pairs(internal.strings) do
-  strings[name] = fn
-end
-
-local function refuse(what)
-  error(what .. ": the result would be over " .. RESULT_MAX .. " bytes", 3)
-end
-
-function strings.rep(text, times, separator)
-  local n = tonumber(times)
-  if type(text) == "string" and n and n > 1 then
-    local between = type(separator) == "string" and #separator or 0
-    if (#text + between) * n > RESULT_MAX or n > RESULT_MAX then
-      refuse "string.rep"
-    end
-  end
-  return rep(text, times, separator)
-end
+local strings = pick(string, "byte len sub")
+replace(replace(strings, internal.strings), internal.numbers.string)
+local text_max = internal.text_max -- bytes
 
 -- A __tostring may take long; string.format would call all of them in one go.
 function strings.format(pattern, ...)
@@ -133,8 +124,8 @@ function strings.format(pattern, ...)
       bytes = bytes + #value
     end
   end
-  if bytes > RESULT_MAX / 4 and bytes * 4 > RESULT_MAX then -- %q makes up to four bytes of one
-    refuse "string.format"
+  if bytes * 4 > text_max then -- %q makes up to four bytes of one
+    error("string.format: the result would be over " .. text_max .. " bytes (SCRIPT_ALLOCATION_LIMIT)", 2)
   end
   if made then
     return format(pattern, unpack(made, 1, count))
@@ -148,9 +139,7 @@ debug.setmetatable("", { __index = strings, __metatable = false })
 -- Tables and dates ---------------------------------------------------------------------------------------------------
 
 local tables = pick(table, "maxn move remove")
-for name, fn in pairs(internal.tables) do
-  tables[name] = fn
-end
+replace(tables, internal.tables)
 
 function tables.concat(list, separator, from, to)
   if type(list) ~= "table" or #list <= PIECE then
@@ -164,7 +153,19 @@ function tables.concat(list, separator, from, to)
   return concat(pieces, separator)
 end
 
-local dates = pick(os, "clock difftime time")
+local dates = pick(os, "clock difftime")
+
+function dates.time(fields)
+  if type(fields) ~= "table" then
+    return seconds(fields)
+  end
+  local read = {}
+  for name in ("year month day hour min sec isdst"):gmatch "%a+" do
+    local value = fields[name]
+    read[name] = type(value) == "string" and tonumber(value) or value -- each in a step of its own
+  end
+  return seconds(read)
+end
 
 function dates.date(pattern, time)
   if type(pattern) == "string" and #pattern > DATE_MAX then
@@ -270,15 +271,14 @@ local globals = pick(
 globals.next, globals.pairs, globals.pcall, globals.xpcall = next, pairs, protected, xpcall_after
 globals.string = sealed(strings, "string")
 globals.table = sealed(tables, "table")
-globals.math = sealed(
-  pick(
-    math,
-    "abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min modf pi pow rad "
-      .. "random randomseed sin sinh sqrt tan tanh"
-  ),
-  "math"
+local maths = pick(
+  math,
+  "abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min modf pi pow rad "
+    .. "random randomseed sin sinh sqrt tan tanh"
 )
-globals.bit = sealed(pick(require "bit", "arshift band bnot bor bswap bxor lshift rol ror rshift tobit tohex"), "bit")
+globals.math = sealed(replace(maths, internal.numbers.math), "math")
+local bits = pick(require "bit", "arshift band bnot bor bswap bxor lshift rol ror rshift tobit tohex")
+globals.bit = sealed(replace(bits, internal.numbers.bit), "bit")
 globals.os = sealed(dates, "os")
 globals.coroutine = sealed(coroutines, "coroutine")
 

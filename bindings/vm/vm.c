@@ -62,7 +62,7 @@ static int load(lua_State *L) {
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
-  lua_createtable(L, 0, 11);
+  lua_createtable(L, 0, 13);
   push_chat(vm);
   lua_setfield(L, -2, "chat");
   bind_push_json(vm, L);
@@ -71,6 +71,10 @@ static int load(lua_State *L) {
   lua_setfield(L, -2, "strings");
   bind_push_tables(L);
   lua_setfield(L, -2, "tables");
+  bind_push_numbers(L);
+  lua_setfield(L, -2, "numbers");
+  lua_pushinteger(L, (lua_Integer)guard_text_max(&vm->guard));
+  lua_setfield(L, -2, "text_max");
   lua_pushboolean(L, guard_compiles(&vm->guard));
   lua_setfield(L, -2, "compiles");
   bind_push_describe(L);
@@ -322,7 +326,7 @@ static void set_text(lua_State *L, const char *name, const char *value, size_t l
 }
 
 static void push_message(lua_State *L, const struct message_record *m) {
-  lua_createtable(L, 0, 10);
+  lua_createtable(L, 0, 12);
   set_text(L, "id", m->id, STORE_ID_LEN);
   set_text(L, "cid", m->cid, m->cid ? strlen(m->cid) : 0);
   set_text(L, "type", m->type, m->type ? strlen(m->type) : 0);

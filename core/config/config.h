@@ -190,8 +190,9 @@
     "Memory of Lua per worker and version of the scripts. At most three versions live beside each other (new, old, "   \
     "canary): plan with WORKERS * 3 * (this + SCRIPT_ALLOCATION_LIMIT). From half of it on it is collected early. "    \
     "0: any.")                                                                                                         \
-  X(SCRIPT_ALLOCATION_LIMIT, "SCRIPT_ALLOCATION_LIMIT", SIZE, "16MiB", 1048576, 1073741824, false,                     \
-    "Largest single text or table of a script, in memory.")                                                            \
+  X(SCRIPT_ALLOCATION_LIMIT, "SCRIPT_ALLOCATION_LIMIT", SIZE, "8MiB", 1048576, 1073741824, false,                      \
+    "Largest single text or table of a script, in memory. Going through it once may come on top of a budget: up to "   \
+    "10 ms with the default.")                                                                                         \
   X(SCRIPT_KILLS_MAX, "SCRIPT_KILLS_MAX", INT, "5", 0, 100, false,                                                     \
     "A route or bot whose handlers had to be ended so often within SCRIPT_KILLS_WINDOW is put aside; 0: never.")       \
   X(SCRIPT_KILLS_WINDOW, "SCRIPT_KILLS_WINDOW", DURATION, "1m", 1, 86400000, false, "Window of SCRIPT_KILLS_MAX.")     \

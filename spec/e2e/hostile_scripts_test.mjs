@@ -35,6 +35,7 @@ const settings = {
   SCRIPT_SLICE_BUDGET: budget(SLICE_MS),
   SCRIPT_MESSAGE_BUDGET: budget(MESSAGE_MS),
   SCRIPT_WAIT_DEADLINE: "2s",
+  SCRIPT_ALLOCATION_LIMIT: "16MiB", // harder to keep to than the default
   SCRIPT_KILLS_MAX: "0",
   INBOX_LIMIT: "1000",
 };

@@ -663,6 +663,8 @@ int luaopen_chatbox_spec(lua_State *L) {
   lua_setfield(L, -2, "json");
   bind_push_tables(L);
   lua_setfield(L, -2, "tables");
+  bind_push_numbers(L);
+  lua_setfield(L, -2, "numbers");
 #ifdef CHATBOX_SANITIZE
   lua_pushliteral(L, CHATBOX_SANITIZE);
   lua_setfield(L, -2, "sanitizer");

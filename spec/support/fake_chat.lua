@@ -576,8 +576,11 @@ function fake.new(options)
   world.chat = chat_modules(world)
   local sources = options.sources or {}
   local built = assert(loadfile "bindings/vm/sandbox.lua") {
-    strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
+    strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub, rep = string.rep,
+      reverse = string.reverse, lower = string.lower, upper = string.upper, char = string.char },
     tables = { insert = table.insert, sort = table.sort },
+    numbers = { string = {}, math = {}, bit = {} },
+    text_max = 8 * 1024 * 1024,
     nesting = { protect = function() return 0 end, release = function() end, resume = function() return 0 end,
       back = function() return 0 end },
     chat = world.chat,

@@ -228,6 +228,49 @@ hostile.move = { "time", function() table.move({}, 1, 1e15, 2) end }
 hostile.date = { "error", function() return os.date(("%c"):rep(1000000)) end }
 hostile.unpack = { "error", function() return unpack({}, 1, 1e7) end }
 hostile.char_endless = { "time", function() while true do local _ = string.char(unpack({ 1, 2, 3 }, 1, 3)):upper():reverse() end end }
+-- As long as one text may be; each of these calls goes through it once, some many times.
+local function numeral(n) return ("1"):rep(15000000 + n % 1000) end
+hostile.numerals_compared = { "time", function(n)
+  local all, text = {}, numeral(n)
+  for i = 1, 7000 do all[i] = text end
+  while true do math.max(unpack(all)) end
+end }
+hostile.numerals_joined = { "time", function(n)
+  local all, text = {}, numeral(n)
+  for i = 1, 7000 do all[i] = text end
+  while true do bit.bor(unpack(all)) end
+end }
+hostile.numerals_as_bytes = { "time", function(n)
+  local all, text = {}, ("0"):rep(15000000 + n % 1000)
+  for i = 1, 7000 do all[i] = text end
+  while true do string.char(unpack(all)) end
+end }
+hostile.numerals_as_date = { "time", function(n)
+  local text = numeral(n)
+  while true do pcall(os.time, { year = text, month = text, day = text, hour = text, min = text, sec = text }) end
+end }
+hostile.rep_separated = { "time", function(n) while true do local _ = ("x"):rep(7000000 + n % 1000, "y") end end }
+hostile.rep_pairs = { "time", function(n) while true do local _ = ("xy"):rep(7000000 + n % 1000) end end }
+hostile.turned_texts = { "time", function(n)
+  local text = ("aB"):rep(7000000 + n % 1000)
+  while true do local _ = text:reverse() _ = text:upper() _ = text:lower() end
+end }
+-- Many values, each of which takes long to write or to read.
+hostile.json_fractions = { "time", function(n)
+  local t = {}
+  for i = 1, 49000 do t[i] = 1.7e308 / (i + n % 1000) end
+  while true do cjson.encode(t) end
+end }
+hostile.json_control = { "time", function(n)
+  local text = ("\1"):rep(1000000 + n % 1000)
+  while true do cjson.encode(text) end
+end }
+hostile.json_digits = { "time", function(n)
+  local t = {}
+  for i = 1, 40000 do t[i] = ("%.17g"):format(1e-300 / (i + n % 1000)) end
+  local text = "[" .. table.concat(t, ",") .. "]"
+  while true do cjson.decode(text) end
+end }
 hostile.json_branches = { "error", function(n)
   local t = { n }
   for _ = 1, 25 do t = { t, t } end

@@ -143,7 +143,8 @@ describe("every function", function()
   local world, limit
   setup(function()
     limit = BUDGET_MS + LATE_MS * scene.slowness
-    world = scene.case(case(names), { SCRIPT_SLICE_BUDGET = BUDGET_MS .. "ms", SCRIPT_WAIT_DEADLINE = "100ms" })
+    world = scene.case(case(names), { SCRIPT_SLICE_BUDGET = BUDGET_MS .. "ms", SCRIPT_WAIT_DEADLINE = "100ms",
+      SCRIPT_ALLOCATION_LIMIT = "16MiB" }) -- harder to keep to than the default
   end)
   teardown(scene.close)
 

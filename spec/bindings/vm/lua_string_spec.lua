@@ -71,3 +71,63 @@ describe("the pattern functions", function()
     assert.equal(outcome(all_matches, string.gmatch, 1213, 1), outcome(all_matches, ours.gmatch, 1213, 1))
   end)
 end)
+
+describe("what makes a text of a text, or of numbers", function()
+  local function same(name, theirs, mine, ...)
+    assert.equal(outcome(theirs, ...), outcome(mine, ...), name)
+  end
+
+  it("answers as LuaJIT's own does", function()
+    math.randomseed(tonumber(os.getenv "SPEC_SEED") or 20260302)
+    for _ = 1, 2000 do
+      local text, separator = draw(LETTERS, 40), draw(LETTERS, 3)
+      for _, name in ipairs { "reverse", "upper", "lower" } do same(name, string[name], ours[name], text) end
+      local times = ({ -1, 0, 0.9, 1, 2.7, 3, 17, "5", 0 / 0, -1 / 0 })[math.random(10)]
+      same("rep", string.rep, ours.rep, text, times)
+      same("rep", string.rep, ours.rep, text, times, separator)
+    end
+    local long = ("a Bc1\0\200Z"):rep(20011)
+    for _, name in ipairs { "reverse", "upper", "lower" } do
+      same(name, string[name], ours[name], long)
+      same(name, string[name], ours[name], 12)
+      same(name, string[name], ours[name], {})
+      same(name, string[name], ours[name])
+    end
+    for length = 1, 40000, 3331 do
+      local part = long:sub(1, length)
+      same("rep", string.rep, ours.rep, part, 11)
+      same("rep", string.rep, ours.rep, part, 7, "--")
+    end
+    same("rep", string.rep, ours.rep, "abc", 99991)
+    same("rep", string.rep, ours.rep, "", 70001, "xy")
+    same("rep", string.rep, ours.rep, 12, 3, 4)
+    same("rep", string.rep, ours.rep, "x")
+    same("rep", string.rep, ours.rep, {}, 2)
+    same("rep", string.rep, ours.rep, "x", 2, {})
+  end)
+
+  it("refuses a text that would be too long", function()
+    assert.matches("over 16777216 bytes", outcome(ours.rep, "ab", 8388609))
+    assert.matches("over 16777216 bytes", outcome(ours.rep, "", 1e12))
+    assert.matches("over 16777216 bytes", outcome(ours.rep, "x", math.huge))
+    assert.equal(16777216, #ours.rep("ab", 8388608))
+  end)
+
+  it("counts as LuaJIT's own does", function()
+    local numbers = chatbox.numbers
+    local values = { 0, -0, 1, -1, 0.5, -0.5, 1.5, 2.5, 255, 256, 65, 2^31, -2^31, 2^32 + 5, 2^53, 1e300, -1e300, 1 / 0, -1 / 0,
+      0 / 0, "12", "0x10", " 7 ", "x", "", {}, true }
+    local all = { { math.max, numbers.math.max }, { math.min, numbers.math.min }, { bit.band, numbers.bit.band },
+      { bit.bor, numbers.bit.bor }, { bit.bxor, numbers.bit.bxor }, { string.char, numbers.string.char } }
+    for which, pair in ipairs(all) do
+      same(which, pair[1], pair[2])
+      for _, a in ipairs(values) do
+        same(which, pair[1], pair[2], a)
+        for _, b in ipairs(values) do
+          same(which, pair[1], pair[2], a, b)
+          same(which, pair[1], pair[2], 66, a, b)
+        end
+      end
+    end
+  end)
+end)

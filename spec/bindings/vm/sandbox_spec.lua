@@ -1,4 +1,5 @@
 -- bindings/vm/sandbox.lua: what a script may do, and that nothing else is in reach.
+local chatbox = require "chatbox_spec"
 local cjson = require "spec.support.fake_chat".cjson
 
 local TAG = newproxy()
@@ -13,8 +14,10 @@ local function sandbox(modules, chat)
     chat = chat,
     cjson = cjson(),
     yield_tag = TAG,
-    strings = { find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub },
-    tables = { insert = table.insert, sort = table.sort },
+    strings = chatbox.strings,
+    tables = chatbox.tables,
+    numbers = chatbox.numbers,
+    text_max = 16 * 1024 * 1024,
     nesting = { protect = function() return 0 end, release = function() end, resume = function() return 0 end,
       back = function() return 0 end },
     source = function(name) return modules[name] end,
