@@ -25,6 +25,7 @@ struct http_request {
   const char *body;
   size_t body_len;
   const char *address; /* the client, proxies considered */
+  bool probe;          /* set by whoever admits it: it counts for nobody */
   bool relayed;        /* it is only that of a proxy nobody has named: it is inside no network */
   enum http_auth auth;
   struct identity *identity; /* when auth is HTTP_AUTH_OK */

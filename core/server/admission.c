@@ -190,7 +190,8 @@ static bool is_probe(const struct http_request *http) {
 }
 
 bool admission_http(struct site *site, struct http_request *http) {
-  if (is_probe(http)) {
+  http->probe = is_probe(http);
+  if (http->probe) {
     return true;
   }
   uint64_t now = worker_now_ms(site->worker);

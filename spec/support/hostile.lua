@@ -252,7 +252,7 @@ end }
 hostile.rep_separated = { "time", function(n) while true do local _ = ("x"):rep(7000000 + n % 1000, "y") end end }
 hostile.rep_pairs = { "time", function(n) while true do local _ = ("xy"):rep(7000000 + n % 1000) end end }
 hostile.turned_texts = { "time", function(n)
-  local text = ("aB"):rep(7000000 + n % 1000)
+  local text = ("aB"):rep(3500000 + n % 1000)
   while true do local _ = text:reverse() _ = text:upper() _ = text:lower() end
 end }
 -- Many values, each of which takes long to write or to read.

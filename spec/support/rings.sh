@@ -128,11 +128,20 @@ unit() { # PRESET [NAME]
   ctest --test-dir "build/$1" -V -j 2 --no-tests=error "${left_out[@]}" ${2:+-R "^$2\$"}
 }
 
+# Seconds that one spec may take, on a slow machine more: far more than any takes, far less than one that never ends.
+spec_deadline() {
+  local each=120
+  if [ -n "${SPEC_LONG:-}" ] || [ -n "${SPEC_GC:-}" ]; then each=600; fi
+  awk -v each=$each -v times="${SPEC_SLOWNESS:-1}" 'BEGIN { print int(each * (times > 1 ? times : 1)) }'
+}
+
 specs() { # PRESET FILE-OR-FOLDER…
   local preset=$1
   shift
-  export LUA_CPATH="$root/build/$preset/?.so;;"
-  timeout -k 10 1800 "build/$preset/lua_host" "$(command -v busted)" --ignore-lua -o plainTerminal "$@"
+  export LUA_CPATH="$root/build/$preset/?.so;;" SPEC_DEADLINE
+  SPEC_DEADLINE=$(spec_deadline)
+  timeout -k 10 1800 "build/$preset/lua_host" "$(command -v busted)" --ignore-lua --helper=spec/support/deadline.lua \
+    -o plainTerminal "$@"
 }
 
 specs_collected() {
@@ -177,6 +186,7 @@ rings_all() {
   ring "the runner itself" tap own_tests
   if ring_build dev; then
     ring "the walls between rooms" tap spec/support/rooms_test.sh
+    ring "the deadline of a spec" tap spec/support/deadline_test.sh
     rings_of dev gcc ring
     ring_beside "lint" tap spec/support/lint.sh
     ring_beside "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
@@ -240,6 +250,7 @@ ring_of() { # PATH
   spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh "$name" ;;
   spec/support/install_test.sh) ring_build release chatbox && ring "$1" tap "$1" ;;
   spec/support/rooms_test.sh) ring_build dev && ring "$1" tap "$1" ;;
+  spec/support/deadline_test.sh) ring_build dev lua_host && ring "$1" tap "$1" ;;
   spec/support/*_test.sh) ring "$1" tap "$1" ;;
   *) die "$1 is not a test" ;;
   esac
