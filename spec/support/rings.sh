@@ -129,9 +129,9 @@ unit() { # PRESET [NAME]
 }
 
 # Seconds that one spec may take, on a slow machine more: far more than any takes, far less than one that never ends.
-spec_deadline() {
-  local each=120
-  if [ -n "${SPEC_LONG:-}" ] || [ -n "${SPEC_GC:-}" ]; then each=600; fi
+spec_deadline() { # PRESET
+  local each=240
+  if [ "$1" != dev ] || [ -n "${SPEC_LONG:-}" ] || [ -n "${SPEC_GC:-}" ]; then each=900; fi
   awk -v each=$each -v times="${SPEC_SLOWNESS:-1}" 'BEGIN { print int(each * (times > 1 ? times : 1)) }'
 }
 
@@ -139,7 +139,7 @@ specs() { # PRESET FILE-OR-FOLDER…
   local preset=$1
   shift
   export LUA_CPATH="$root/build/$preset/?.so;;" SPEC_DEADLINE
-  SPEC_DEADLINE=$(spec_deadline)
+  SPEC_DEADLINE=$(spec_deadline "$preset")
   timeout -k 10 1800 "build/$preset/lua_host" "$(command -v busted)" --ignore-lua --helper=spec/support/deadline.lua \
     -o plainTerminal "$@"
 }
