@@ -82,6 +82,7 @@ struct commits {
 struct errand {
   struct dealing dealing; /* id "": none */
   bool stored;            /* it has been handed to the store */
+  bool settled;           /* and is there */
   bool begun;             /* and so has a part of what is done about it */
 };
 

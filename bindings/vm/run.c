@@ -23,6 +23,7 @@
 #include "err.h"
 #include "failure.h"
 #include "handle.h"
+#include "handover.h"
 #include "log.h"
 #include "peek.h"
 #include "raised.h"
@@ -209,8 +210,7 @@ void task_begin_flush(struct task *t) {
   }
 }
 
-/* What its client calls the message this deals with; "" when it has no name for it. */
-static void cid_of(const struct task *t, char cid[STORE_CID_MAX + 1]) {
+void task_cid(const struct task *t, char cid[STORE_CID_MAX + 1]) {
   const struct item *item = t->kind == TASK_MESSAGE ? t->item : NULL;
   const char *at = item && item->message ? item->message->cid : NULL;
   size_t len = at ? strlen(at) : item && !item->message ? peek_cid(item->text, item->len, &at) : 0;
@@ -247,7 +247,7 @@ static void on_settled(struct effects *e, void *arg) {
     if (e->conn && !told && t->commits.refused != (uint32_t)e->token) {
       char cid[STORE_CID_MAX + 1] = "";
       if (alive) {
-        cid_of(t, cid);
+        task_cid(t, cid);
       }
       t->commits.refused = (uint32_t)e->token;
       const char *said = cid_said(e);
@@ -303,9 +303,9 @@ void task_cancel(struct task *t) {
   task_stop_waiting(t);
   if (http) {
     answer_error(http, 503);
-  } else if (t->conn && t->kind == TASK_MESSAGE && !answered_later(t)) {
+  } else if (!answered_later(t) && !handover_begin(t) && t->conn && t->kind == TASK_MESSAGE) {
     char cid[STORE_CID_MAX + 1];
-    cid_of(t, cid);
+    task_cid(t, cid);
     task_notice(t->vm, t->vm->refused_ref, t->session, t->conn, "CANCELLED", NULL, cid);
   }
   task_end(t, false);
@@ -315,7 +315,7 @@ static void fail(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
   struct failure f;
   char cid[STORE_CID_MAX + 1];
-  cid_of(t, cid);
+  task_cid(t, cid);
   failure_note(t, end, &f);
   struct http_request *http = t->http;
   bool told = t->conn ? t->kind != TASK_NOTICE : t->kind == TASK_MESSAGE; /* without a client: everybody there */

@@ -96,7 +96,7 @@ static void mark_all(struct task *t, bool last) {
 void slice_take_errand(struct task *t, const char *id, bool stored) {
   struct errand *errand = &t->errand;
   memcpy(errand->dealing.id, id, sizeof errand->dealing.id);
-  errand->stored = stored;
+  errand->stored = errand->settled = stored;
   errand->begun = false;
   session_dealing_add(t->session, &errand->dealing);
 }
@@ -230,6 +230,8 @@ static void note_errand(struct task *t, struct effects *e) {
     if (m->open) {
       slice_take_errand(t, m->id, true);
     }
+  } else {
+    t->errand.settled = true;
   }
 }
 

@@ -1,6 +1,7 @@
 /* In: a store, steps. Out: conversations with open messages in memory. Why: see recovery.h. */
 #include "recovery.h"
 
+#include "err.h"
 #include "join.h"
 #include "log.h"
 
@@ -12,7 +13,7 @@ struct recovery {
   int64_t since_ms;
   char after[STORE_ID_LEN + 1];
   size_t number, on_their_way;
-  bool asking, done;
+  bool asking, done, again; /* again: the store could not give one */
 };
 
 /* One conversation, on its way through a worker and back. */
@@ -21,6 +22,7 @@ struct recovered {
   struct recovery *recovery;
   struct worker *worker;
   char id[STORE_ID_LEN + 1];
+  int code;
 };
 
 struct recovery *recovery_new(const struct recovery_world *w, int64_t since_ms) {
@@ -39,12 +41,13 @@ void recovery_free(struct recovery *r) {
 static void is_back(struct post *post) {
   struct recovered *one = (struct recovered *)post;
   one->recovery->on_their_way--;
+  one->recovery->again |= one->code == E_STORE;
   free(one);
 }
 
 static void is_in_memory(void *arg, struct session *s, int code) {
   struct recovered *one = arg;
-  (void)code; /* the store failed, or memory is full: then it is dealt with when somebody comes */
+  one->code = code; /* memory is full, or it is gone: then it is dealt with when somebody comes */
   if (s) {
     session_unref(s);
   }
@@ -87,6 +90,10 @@ static void on_page(struct post *post) {
 bool recovery_step(struct recovery *r) {
   if (r->asking || r->on_their_way) {
     return true;
+  }
+  if (r->done && r->again) {
+    r->done = r->again = false; /* those that are in memory by now are found there */
+    *r->after = 0;
   }
   struct store_op *op = r->done ? NULL : store_op_new(STORE_OPEN);
   if (op) {

@@ -22,7 +22,7 @@ struct recovery_world {
 /* since_ms: what is older is not looked for. NULL: no memory. */
 struct recovery *recovery_new(const struct recovery_world *w, int64_t since_ms) NODISCARD;
 /* The next few, unless the last ones are still on their way. false: that was all; nothing is on its way. While the
- * database is away a step does nothing, and the next one tries again. */
+ * database is away a step does nothing, and the next one tries again; what it could not give is asked for once more. */
 bool recovery_step(struct recovery *r);
 /* The workers have stopped, and what they and the store have posted to home has run. NULL is allowed. */
 void recovery_free(struct recovery *r);

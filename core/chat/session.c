@@ -359,6 +359,17 @@ void session_later(struct session *s, struct item *item) {
   session_unlock_write(s);
 }
 
+void session_first(struct session *s, struct item *item) {
+  session_lock_write(s);
+  if (!(item->next = s->later)) {
+    s->later_tail = &item->next;
+  }
+  s->later = item;
+  s->waiting++;
+  s->waiting_bytes += item_cost(item);
+  session_unlock_write(s);
+}
+
 bool session_busy(const struct session *s) {
   return s->busy;
 }

@@ -194,6 +194,10 @@ struct session *session_of_post(struct post *post);
  * an item may be given back with session_later: it comes again, first, when the session is idle. */
 struct item *session_take(struct session *s) NODISCARD;
 void session_later(struct session *s, struct item *item);
+/* The same, in front of all others. */
+void session_first(struct session *s, struct item *item);
+/* It has work: *wake as in session_put. */
+void session_wake(struct session *s, struct mailbox **wake);
 bool session_busy(const struct session *s);
 /* A queued handler parks (true) or ends (false). *wake as in session_put. */
 void session_set_busy(struct session *s, bool busy, struct mailbox **wake);

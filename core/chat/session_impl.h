@@ -68,7 +68,5 @@ struct session {
 bool session_quiet(const struct session *s) REQUIRES_SHARED(*s);
 /* The items lie in its inbox; it is new, and nobody else's. */
 void session_put_first(struct session *s, struct item *items);
-/* It has work: *wake as in session_put. */
-void session_wake(struct session *s, struct mailbox **wake);
 struct session *session_new(const struct session_record *record, bool stored, struct mailbox *owner, size_t inbox_limit,
                             void (*run)(struct post *)) NODISCARD;

@@ -175,6 +175,121 @@ describe("a message that nobody has dealt with", function()
   end)
 end)
 
+describe("a message whose handler is cut off by a reload", function()
+  after_each(scene.close)
+
+  local VERSION = [[
+local bot = require "bot" "echo"
+bot:otherwise(function(session, message)
+  chat.timer.sleep "1m"
+  session:reply("%d: " .. message.content)
+end)
+return bot ]]
+
+  local function start()
+    local world = scene.shipped {
+      files = { ["bots/echo.lua"] = VERSION:format(1) },
+      settings = { SCRIPT_DRAIN_TIMEOUT = "3s", SCRIPT_WAIT_DEADLINE = "10m" },
+    }
+    return world, world:connect "alice"
+  end
+
+  local function reload(world, number)
+    assert.is_true((world:reload { ["bots/echo.lua"] = VERSION:format(number) }))
+  end
+
+  local function refusals(user)
+    local said = {}
+    for _, document in ipairs(user:hears_all()) do
+      if document.type == "error" then said[#said + 1] = document.error.code .. " " .. (document.cid or "-") end
+      if document.type == "ai_response" then said[#said + 1] = document.content end
+    end
+    return said
+  end
+
+  it("is answered by the new version, once, and before what was said behind it", function()
+    for _, cid in ipairs { "c1", false } do
+      local world, alice = start()
+      alice:says("one", { cid = cid or nil })
+      alice:says "two"
+      reload(world, 2)
+      world:advance "3s"
+      assert.same({}, refusals(alice))
+      world:advance "1m"
+      assert.same({ "2: one" }, refusals(alice))
+      world:advance "1m"
+      assert.same({ "2: two" }, refusals(alice))
+      world:crash()
+      alice = world:connect "alice"
+      world:advance "2m"
+      assert.same({}, refusals(alice))
+    end
+  end)
+
+  it("has one answer also when its sender sends it again", function()
+    local world, alice = start()
+    alice:says("one", { cid = "c1" })
+    reload(world, 2)
+    world:advance "3s"
+    alice:says("one", { cid = "c1" })
+    world:advance "1m"
+    world:advance "1m"
+    assert.same({ "2: one" }, refusals(alice))
+  end)
+
+  it("has failed when that happens a second time, and its sender is told", function()
+    local world, alice = start()
+    alice:says("one", { cid = "c1" })
+    reload(world, 2)
+    world:advance "3s"
+    reload(world, 3)
+    world:advance "3s"
+    local said = refusals(alice)
+    assert.equal("INTERNAL c1", said[1])
+    assert.matches("could not be answered", said[2])
+    world:crash()
+    alice = world:connect "alice"
+    world:advance "2m"
+    assert.same({}, refusals(alice))
+  end)
+
+  it("is to be sent again when it had not been acknowledged, and then it is answered", function()
+    local world, alice = start()
+    world:fault("writes wait", true)
+    alice:says("one", { cid = "c1" })
+    reload(world, 2)
+    world:advance "3s"
+    world:fault("writes wait", false)
+    assert.same({ "SERVICE_ERROR c1" }, refusals(alice)) -- behind what waited for the store
+    alice:says("one", { cid = "c1" })
+    world:advance "1m"
+    assert.same({ "2: one" }, refusals(alice))
+  end)
+
+  it("is answered when its commit comes after the cut", function()
+    local world, alice = start()
+    world:fault("writes wait", true)
+    alice:says "one"
+    reload(world, 2)
+    world:advance "3s"
+    world:fault("writes wait", false)
+    world:advance "1m"
+    assert.same({ "2: one" }, refusals(alice))
+  end)
+
+  it("is to be sent again when the store cannot say what it was", function()
+    local world, alice = start()
+    alice:says "one"
+    world:fault("reads fail", true)
+    reload(world, 2)
+    world:advance "3s"
+    assert.same({ "SERVICE_ERROR -" }, refusals(alice))
+    alice:says "two"
+    world:advance "1m"
+    assert.same({ "2: two" }, refusals(alice))
+  end)
+end)
+
 describe("after a refusal", function()
   after_each(scene.close)
 

@@ -341,6 +341,21 @@ static void what_was_put_off_comes_first_and_in_order_when_the_handler_is_done(v
   run_dry(r->session);
 }
 
+static void what_is_put_first_comes_before_all_that_was_put_off(void **state) {
+  struct room *r = *state;
+  struct mailbox *wake;
+  session_set_busy(r->session, true, &wake);
+  session_first(r->session, text_item("two"));
+  session_later(r->session, text_item("three"));
+  session_first(r->session, text_item("one"));
+  session_set_busy(r->session, false, &wake);
+  assert_ptr_equal(wake, r->home);
+  assert_takes(r->session, "one");
+  assert_takes(r->session, "two");
+  assert_takes(r->session, "three");
+  run_dry(r->session);
+}
+
 static void the_end_of_a_handler_brings_back_what_was_put_off(void **state) {
   struct room *r = *state;
   struct mailbox *wake;
@@ -655,6 +670,7 @@ int main(void) {
     ROOM(all_inboxes_of_a_user_share_its_bytes_until_the_handler_is_done),
     ROOM(what_is_put_off_counts_against_the_bound),
     ROOM(what_was_put_off_comes_first_and_in_order_when_the_handler_is_done),
+    ROOM(what_is_put_first_comes_before_all_that_was_put_off),
     ROOM(the_end_of_a_handler_brings_back_what_was_put_off),
     ROOM(a_session_that_goes_takes_its_items_with_it),
     ROOM(the_first_to_come_into_an_idle_session_hosts_it),
