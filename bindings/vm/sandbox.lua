@@ -395,9 +395,9 @@ local function load_module(name)
       return nil, "module cycle: " .. concat(loading, " -> ", i) .. " -> " .. name
     end
   end
-  local legal = name:find "^[%w_%-%.]+$" and not ("." .. name .. "."):find("..", 1, true)
-  local text = legal and internal.source(name)
+  local text = internal.source(name)
   if not text then
+    local legal = name:find "^[%w_%-%.]+$" and not ("." .. name .. "."):find("..", 1, true)
     return nil, "module '" .. name .. "' not found: there is no " .. (legal and path_of(name) or "file of that name")
   end
   local chunk, syntax = load(text, "@" .. path_of(name), "t", env)

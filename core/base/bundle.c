@@ -29,6 +29,7 @@ struct bundle {
   size_t count, room, total, entries;
   size_t skipped_unlisted;
   char skipped[BUNDLE_SKIPPED_MAX];
+  struct stat above[DEPTH_MAX + 1]; /* the folders that are being read, from the first on */
   char version[BUNDLE_VERSION_LEN + 1];
 };
 
@@ -160,6 +161,11 @@ static int add_entry(struct bundle *b, const char *dir, const char *relative, co
   if (!name_ok(entry)) {
     return skip(b, below, "its name is no UTF-8 or has control characters");
   }
+  for (int i = 0; S_ISDIR(st.st_mode) && i <= depth; i++) {
+    if (b->above[i].st_dev == st.st_dev && b->above[i].st_ino == st.st_ino) {
+      return skip(b, below, "a link to a folder it lies in");
+    }
+  }
   if (S_ISDIR(st.st_mode)) {
     return depth == DEPTH_MAX ? fail(why, path, "nested too deeply", E_TOO_BIG)
                               : add_folder(b, path, below, depth + 1, why);
@@ -176,7 +182,7 @@ static int add_folder(struct bundle *b, const char *path, const char *relative, 
   if (!d) {
     return fail(why, path, strerror(errno), uv_translate_sys_error(errno));
   }
-  int code = 0;
+  int code = fstat(dirfd(d), &b->above[depth]) ? fail(why, path, strerror(errno), uv_translate_sys_error(errno)) : 0;
   for (struct dirent *e; !code && (e = readdir(d));) {
     if (e->d_type == DT_REG && !is_script(e->d_name)) {
       continue; /* of these there may be very many; the others are looked at */

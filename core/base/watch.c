@@ -1,7 +1,8 @@
 /* In: folders. Out: one call some milliseconds after anything below them has changed. Why: see watch.h. inotify does
  * not look into sub-folders, so each is watched, and the tree is walked again after a change. It watches folders and
  * not paths: whether a path still leads to the folder that is watched (it was removed and made again, a link above it
- * was swapped) is looked up twice a second. */
+ * was swapped) is looked up twice a second. So is what a link to a file leads to: that lies in a folder of its own,
+ * whose other files are nobody's business here. */
 #include "watch.h"
 
 #include "log.h"
@@ -16,6 +17,7 @@
 #include <uv.h>
 
 #define FOLDERS_MAX 256
+#define LINKS_MAX 256
 #define DEPTH_MAX 8
 #define SETTLE_MS 50 /* an editor's save is several changes */
 #define LOOK_EVERY_MS 500
@@ -33,6 +35,14 @@ struct watched_folder {
   char *path;
 };
 
+/* A link to a file, and what is compared of the file. All zero: it leads nowhere, or to no file. */
+struct link {
+  char *path;
+  struct folder_id id;
+  off_t size;
+  struct timespec modified, changed;
+};
+
 struct root {
   char *path;
   struct folder_id id;
@@ -41,13 +51,15 @@ struct root {
 struct watch {
   uv_timer_t settle, look;
   unsigned open_timers;
-  bool said_too_many;
+  bool said_too_many; /* folders, or links */
   void (*changed)(void *);
   void *arg;
   struct root roots[FOLDERS_MAX];
   size_t root_count;
   struct watched_folder *places[FOLDERS_MAX];
   size_t count;
+  struct link links[LINKS_MAX];
+  size_t link_count;
   uv_loop_t *loop;
 };
 
@@ -115,6 +127,59 @@ static void add_place(struct watch *w, const char *path) {
   w->places[w->count++] = place;
 }
 
+static struct link link_look(const char *path) {
+  struct link look = {0};
+  struct stat st;
+  if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+    look.id = (struct folder_id){st.st_dev, st.st_ino};
+    look.size = st.st_size;
+    look.modified = st.st_mtim;
+    look.changed = st.st_ctim;
+  }
+  return look;
+}
+
+static bool same_time(struct timespec a, struct timespec b) {
+  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool link_differs(const struct link *was) {
+  struct link is = link_look(was->path);
+  return is.id.device != was->id.device || is.id.inode != was->id.inode || is.size != was->size ||
+         !same_time(is.modified, was->modified) || !same_time(is.changed, was->changed);
+}
+
+static void add_link(struct watch *w, const char *path) {
+  if (w->link_count == LINKS_MAX) {
+    if (!w->said_too_many) {
+      LOG(LOG_WARN, "watch", "what a link leads to is not watched: there are too many", LSTR("path", path));
+    }
+    w->said_too_many = true;
+    return;
+  }
+  struct link *l = &w->links[w->link_count];
+  *l = link_look(path);
+  l->path = strdup(path);
+  w->link_count += !!l->path;
+}
+
+static bool is_link(const char *path) {
+  struct stat st;
+  return lstat(path, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+/* What lies in a watched folder: another one, or a link to a file. */
+static void add_tree(struct watch *w, const char *path, int depth);
+static void add_entry(struct watch *w, const char *path, int depth) {
+  struct stat st;
+  bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+  if (folder && depth < DEPTH_MAX) {
+    add_tree(w, path, depth + 1);
+  } else if (!folder && is_link(path)) {
+    add_link(w, path);
+  }
+}
+
 static void add_tree(struct watch *w, const char *path, int depth) {
   DIR *d = opendir(path);
   if (!d) {
@@ -126,11 +191,9 @@ static void add_tree(struct watch *w, const char *path, int depth) {
   add_place(w, path);
   for (struct dirent *e; (e = readdir(d));) {
     char below[4096];
-    struct stat st;
     int len = snprintf(below, sizeof below, "%s/%s", path, e->d_name);
-    if (e->d_type != DT_REG && e->d_name[0] != '.' && len < (int)sizeof below && stat(below, &st) == 0 &&
-        S_ISDIR(st.st_mode) && depth < DEPTH_MAX) {
-      add_tree(w, below, depth + 1);
+    if (e->d_type != DT_REG && e->d_name[0] != '.' && len < (int)sizeof below) {
+      add_entry(w, below, depth);
     }
   }
   closedir(d);
@@ -139,6 +202,9 @@ static void add_tree(struct watch *w, const char *path, int depth) {
 static void drop_all(struct watch *w) {
   while (w->count) {
     uv_close((uv_handle_t *)&w->places[--w->count]->event, free_place);
+  }
+  while (w->link_count) {
+    free(w->links[--w->link_count].path);
   }
 }
 
@@ -157,6 +223,9 @@ static void on_look(uv_timer_t *timer) {
   }
   for (size_t i = 0; i < w->count && !differs; i++) {
     differs = leads_elsewhere(w->places[i]->path, w->places[i]->id);
+  }
+  for (size_t i = 0; i < w->link_count && !differs; i++) {
+    differs = link_differs(&w->links[i]);
   }
   if (differs && !uv_is_active((uv_handle_t *)&w->settle)) {
     uv_timer_start(&w->settle, on_settled, SETTLE_MS, 0);

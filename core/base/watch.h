@@ -1,7 +1,8 @@
 /* In: folders. Out: one call some milliseconds after anything below them has changed.
  * Why: in development a saved file is live at once. Folders are watched, not files: editors replace files, and a
  * mounted ConfigMap swaps a link. A folder may go and come back, or be exchanged by a link above it: that is seen
- * within half a second. Thread: the loop's. Bound: 256 folders, 8 deep. */
+ * within half a second, and so is a change of a file elsewhere that a link in a folder leads to. Thread: the loop's.
+ * Bound: 256 folders, 8 deep; 256 links to files. */
 #pragma once
 #include "attr.h"
 

@@ -265,6 +265,40 @@ static void a_link_that_goes_round_in_circles_does_no_harm(void **state) {
   await_change(sc);
 }
 
+/* Another folder than the one that is watched. */
+static void behind_a_link(struct scene *sc) {
+  folder_make(&sc->folder, "scripts");
+  folder_make(&sc->folder, "elsewhere");
+  folder_text(&sc->folder, "elsewhere/a.lua", "old");
+  assert_int_equal(symlink("../elsewhere/a.lua", folder_at(&sc->folder, "scripts/a.lua")), 0);
+  const char *folders[] = {folder_at(&sc->folder, "scripts")};
+  sc->watch = watch_new(&sc->loop, folders, 1, on_change, sc);
+  assert_non_null(sc->watch);
+}
+
+static void a_file_that_a_link_leads_to_is_seen_however_it_changes(void **state) {
+  struct scene *sc = *state;
+  behind_a_link(sc);
+  folder_text(&sc->folder, "elsewhere/a.lua", "newer");
+  await_change(sc);
+  folder_text(&sc->folder, "elsewhere/next", "newer"); /* exchanged */
+  assert_int_equal(rename(folder_at(&sc->folder, "elsewhere/next"), folder_at(&sc->folder, "elsewhere/a.lua")), 0);
+  await_change(sc);
+  assert_int_equal(unlink(folder_at(&sc->folder, "elsewhere/a.lua")), 0);
+  await_change(sc);
+  folder_text(&sc->folder, "elsewhere/a.lua", "again"); /* the link led nowhere meanwhile */
+  await_change(sc);
+}
+
+static void what_lies_beside_a_file_that_a_link_leads_to_is_not_watched(void **state) {
+  struct scene *sc = *state;
+  behind_a_link(sc);
+  folder_text(&sc->folder, "elsewhere/b.lua", "other");
+  folder_text(&sc->folder, "scripts/c.lua", "own");
+  await_change(sc);
+  assert_int_equal(sc->calls, 1);
+}
+
 static void after_its_end_nobody_is_called(void **state) {
   struct scene *sc = *state;
   watch_folder(sc);
@@ -295,6 +329,8 @@ int main(void) {
     SCENE(each_of_several_folders_is_watched),
     SCENE(too_many_folders_are_watched_up_to_the_bound),
     SCENE(a_link_that_goes_round_in_circles_does_no_harm),
+    SCENE(a_file_that_a_link_leads_to_is_seen_however_it_changes),
+    SCENE(what_lies_beside_a_file_that_a_link_leads_to_is_not_watched),
     SCENE(after_its_end_nobody_is_called),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
