@@ -23,6 +23,8 @@ struct pages {
   atomic_int refs;
   size_t count;
   struct page all[PAGES_MAX];
+  size_t left_count; /* names of what was left out, the first ones */
+  char *left[PAGES_MAX];
 };
 
 static const char *type_of(const char *name) {
@@ -61,6 +63,26 @@ static uint64_t fingerprint(const char *bytes, size_t len) {
   return h;
 }
 
+static bool left_out(const struct pages *p, const char *name) {
+  for (size_t i = 0; p && i < p->left_count; i++) {
+    if (strcmp(p->left[i], name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Said once, not again at each reload. */
+static void leave_out(struct pages *p, const struct pages *before, const char *dir, const char *name) {
+  char *copy = p->left_count < PAGES_MAX ? strdup(name) : NULL;
+  if (!left_out(before, name)) {
+    LOG(LOG_WARN, "pages", "left out of the pages: no regular file", LSTR("folder", dir), LSTR("name", name));
+  }
+  if (copy) {
+    p->left[p->left_count++] = copy;
+  }
+}
+
 /* 1: left out, because it is no regular file or a link to nothing. */
 static int read_page(const char *dir, const char *name, struct page *page, char why[512]) {
   char path[4352], *bytes = NULL;
@@ -70,7 +92,6 @@ static int read_page(const char *dir, const char *name, struct page *page, char 
   }
   int code = regular_read(path, PAGE_BYTES_MAX, &bytes, &len);
   if (code == UV_ENOENT || code == UV_ELOOP || code == E_UNSUPPORTED) {
-    LOG(LOG_WARN, "pages", "left out of the pages: no regular file", LSTR("path", path));
     return 1;
   }
   if (code) {
@@ -85,7 +106,7 @@ static int read_page(const char *dir, const char *name, struct page *page, char 
   return page->name ? 0 : UV_ENOMEM;
 }
 
-int pages_load(const char *dir, struct pages **out, char why[512]) {
+int pages_load(const char *dir, const struct pages *before, struct pages **out, char why[512]) {
   DIR *d = opendir(dir);
   if (!d) {
     snprintf(why, 512, "WEB_DIR: %s: %s", dir, strerror(errno));
@@ -106,6 +127,9 @@ int pages_load(const char *dir, struct pages **out, char why[512]) {
     } else {
       code = read_page(dir, e->d_name, &p->all[p->count], why);
       p->count += code <= 0; /* a page without a name is freed with the others */
+      if (code > 0) {
+        leave_out(p, before, dir, e->d_name);
+      }
       code = code < 0 ? code : 0;
     }
   }
@@ -126,6 +150,9 @@ struct pages *pages_ref(struct pages *p) {
 void pages_unref(struct pages *p) {
   if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) {
     return;
+  }
+  for (size_t i = 0; i < p->left_count; i++) {
+    free(p->left[i]);
   }
   for (size_t i = 0; i < p->count; i++) {
     free((char *)p->all[i].name);

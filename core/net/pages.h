@@ -14,8 +14,9 @@ struct page {
   char etag[20]; /* quoted */
 };
 
-/* 0, or a negative code and one line in why[]. Pipes, sockets, devices and links to nothing are left out and logged. */
-int pages_load(const char *dir, struct pages **out, char why[512]) NODISCARD;
+/* 0, or a negative code and one line in why[]. Pipes, sockets, devices and links to nothing are left out, and logged if
+ * they were not in the set before (NULL: there was none). */
+int pages_load(const char *dir, const struct pages *before, struct pages **out, char why[512]) NODISCARD;
 struct pages *pages_ref(struct pages *p);
 void pages_unref(struct pages *p); /* NULL is allowed */
 /* NULL when there is none; borrowed. */

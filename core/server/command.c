@@ -75,7 +75,7 @@ void server_reload_pages(void *arg) {
   struct server *s = arg;
   struct pages *fresh;
   char why[512];
-  if (pages_load(config_string(s->config, SETTING_WEB_DIR), &fresh, why)) {
+  if (pages_load(config_string(s->config, SETTING_WEB_DIR), s->pages, &fresh, why)) {
     LOG(LOG_WARN, "server", "the pages were not read again", LSTR("error", why));
     return;
   }

@@ -295,7 +295,7 @@ static int open_parts(struct server *s, char why[512]) {
   code = code ? code : gate_new(c, &s->gate, why);
   code = code || !*cert ? code : tls_new(cert, config_string(c, SETTING_TLS_KEY_FILE), &s->tls, why);
   code = code ? code : open_limits(s, why);
-  code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), &s->pages, why);
+  code = code ? code : pages_load(config_string(c, SETTING_WEB_DIR), NULL, &s->pages, why);
   code =
     code ? code : scripts_new(&s->world, config_string(c, SETTING_SCRIPTS_DIR), s->count, s->home, &s->scripts, why);
   s->world.scripts = s->scripts;

@@ -3,6 +3,7 @@
 #include "folder.h"
 
 #include "err.h"
+#include "memory_log.h"
 #include "pages.h"
 
 #include <uv.h>
@@ -25,7 +26,7 @@ static int teardown(void **state) {
 static struct pages *load(const struct folder *f) {
   struct pages *p = NULL;
   char why[512] = "";
-  if (pages_load(f->path, &p, why) != 0)
+  if (pages_load(f->path, NULL, &p, why) != 0)
     fail_msg("%s", why);
   return p;
 }
@@ -33,7 +34,7 @@ static struct pages *load(const struct folder *f) {
 static int load_fails(const struct folder *f, char why[512]) {
   struct pages *p = NULL;
   *why = 0;
-  int code = pages_load(f->path, &p, why);
+  int code = pages_load(f->path, NULL, &p, why);
   assert_int_not_equal(code, 0);
   assert_null(p);
   assert_string_not_equal(why, "");
@@ -184,6 +185,42 @@ static void only_regular_files_are_pages(void **state) {
   pages_unref(p);
 }
 
+static size_t said(void) {
+  char line[LOG_LINE_MAX];
+  size_t lines = 0;
+  while (memory_log_take(line))
+    lines++;
+  return lines;
+}
+
+static void what_is_left_out_is_said_once_and_again_only_when_it_came_back(void **state) {
+  const struct folder *f = *state;
+  struct pages *before = NULL, *now;
+  char why[512];
+  assert_int_equal(mkfifo(folder_at(f, "pipe.html"), 0600), 0);
+  said();
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(pages_load(f->path, before, &now, why), 0);
+    pages_unref(before);
+    before = now;
+    assert_int_equal(said(), i == 0);
+  }
+  assert_int_equal(symlink("nowhere", folder_at(f, "gone.css")), 0);
+  assert_int_equal(pages_load(f->path, before, &now, why), 0);
+  pages_unref(before);
+  before = now;
+  assert_int_equal(said(), 1);
+  assert_int_equal(unlink(folder_at(f, "pipe.html")), 0);
+  assert_int_equal(pages_load(f->path, before, &now, why), 0);
+  pages_unref(before);
+  before = now;
+  assert_int_equal(mkfifo(folder_at(f, "pipe.html"), 0600), 0);
+  assert_int_equal(pages_load(f->path, before, &now, why), 0);
+  pages_unref(before);
+  pages_unref(now);
+  assert_int_equal(said(), 1);
+}
+
 static void an_empty_folder_is_an_empty_set(void **state) {
   struct pages *p = load(*state);
   assert_null(pages_find(p, "index.html"));
@@ -202,6 +239,7 @@ int main(void) {
     FOLDER(there_are_256_files_and_no_more),
     FOLDER(what_cannot_be_read_is_named),
     FOLDER(only_regular_files_are_pages),
+    FOLDER(what_is_left_out_is_said_once_and_again_only_when_it_came_back),
     FOLDER(an_empty_folder_is_an_empty_set),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
