@@ -111,12 +111,20 @@ int config_parse(struct config *c, const char *text, size_t len, char why[WHY_MA
 
 /* --- the file ----------------------------------------------------------------------------------------------------- */
 
-/* At most FILE_MAX bytes. A pipe or /dev/fd/N will do as well as a file. */
+static bool is_pipe(int fd) {
+  struct stat st;
+  return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+/* At most FILE_MAX bytes. A pipe or /dev/fd/N will do as well as a file, if somebody writes to it: a FIFO that lies
+ * there forgotten would be waited for at every start. fd does not block, until it is known that somebody does. */
 static int text_read(int fd, char *text, size_t *len) {
   for (*len = 0; *len <= FILE_MAX;) {
     ssize_t n = read(fd, text + *len, FILE_MAX + 1 - *len);
     if (n == 0)
-      return 0;
+      return *len == 0 && is_pipe(fd) ? E_UNSUPPORTED : 0;
+    if (n < 0 && errno == EAGAIN && fcntl(fd, F_SETFL, 0) == 0)
+      continue;
     if (n < 0 && errno != EINTR)
       return uv_translate_sys_error(errno);
     *len += n > 0 ? (size_t)n : 0;
@@ -140,10 +148,12 @@ static int file_read(struct config *c, const char *path, char why[WHY_MAX]) {
   char reason[WHY_MAX] = "";
   size_t len = 0;
   char *text = malloc(FILE_MAX + 1);
-  int fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+  int fd = text ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
   int err = !text ? UV_ENOMEM : fd < 0 ? uv_translate_sys_error(errno) : text_read(fd, text, &len);
   if (err == E_TOO_BIG)
     snprintf(reason, sizeof reason, "larger than 1MiB");
+  else if (err == E_UNSUPPORTED)
+    snprintf(reason, sizeof reason, "a pipe that nobody writes to");
   else if (err)
     snprintf(reason, sizeof reason, "%s", err_text(err));
   else if (!(err = config_parse(c, text, len, reason)))
