@@ -5,6 +5,7 @@
 
 #include "base64url.h"
 #include "err.h"
+#include "json_walk.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -13,14 +14,20 @@
 
 #define LIST_PAGE 100
 
-static int line_write(FILE *out, json_t *line) {
+/* more: "": the members of the line that follow, from ours: text that no tree can hold goes out as it came. */
+static int line_write_with(FILE *out, json_t *line, const char *more) {
   char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
   json_decref(line);
   if (!text)
     return UV_ENOMEM;
-  int code = fputs(text, out) < 0 || fputc('\n', out) < 0 ? UV_EIO : 0;
+  text[strlen(text) - 1] = 0; /* its brace */
+  int code = fputs(text, out) < 0 || fputs(more, out) < 0 || fputs("}\n", out) < 0 ? UV_EIO : 0;
   free(text);
   return code;
+}
+
+static int line_write(FILE *out, json_t *line) {
+  return line_write_with(out, line, "");
 }
 
 static const char *text_of(const char *text) {
@@ -61,18 +68,45 @@ static int content_add(json_t *line, const struct message_record *m) {
   return code;
 }
 
+static bool is_object(const char *text) {
+  struct json_walk w;
+  struct json_span key, value;
+  if (!json_walk_open(&w, (struct json_span){text, strlen(text)}))
+    return false;
+  while (json_walk_next(&w, &key, &value)) {
+  }
+  return json_walk_ended(&w);
+}
+
+/* What came with it, as it came, on the same line: between its members a client may have written new ones. What
+ * somebody else has put into the database, and is no object, is a text. Heap. */
+static char *extra_member(const char *extra) {
+  char *member = NULL;
+  json_t *text = extra && !is_object(extra) ? json_string(extra) : NULL;
+  char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+  json_decref(text);
+  int len = asprintf(&member, ",\"extra\":%s", quoted ? quoted : extra && is_object(extra) ? extra : "null");
+  free(quoted);
+  if (len < 0)
+    return NULL;
+  for (char *c = member; *c; c++)
+    *c = *c == '\n' || *c == '\r' ? ' ' : *c;
+  return member;
+}
+
 static int message_write(FILE *out, const char *session_id, const struct message_record *m) {
-  json_t *extra = m->extra ? json_loads(m->extra, JSON_ALLOW_NUL, NULL) : NULL;
-  if (!extra && m->extra)
-    extra = json_string(m->extra); /* a client may send what jansson cannot hold: the text itself says it all */
-  json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s, s:s, s:I, s:o?}", "line", "message", "session_id",
-                           session_id, "seq", (json_int_t)m->seq, "id", m->id, "cid", m->cid, "sender",
-                           text_of(m->sender), "type", text_of(m->type), "at_ms", (json_int_t)m->at_ms, "extra", extra);
-  if (!line || content_add(line, m) || (m->damaged && json_object_set_new(line, "damaged", json_true()))) {
+  char *extra = extra_member(m->extra);
+  json_t *line = json_pack("{s:s, s:s, s:I, s:s, s:s?, s:s, s:s, s:I}", "line", "message", "session_id", session_id,
+                           "seq", (json_int_t)m->seq, "id", m->id, "cid", m->cid, "sender", text_of(m->sender), "type",
+                           text_of(m->type), "at_ms", (json_int_t)m->at_ms);
+  if (!extra || !line || content_add(line, m) || (m->damaged && json_object_set_new(line, "damaged", json_true()))) {
     json_decref(line);
+    free(extra);
     return UV_ENOMEM;
   }
-  return line_write(out, line);
+  int code = line_write_with(out, line, extra);
+  free(extra);
+  return code;
 }
 
 /* Those of a page from `from` on. *next: behind the last one. */

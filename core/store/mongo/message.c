@@ -6,6 +6,7 @@
 #include "mongo_names.h"
 
 #include "err.h"
+#include "json_walk.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -63,42 +64,85 @@ bson_t *mongo_message_new(const struct mongo *h, const char *session_id, const c
 
 /* ---- what came with it ---- */
 
-static void metadata_append(bson_t *doc, json_t *metadata) {
-  bson_t into;
-  const char *name;
-  json_t *value;
-  if (json_object_size(metadata) == 0)
-    return;
-  bson_append_document_begin(doc, MONGO_METADATA, -1, &into);
-  json_object_foreach(metadata, name, value) {
-    char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    bson_append_utf8(&into, name, -1, text ? text : json_string_value(value), -1);
-    free(text);
+/* A field of text; `value` in UTF-8 where it is a string that can be said in it, else as it stands in the JSON: a
+ * number with all its digits, half of a surrogate pair with its backslash. */
+static int value_append(bson_t *doc, const char *name, size_t name_len, struct json_span value) {
+  char *text = malloc(value.len);
+  size_t len = value.len;
+  if (!text)
+    return UV_ENOMEM;
+  if (json_walk_text(value, text, &len)) {
+    memcpy(text, value.text, value.len);
+    len = value.len;
   }
-  bson_append_document_end(doc, &into);
+  bool fits = bson_append_utf8(doc, name, (int)name_len, text, (int)len);
+  free(text);
+  return fits ? 0 : E_TOO_BIG;
+}
+
+/* bson_has_field would look into documents at a dot. */
+static void without(bson_t *doc, const char *name) {
+  bson_t rest;
+  bson_iter_t at;
+  if (bson_iter_init_find(&at, doc, name)) {
+    bson_init(&rest);
+    bson_copy_to_excluding_noinit(doc, &rest, name, NULL);
+    bson_destroy(doc);
+    bson_steal(doc, &rest);
+  }
+}
+
+/* A name with a NUL or half of a surrogate pair is none in BSON: it stays in our own field alone. Of a name that stands
+ * twice the last one counts. */
+static int metadata_append(bson_t *doc, struct json_span metadata) {
+  struct json_walk w;
+  struct json_span key, value;
+  bson_t into = BSON_INITIALIZER;
+  int code = 0;
+  bool more = json_walk_open(&w, metadata);
+  while (!code && more && json_walk_next(&w, &key, &value)) {
+    size_t len;
+    char *name = malloc(key.len + 1);
+    code = name ? 0 : UV_ENOMEM;
+    if (!code && json_walk_text(key, name, &len) == 0 && !memchr(name, 0, len)) {
+      name[len] = 0;
+      without(&into, name);
+      code = value_append(&into, name, len, value);
+    }
+    free(name);
+  }
+  if (!code && !bson_empty(&into))
+    bson_append_document(doc, MONGO_METADATA, -1, &into);
+  bson_destroy(&into);
+  return code;
 }
 
 /* The reference's fields, from ours. */
-static void extra_append(bson_t *doc, const char *extra) {
-  json_t *all = extra ? json_loads(extra, 0, NULL) : NULL;
-  mongo_append_text(doc, MONGO_FILE_ID, json_string_value(json_object_get(all, "file_id")));
-  mongo_append_text(doc, MONGO_FILE_URL, json_string_value(json_object_get(all, "file_url")));
-  metadata_append(doc, json_object_get(all, "metadata"));
-  json_decref(all);
+static int extra_append(bson_t *doc, const char *extra) {
+  static const char *const names[][2] = {{MONGO_FILE_ID, "file_id"}, {MONGO_FILE_URL, "file_url"}};
+  struct json_span all = {extra, extra ? strlen(extra) : 0}, value;
+  int code = 0;
+  for (size_t i = 0; extra && !code && i < 2; i++)
+    if (json_walk_find(all, names[i][1], &value) && *value.text == '"')
+      code = value_append(doc, names[i][0], strlen(names[i][0]), value);
+  if (extra && !code && json_walk_find(all, "metadata", &value))
+    code = metadata_append(doc, value);
+  return code;
 }
 
 bson_t *mongo_message_embedded(const struct mongo *h, const struct message_record *m, int *code) {
-  char *sealed;
-  size_t len;
+  char *sealed = NULL;
+  size_t len = 0;
   bson_t *doc = bson_new();
   bson_append_date_time(doc, MONGO_TS, -1, m->at_ms);
   mongo_append_text(doc, MONGO_SENDER, m->sender ? m->sender : "");
-  extra_append(doc, m->extra);
+  *code = extra_append(doc, m->extra);
   bson_append_utf8(doc, MONGO_EMBEDDED_ID, -1, m->id, -1);
   mongo_append_text(doc, MONGO_CID, m->cid);
   mongo_append_text(doc, MONGO_TYPE, m->type);
   mongo_append_text(doc, MONGO_EXTRA, m->extra);
-  *code = cipher_seal_reference(h->keys, m->content_len > 0 ? m->content : "", m->content_len, &sealed, &len);
+  if (*code == 0)
+    *code = cipher_seal_reference(h->keys, m->content_len > 0 ? m->content : "", m->content_len, &sealed, &len);
   return finish(doc, sealed, len, code);
 }
 

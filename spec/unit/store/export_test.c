@@ -39,17 +39,24 @@ static int teardown(void **state) {
   return 0;
 }
 
-static int export(struct lines *l, const char *user, unsigned session) {
+/* *text: the lines; the caller's. */
+static int export_text(struct lines *l, const char *user, unsigned session, char **text) {
   struct store_options o = {.backends = store_backends, .url = l->f.url, .keys = l->f.keys};
   struct store_direct d;
-  char why[256], id[STORE_ID_LEN + 1], *text = NULL;
+  char why[256], id[STORE_ID_LEN + 1];
   size_t len = 0;
-  FILE *out = open_memstream(&text, &len);
+  FILE *out = open_memstream(text, &len);
   caller_id(id, 0x5e55, session);
   assert_int_equal(store_direct_open(&o, false, &d, why), 0); /* the store has it open, too */
   int code = store_export(&d, user, user ? NULL : id, out, &l->count);
   store_direct_close(&d);
   fclose(out);
+  return code;
+}
+
+static int export(struct lines *l, const char *user, unsigned session) {
+  char *text = NULL;
+  int code = export_text(l, user, session, &text);
   json_decref(l->all);
   l->all = json_array();
   for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
@@ -154,6 +161,25 @@ static void fields_are_what_is_stored(void **state) {
   assert_string_equal(json_string_value(json_object_get(extra, "file_id")), "f");
 }
 
+static void what_came_with_a_message_goes_out_as_it_came(void **state) {
+  struct lines *l = *state;
+  static const char *const came[] = {"{\"metadata\":{\"id\":12345678901234567890123,\"half\":\"\\ud800\",\"n\":1.10}}",
+                                     "{\"metadata\": {\n\"a\":1}}", "{\"a\":1} \"x\""};
+  static const char *const goes[] = {
+    "\"extra\":{\"metadata\":{\"id\":12345678901234567890123,\"half\":\"\\ud800\",\"n\":1.10}}}\n",
+    "\"extra\":{\"metadata\": { \"a\":1}}}\n", "\"extra\":\"{\\\"a\\\":1} \\\"x\\\"\"}\n"};
+  struct store_op *op = write_session(1, 1);
+  for (unsigned i = 0; i < 3; i++)
+    caller_add(op, i + 1, NULL, "x", 1)->extra = strdup(came[i]);
+  assert_int_equal(call(&l->f, op)->code, 0);
+  char *text = NULL;
+  assert_int_equal(export_text(l, NULL, 1, &text), 0);
+  for (unsigned i = 0; i < 3; i++)
+    if (strstr(text, goes[i]) == NULL)
+      fail_msg("%s is not in %s", goes[i], text);
+  free(text);
+}
+
 static void what_is_not_there_is_not_found(void **state) {
   struct lines *l = *state;
   assert_int_equal(export(l, NULL, 1), E_NOT_FOUND);
@@ -212,6 +238,7 @@ int main(void) {
     LINES(more_messages_than_a_page_come_in_order),
     LINES(long_messages_come_once_each_and_in_order),
     LINES(fields_are_what_is_stored),
+    LINES(what_came_with_a_message_goes_out_as_it_came),
     LINES(what_is_not_there_is_not_found),
     LINES(what_cannot_be_opened_ends_it),
     LINES(a_full_disk_is_told),

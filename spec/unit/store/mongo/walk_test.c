@@ -47,7 +47,8 @@ static void make_both(struct fixture *f, const char *key) {
   struct message_record *m = caller_add(op, 2, "c2", "seven", 5);
   m->at_ms = 1700000007000;
   m->extra = strdup("{\"file_id\":\"f2\",\"file_url\":\"https://files.example.org/f2\","
-                    "\"metadata\":{\"filename\":\"dog.png\",\"size\":7}}");
+                    "\"metadata\":{\"filename\":\"dog.png\",\"size\":7,\"id\":12345678901234567890123,\"n\":1.10,"
+                    "\"half\":\"\\ud800\",\"twice\":1,\"twice\":\"\\u00e9\",\"a.b\":{\"c\": [1]}}}");
   assert_int_equal(call(f, op)->code, 0);
 }
 
@@ -133,8 +134,10 @@ static void the_reference_finds_all_of_it_and_hands_it_over_again(void **state) 
   assert_reference_reads(KEY_B);
   char *doc = look("sessions", "{'_id': '" OLD_ID "', 'msgs': {'$size': 7}}");
   assert_has(doc, "\"fileId\" : \"f2\"");
+  assert_has(doc, "\"id\" : \"12345678901234567890123\", \"n\" : \"1.10\", \"half\" : \"\\\"\\\\ud800\\\"\", "
+                  "\"twice\" : \"é\", \"a.b\" : \"{\\\"c\\\": [1]}\"");
   assert_has(doc, "\"fileUrl\" : \"https://files.example.org/f2\"");
-  assert_has(doc, "\"meta\" : { \"filename\" : \"dog.png\", \"size\" : \"7\" }");
+  assert_has(doc, "\"meta\" : { \"filename\" : \"dog.png\", \"size\" : \"7\", ");
   assert_has(doc, "\"nm\" : \"Hello world.\"");
   bson_free(doc);
 
