@@ -86,7 +86,7 @@ static bool round_number(struct batch *b, struct round *r) {
       it->op->code = E_STORE;
       return false;
     }
-    mongo_open_append(doc, it->m, &it->op->mark);
+    mongo_open_append(doc, it->m, it->op);
     r->sent[r->count] = it;
     r->docs[r->count++] = doc;
   }

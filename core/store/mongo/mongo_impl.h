@@ -185,7 +185,7 @@ int batch_insert(struct batch *b); /* the messages */
 
 /* ---- unanswered.c: which messages wait for an answer ---- */
 
-void mongo_open_append(bson_t *doc, const struct message_record *m, const struct store_mark *mark);
+void mongo_open_append(bson_t *doc, const struct message_record *m, const struct store_op *op);
 int batch_marks(struct batch *b);      /* after the messages: what they do not say themselves */
 int batch_duplicates(struct batch *b); /* whether those that are open still are */
 int mongo_open_of(struct mongo *h, struct store_op *op);

@@ -8,24 +8,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-void mongo_open_append(bson_t *doc, const struct message_record *m, const struct store_mark *mark) {
+/* A message that comes with its answer is no part of it. */
+static bool is_answer(const struct store_op *op, const struct message_record *m) {
+  return op->mark.id[0] != '\0' && strcmp(op->mark.id, m->id) != 0;
+}
+
+/* Those of an operation are stored one after the other, so only the last one says that it is the last. */
+static bool is_last(const struct store_op *op, const struct message_record *m) {
+  return m == &op->messages[op->message_count - 1];
+}
+
+void mongo_open_append(bson_t *doc, const struct message_record *m, const struct store_op *op) {
   if (m->open)
     bson_append_int32(doc, MONGO_OPEN, -1, 0);
-  if (mark->id[0] == '\0' || mark->what == STORE_ATTEMPT)
+  if (op->mark.what == STORE_ATTEMPT || !is_answer(op, m))
     return;
-  bson_append_utf8(doc, MONGO_RE, -1, mark->id, -1);
-  if (mark->what == STORE_DEALT)
+  bson_append_utf8(doc, MONGO_RE, -1, op->mark.id, -1);
+  if (op->mark.what == STORE_DEALT && is_last(op, m))
     bson_append_bool(doc, MONGO_DONE, -1, true);
 }
 
 /* ---- marks ---- */
 
-/* Its own documents say it. All of them may have been there already (duplicates). */
+/* Its own documents say it. Those that do may have been there already (duplicates). */
 static bool said_by_messages(const struct batch *b, size_t at) {
-  for (size_t i = 0; i < b->item_count; i++)
-    if (b->items[i].op == b->ops[at] && !b->items[i].duplicate)
-      return b->ops[at]->mark.what != STORE_ATTEMPT;
-  return false;
+  const struct store_op *op = b->ops[at];
+  bool said = false;
+  for (size_t i = 0; i < b->item_count && op->mark.what != STORE_ATTEMPT; i++) {
+    const struct batch_item *it = &b->items[i];
+    said |=
+      it->op == op && !it->duplicate && is_answer(op, it->m) && (op->mark.what != STORE_DEALT || is_last(op, it->m));
+  }
+  return said;
 }
 
 static int mark_add(struct batch *b, mongoc_bulk_operation_t *bulk, const struct store_op *op) {

@@ -580,6 +580,28 @@ static void a_part_of_an_answer_says_that_it_has_begun(void **state) {
   assert_open(f, 1, "");
 }
 
+static void a_question_and_what_is_done_first_may_be_one_write(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  struct store_op *dealt = marked(question(1, 1, "c", 50), 1, STORE_DEALT);
+  caller_add(dealt, 2, NULL, "one", 3);
+  caller_add(dealt, 3, NULL, "two", 3);
+  assert_int_equal(call(f, dealt)->code, 0);
+  assert_open(f, 1, "");
+  struct store_op *begun = marked(question(1, 4, NULL, 60), 4, STORE_BEGUN);
+  caller_add(begun, 5, NULL, "one moment", 10);
+  assert_int_equal(call(f, begun)->code, 0);
+  assert_open(f, 1, "4b0");
+  assert_int_equal(call(f, marked(question(1, 6, NULL, 70), 6, STORE_DEALT))->code, 0); /* nothing was said */
+  assert_open(f, 1, "4b0");
+  reopen(f);
+  assert_open(f, 1, "4b0");
+  struct store_op *again = call(f, question(1, 7, "c", 80));
+  assert_true(again->messages[0].duplicate);
+  assert_false(again->messages[0].open);
+  assert_history(f, 1, "1 question, 2 one, 3 two, 4 question, 5 one moment, 6 question");
+}
+
 static void a_question_and_its_answer_may_come_together(void **state) {
   struct fixture *f = *state;
   make_session(f, 1);
@@ -1087,6 +1109,7 @@ int main(void) {
     CASE(a_cid_is_stored_once_whatever_the_key),
     CASE(a_text_that_looks_encrypted_is_a_text),
     CASE(what_is_done_about_a_message_is_stored_with_it),
+    CASE(a_question_and_what_is_done_first_may_be_one_write),
     CASE(a_part_of_an_answer_says_that_it_has_begun),
     CASE(a_question_and_its_answer_may_come_together),
     CASE(a_duplicate_says_whether_the_first_still_waits),

@@ -326,6 +326,24 @@ static void what_somebody_changed_in_the_database_is_damaged(void **state) {
   }
 }
 
+/* The messages of a write are stored one after the other: if it is broken off, what is there must not say that a
+ * question has an answer that is not there. */
+static void of_a_write_only_its_last_message_says_that_all_is_said(void **state) {
+  NEEDS_SERVER();
+  struct fixture *f = *state;
+  make_session(f, 1);
+  struct store_op *op = caller_write(1);
+  caller_add(op, 1, "c", "question", 8)->open = true;
+  caller_add(op, 2, NULL, "one", 3);
+  caller_add(op, 3, NULL, "two", 3);
+  caller_id(op->mark.id, 0x3e55, 1);
+  op->mark.what = STORE_DEALT;
+  assert_int_equal(call(f, op)->code, 0);
+  assert_int_equal(count("messages", "{'content': 'question', 're': {'$exists': false}}"), 1);
+  assert_int_equal(count("messages", "{'content': 'one', 're': {'$exists': true}, 'done': {'$exists': false}}"), 1);
+  assert_int_equal(count("messages", "{'content': 'two', 're': {'$exists': true}, 'done': true}"), 1);
+}
+
 static void keys_have_an_account_and_without_one_an_encrypted_database_is_refused(void **state) {
   NEEDS_SERVER();
   struct fixture *f = *state;
@@ -488,6 +506,7 @@ int main(void) {
     WITH(what_the_reference_encrypted_is_read_and_what_is_new_is_bound_to_its_place),
     WITH(without_takeover_what_the_reference_wrote_is_kept_and_not_shown),
     WITH(what_somebody_changed_in_the_database_is_damaged),
+    WITH(of_a_write_only_its_last_message_says_that_all_is_said),
     WITH(keys_have_an_account_and_without_one_an_encrypted_database_is_refused),
     WITH(an_encrypted_database_of_version_1_can_be_used_and_its_names_are_sealed),
     WITH(a_cid_is_a_duplicate_also_after_a_restart_and_in_the_middle_of_a_batch),
