@@ -329,6 +329,10 @@ function router.new(routes)
       session = session,
       connection = connection,
       stored = route.stored, -- as a part of the conversation
+      -- What most of them get: the table has room for it from the start.
+      session_id = nil,
+      content = nil,
+      cid = nil,
     }, Request)
     local wrong = route.check(document, request)
       or halved and "Invalid message format: " .. shown(halved) .. " contains half of a surrogate pair"

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL 1024 /* bytes; a shorter string with escapes needs no memory of its own */
+#define USUAL_MEMBERS 8 /* of a message: its table need not grow three times */
+#define SMALL 1024      /* bytes; a shorter string with escapes needs no memory of its own */
 
 enum { TEXT = 1, MEMBER, BROKEN }; /* where they are on the stack */
 
@@ -274,7 +275,7 @@ static bool read_member(struct reader *r) {
 
 static bool read_object(struct reader *r) {
   lua_State *L = r->L;
-  lua_newtable(L);
+  lua_createtable(L, 0, r->depth == 1 ? USUAL_MEMBERS : 0);
   r->at++;
   if (peek(r) == '}') {
     r->at++;
