@@ -331,6 +331,7 @@ static void what_somebody_changed_in_the_database_is_damaged(void **state) {
 static void of_a_write_only_its_last_message_says_that_all_is_said(void **state) {
   NEEDS_SERVER();
   struct fixture *f = *state;
+  reopen(f);
   make_session(f, 1);
   struct store_op *op = caller_write(1);
   caller_add(op, 1, "c", "question", 8)->open = true;
