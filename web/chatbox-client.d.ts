@@ -34,6 +34,7 @@ export function claims(token: string): {
  * @property {ChatboxError} [error] why it failed
  * @property {boolean} [kept] of a pending one: it outlives this page
  * @property {number} [order] of an unsent one: its place among them
+ * @property {string} [session] of an unsent one: the conversation in which it was first sent
  */
 /**
  * Everything the client is told by. `on(name, listener)`.
@@ -47,8 +48,8 @@ export function claims(token: string): {
  * @property {ChatboxMessage} failed a message of this client will not be sent any more, see its `error`
  * @property {ChatboxError} error the server refused something
  * @property {{ session_id: string, from: string, ended: boolean }} session the conversation has another id now
- * @property {{ received: number, read: number, unread: number, user_id: string }} mark how far somebody has read
- * @property {{ who: string, active: boolean }} typing
+ * @property {{ received: number, read: number, unread: number }} mark how far the user's devices have got
+ * @property {{ user_id: string, name: string, active: boolean }} typing
  * @property {{ code: string, reason: string, retry_after_ms: number }} bye the server is about to close the connection
  * @property {string} token a new token is in use
  * @property {Record<string, any>} event any message of the server, as it came
@@ -307,6 +308,10 @@ export type ChatboxMessage = {
      * of an unsent one: its place among them
      */
     order?: number | undefined;
+    /**
+     * of an unsent one: the conversation in which it was first sent
+     */
+    session?: string | undefined;
 };
 /**
  * Everything the client is told by. `on(name, listener)`.
@@ -350,16 +355,16 @@ export type ChatboxEvents = {
         ended: boolean;
     };
     /**
-     * how far somebody has read
+     * how far the user's devices have got
      */
     mark: {
         received: number;
         read: number;
         unread: number;
-        user_id: string;
     };
     typing: {
-        who: string;
+        user_id: string;
+        name: string;
         active: boolean;
     };
     /**

@@ -38,6 +38,7 @@ const TYPING_MS = 4000; // typing is repeated so often while it goes on
 const TYPING_TTL_MS = 6000; // and believed for so long when the server says nothing else
 const TIMER_MAX_MS = 2 ** 31 - 1;
 const STORAGE = "chatbox.unsent";
+const HELLO = "hello"; // its cid: an error of the server names it
 
 /* ---- what is passed around ---- */
 
@@ -58,6 +59,7 @@ const STORAGE = "chatbox.unsent";
  * @property {ChatboxError} [error] why it failed
  * @property {boolean} [kept] of a pending one: it outlives this page
  * @property {number} [order] of an unsent one: its place among them
+ * @property {string} [session] of an unsent one: the conversation in which it was first sent
  */
 
 /**
@@ -72,8 +74,8 @@ const STORAGE = "chatbox.unsent";
  * @property {ChatboxMessage} failed a message of this client will not be sent any more, see its `error`
  * @property {ChatboxError} error the server refused something
  * @property {{ session_id: string, from: string, ended: boolean }} session the conversation has another id now
- * @property {{ received: number, read: number, unread: number, user_id: string }} mark how far somebody has read
- * @property {{ who: string, active: boolean }} typing
+ * @property {{ received: number, read: number, unread: number }} mark how far the user's devices have got
+ * @property {{ user_id: string, name: string, active: boolean }} typing
  * @property {{ code: string, reason: string, retry_after_ms: number }} bye the server is about to close the connection
  * @property {string} token a new token is in use
  * @property {Record<string, any>} event any message of the server, as it came
@@ -260,8 +262,7 @@ export class Conversation {
     const twin = this.#byId.get(id) ?? this.#bySeq.get(seq); // the history may have brought it already
     if (twin && twin !== entry) this.#remove(twin);
     this.#unindex(entry);
-    delete entry.error;
-    delete entry.kept;
+    for (const key of /** @type {const} */ (["error", "kept", "order", "session"])) delete entry[key];
     Object.assign(entry, { id: id || entry.id, seq: seq || entry.seq, state: "" });
     const at = this.#unsent.indexOf(entry);
     if (at >= 0) this.#unsent.splice(at, 1);
@@ -439,9 +440,9 @@ class Unsent {
   /** @returns {boolean} false: it will not outlive the page. @param {ChatboxMessage} entry */
   put(entry) {
     if (!this.storage || !this.user) return false;
-    const { cid, type, content, at, state, order, metadata } = entry;
+    const { cid, type, content, at, state, order, session, metadata } = entry;
     try {
-      this.storage.setItem(this.#key(cid), JSON.stringify({ cid, type, content, at, state, order, metadata }));
+      this.storage.setItem(this.#key(cid), JSON.stringify({ cid, type, content, at, state, order, session, metadata }));
       return true;
     } catch {
       return false; // full, or forbidden
@@ -525,7 +526,8 @@ function entryOf(m, now) {
   return entry;
 }
 
-const STORED = new Set(["user_message", "ai_response", "file_upload", "voice_message"]);
+// What tells in which conversation we are; others, such as a page of the history, may be about another one.
+const FOLLOWED = new Set(["connection_status", "ack", "loading", "user_message", "ai_response", "file_upload", "voice_message"]);
 const PASSING = new Set(["TOO_MANY_REQUESTS", "SERVICE_ERROR", "DATABASE_ERROR"]); // errors that another attempt may get round
 
 export class ChatboxClient {
@@ -694,6 +696,7 @@ export class ChatboxClient {
   connect() {
     this.#stop();
     this.#running = true;
+    this.#renewSoon();
     this.#failures = 0;
     this.#notBefore = 0;
     this.#probe = true;
@@ -777,7 +780,7 @@ export class ChatboxClient {
       try {
         const page = await this.#history(session, before, limit);
         if (session !== this.#session) return this.hasEarlier;
-        for (const m of page) this.#conversation.receive(entryOf(m, this.#world.now()));
+        for (const m of page) this.#take(entryOf(m, this.#world.now()));
         this.#emit("change");
         return page.length > 0 && this.hasEarlier;
       } catch (error) {
@@ -801,7 +804,7 @@ export class ChatboxClient {
     const now = this.#world.now();
     if (!this.#ready || (active && now - this.#typedAt < TYPING_MS) || (!active && !this.#typedAt)) return;
     this.#typedAt = active ? now : 0;
-    if (this.#v2) this.#write({ type: "typing", session_id: this.#session, state: active ? "start" : "stop" });
+    if (this.#v2) this.#write({ type: "typing", session_id: this.#session, state: active ? "typing" : "idle", ttl: TYPING_TTL_MS });
     else if (active) this.#write({ type: "typing_indicator", session_id: this.#session });
   }
 
@@ -906,15 +909,22 @@ export class ChatboxClient {
   /** From now on it is this token that counts. @param {string} token @returns {boolean} it is the same user's */
   #use(token) {
     this.#token = token;
-    const { user_id: id, exp } = claims(token);
+    const { user_id: id } = claims(token);
     const user = typeof id === "string" ? id : "";
     const same = user === this.#user;
     if (!same) this.#become(user);
-    this.#cancel("renew");
-    const left = typeof exp === "number" ? exp * 1000 - this.#world.now() : 0;
-    if (left > 0 && left <= TIMER_MAX_MS && this.#options.getToken) this.#after("renew", Math.max(left - 60000, left / 2, 1000), () => this.#renew());
+    this.#renewSoon();
     this.#emit("token", token);
     return same;
+  }
+
+  /** The next token is asked for a minute before this one ends, or half-way when it is short. */
+  #renewSoon() {
+    this.#cancel("renew");
+    const { exp } = claims(this.#token);
+    const left = typeof exp === "number" ? exp * 1000 - this.#world.now() : 0;
+    if (!this.#running || !this.#options.getToken || left <= 0 || left > TIMER_MAX_MS) return;
+    this.#after("renew", Math.max(left - 60000, left / 2, 1000), () => this.#renew());
   }
 
   /** Another person sees and sends nothing of the one before. @param {string} user */
@@ -931,7 +941,7 @@ export class ChatboxClient {
     for (const saved of this.#unsent.all()) {
       if (this.#conversation.byCid(saved.cid)) continue;
       const stale = saved.state === "failed" || this.#world.now() - saved.at > STALE_MS;
-      const entry = this.#conversation.say(saved.cid, saved.content, saved.at, { type: saved.type, order: saved.order, metadata: saved.metadata, kept: true });
+      const entry = this.#conversation.say(saved.cid, saved.content, saved.at, { type: saved.type, order: saved.order, session: saved.session, metadata: saved.metadata, kept: true });
       if (stale) this.#conversation.fail(saved.cid, new ChatboxError("NOT_SENT", "it could not be sent before"));
       this.#unsentChars += entry.content.length;
       this.#order = Math.max(this.#order, saved.order ?? 0);
@@ -992,6 +1002,7 @@ export class ChatboxClient {
   #stop() {
     this.#running = false;
     this.#listen(false);
+    for (const name of [...this.#timers.keys()]) this.#cancel(name); // nothing of ours keeps a process alive
     this.#drop();
   }
 
@@ -1002,7 +1013,7 @@ export class ChatboxClient {
   }
 
   #drop() {
-    for (const name of ["retry", "ready", "watch", "ack", "sync", "mark"]) this.#cancel(name);
+    for (const name of ["retry", "ready", "watch", "ack", "sync", "mark", "hello"]) this.#cancel(name);
     this.#attempt++;
     this.#openedAt = this.#pingAt = 0;
     this.#ready = this.#greeted = this.#awaitsWelcome = false;
@@ -1083,8 +1094,9 @@ export class ChatboxClient {
 
   #hello() {
     this.#awaitsWelcome = true;
-    const resume = this.#known && this.#session && { session_id: this.#session, epoch: this.#epoch, seq: this.#last };
-    this.#write({ type: "hello", v: 2, ...(resume && { resume }) });
+    const knows = this.#known && this.#session && this.#epoch !== undefined;
+    const resume = { session_id: this.#session, epoch: this.#epoch, seq: this.#last };
+    this.#write({ type: "hello", v: 2, cid: HELLO, ...(knows && { resume }) });
   }
 
   /** @param {object} message @returns {boolean} */
@@ -1204,7 +1216,7 @@ export class ChatboxClient {
       console.warn("chatbox: the server sent something that is not JSON");
     }
     if (!m || typeof m !== "object" || typeof m.type !== "string") return;
-    if (m.type !== "error" && m.type !== "bye" && m.type !== "welcome") this.#follow(m);
+    if (FOLLOWED.has(m.type) && !m.duplicate) this.#follow(m);
     if (Object.hasOwn(this.#handlers, m.type)) this.#handlers[m.type](m); // newer servers may say more
     this.#emit("event", m);
   }
@@ -1224,9 +1236,9 @@ export class ChatboxClient {
     file_upload: (m) => this.#arrive(m),
     voice_message: (m) => this.#arrive(m),
     ai_response: (m) => this.#answer(m),
-    mark: (m) => this.#marked(m),
-    typing: (m) => this.#typed(String(m.who ?? m.user_id ?? ""), m.state !== "stop" && m.state !== "off" && m.state !== false, (Number(m.ttl_ms) || 1000 * Number(m.ttl)) || TYPING_TTL_MS),
-    typing_indicator: (m) => this.#typed(String(m.who ?? m.user_id ?? ""), true, TYPING_TTL_MS),
+    mark: (m) => m.session_id === this.#session && this.#marked(m),
+    typing: (m) => this.#typed(m.who ?? {}, m.state === "typing", Number(m.ttl) || TYPING_TTL_MS),
+    typing_indicator: () => this.#typed({}, true, TYPING_TTL_MS),
   };
 
   /** The server says which conversation this is: a new one gets its id so, an ended one is left so. @param {any} m */
@@ -1274,6 +1286,10 @@ export class ChatboxClient {
     const anew = this.#epoch !== undefined && m.epoch !== undefined && m.epoch !== this.#epoch;
     this.#epoch = m.epoch;
     if (anew) this.#known = false; // the numbers mean something else now
+    const [received, read] = [Number(m.received) || 0, Number(m.read) || 0];
+    this.#told = { received, read };
+    this.#read = anew ? read : Math.max(this.#read, read);
+    this.#received = anew ? received : Math.max(this.#received, received);
     if (waited) this.#settle(m.recovered === true && this.#known && !anew, anew);
   }
 
@@ -1284,6 +1300,7 @@ export class ChatboxClient {
     this.#cancel("ready");
     this.#leaving = "";
     this.#tell({ state: "online" });
+    if (recovered) this.#drain();
     if (!recovered && !(this.#known && this.#v2 && this.#top === this.#last && !anew)) this.#sync(anew ? "epoch" : this.#known ? "gap" : "first");
     this.#markSoon();
     this.#pump();
@@ -1298,7 +1315,7 @@ export class ChatboxClient {
   #place(entry) {
     const seq = entry.seq ?? 0;
     if (!seq || (this.#known && !this.#syncing && seq <= this.#last)) {
-      this.#conversation.receive(entry);
+      this.#take(entry);
       this.#emit("change");
     } else if (this.#known && !this.#syncing && seq === this.#last + 1) {
       this.#advance(entry);
@@ -1310,11 +1327,24 @@ export class ChatboxClient {
     }
   }
 
+  /** Into the list. A message of ours that comes from the server is stored, whether its ack has come or not.
+   *  @param {Partial<ChatboxMessage>} entry */
+  #take(entry) {
+    const mine = this.#conversation.byCid(entry.cid ?? "");
+    const unsent = mine && mine.state !== "";
+    const told = this.#conversation.receive(entry);
+    if (!unsent) return told;
+    if (mine.cid === this.#inFlight) this.#inFlight = "";
+    this.#settled(mine);
+    this.#pump();
+    return told;
+  }
+
   /** @param {Partial<ChatboxMessage>} entry the very next one */
   #advance(entry) {
     this.#last = entry.seq ?? 0;
     this.#top = Math.max(this.#top, this.#last);
-    const told = this.#conversation.receive(entry);
+    const told = this.#take(entry);
     if (told.sender === "user" && told.cid) this.#read = Math.max(this.#read, this.#read === this.#last - 1 ? this.#last : 0);
     if (this.#options.markReceived) {
       this.#received = this.#last;
@@ -1326,7 +1356,7 @@ export class ChatboxClient {
   /** @param {any} m */
   #answer(m) {
     const { streaming, done } = m.metadata ?? {};
-    this.#typed(String(m.who ?? ""), false, 0);
+    this.#typed({}, false, 0);
     const whole = streaming !== "true" || (done === "true" && m.content && !this.#conversation.entries.some((e) => e.state === "streaming"));
     if (whole) return this.#arrive(m);
     const entry = this.#conversation.stream(entryOf(m, this.#world.now()), done === "true");
@@ -1341,9 +1371,11 @@ export class ChatboxClient {
     const entry = this.#conversation.byCid(cid);
     if (cid === this.#inFlight) this.#inFlight = "";
     if (entry && entry.state !== "") {
-      this.#conversation.acknowledge(m);
+      const elsewhere = m.session_id && this.#session && m.session_id !== this.#session; // stored before we came here
+      if (elsewhere) this.#conversation.drop(Object.assign(entry, { state: "", id: m.id ?? "" }));
+      else this.#conversation.acknowledge(m);
       this.#settled(entry);
-      if (m.seq) this.#place({ ...entry });
+      if (m.seq && !elsewhere) this.#place({ ...entry });
       this.#emit("change");
     }
     this.#pump();
@@ -1354,7 +1386,7 @@ export class ChatboxClient {
     const said = m.error ?? {};
     const cid = typeof m.cid === "string" ? m.cid : "";
     const code = String(said.code ?? "");
-    if (this.#awaitsWelcome && code === "INVALID_FORMAT" && !cid) {
+    if (this.#awaitsWelcome && code === "INVALID_FORMAT" && (!cid || cid === HELLO)) {
       this.#awaitsWelcome = this.#v2 = false; // an older server: it does not know hello
       this.#proven();
       return this.#settle();
@@ -1367,6 +1399,9 @@ export class ChatboxClient {
       detail: said.detail,
       sessionId: typeof m.session_id === "string" ? m.session_id : "",
     });
+    if (cid === HELLO && this.#awaitsWelcome && PASSING.has(code)) {
+      return this.#after("hello", Math.max(error.retryAfterMs, this.#jitter(1)), () => this.#hello());
+    }
     if (cid ? cid === this.#inFlight : this.#inFlight && PASSING.has(code)) this.#passes(error);
     else if (cid) this.#fail(cid, error);
     this.#emit("error", error);
@@ -1420,7 +1455,13 @@ export class ChatboxClient {
     const entry = this.#conversation.byCid(cid);
     if (!this.#ready || cid !== this.#inFlight || !entry) return;
     const { content, metadata } = entry;
-    this.#write({ type: "user_message", session_id: this.#session || this.#placeholder, cid, content, sender: "user", ...(metadata && { metadata }) });
+    // The conversation in which it was first sent is named again, though we may be in another one now: if it has the message,
+    // the server says so, and does not store it here a second time.
+    if (!entry.session && this.#session) {
+      entry.session = this.#session;
+      entry.kept = this.#unsent.put(entry);
+    }
+    this.#write({ type: "user_message", session_id: entry.session || this.#placeholder, cid, content, sender: "user", ...(metadata && { metadata }) });
     this.#after("ack", ACK_MS, () => {
       this.#ping(PONG_MS);
       this.#transmit(cid);
@@ -1450,18 +1491,20 @@ export class ChatboxClient {
 
   /** @param {any} m */
   #marked(m) {
-    const user = String(m.user_id ?? m.who ?? "");
-    if (!user || user === this.#user) this.#read = Math.max(this.#read, Number(m.read) || 0);
-    this.#emit("mark", { received: Number(m.received) || 0, read: Number(m.read) || 0, unread: Number(m.unread ?? this.unread), user_id: user });
+    const [received, read] = [Number(m.received) || 0, Number(m.read) || 0];
+    this.#read = Math.max(this.#read, read);
+    this.#told = { received: Math.max(this.#told.received, received), read: Math.max(this.#told.read, read) };
+    this.#emit("mark", { received, read: this.#read, unread: this.unread });
   }
 
-  /** @param {string} who @param {boolean} active @param {number} ttlMs */
+  /** @param {{ id?: unknown, name?: unknown }} who @param {boolean} active @param {number} ttlMs */
   #typed(who, active, ttlMs) {
-    const name = `typing ${who}`;
-    if (!active && !this.#timers.has(name)) return;
-    if (active) this.#after(name, Math.min(ttlMs, 60000), () => this.#emit("typing", { who, active: false }));
-    else this.#cancel(name);
-    this.#emit("typing", { who, active });
+    const told = { user_id: String(who.id ?? ""), name: String(who.name ?? "") };
+    const timer = `typing ${told.user_id}`;
+    if (!active && !this.#timers.has(timer)) return;
+    if (active) this.#after(timer, Math.min(ttlMs, 60000), () => this.#emit("typing", { ...told, active: false }));
+    else this.#cancel(timer);
+    this.#emit("typing", { ...told, active });
   }
 
   /* -- history -- */
@@ -1506,11 +1549,12 @@ export class ChatboxClient {
     const now = this.#world.now();
     const entries = page.map((m) => entryOf(m, now));
     if (whole && this.#known) {
-      this.#conversation.catchUp(entries.filter((e) => (e.seq ?? 0) <= this.#last));
+      this.#conversation.catchUp([]); // what only this client showed goes
+      for (const entry of entries) if ((entry.seq ?? 0) <= this.#last) this.#take(entry);
       for (const entry of entries) if (entry.seq === this.#last + 1) this.#advance(entry);
     } else {
       this.#conversation.forget();
-      for (const entry of entries) this.#conversation.receive(entry);
+      for (const entry of entries) this.#take(entry);
       this.#last = entries.at(-1)?.seq ?? 0;
       this.#top = Math.max(this.#last, this.#known ? this.#top : 0);
       this.#known = true;
