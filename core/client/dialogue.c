@@ -31,7 +31,8 @@ struct dialogue {
   bool writing;    /* an answer is half told */
 
   /* the line that is on its way */
-  json_t *line; /* NULL: none */
+  json_t *line;                      /* NULL: none */
+  char said_in[DIALOGUE_ID_MAX + 1]; /* the conversation in which it was first sent: it is stored in one only */
   char cid[ID_LEN + 1], behind[ID_LEN + 1];
   bool stored, dealt_with, answered, failed;
   json_int_t seq;
@@ -95,7 +96,10 @@ static void send_json(struct dialogue *d, json_t *message) {
 }
 
 static void send_line(struct dialogue *d, uint64_t now_ms) {
-  send_json(d, json_pack("{s:s, s:s, s:s, s:O}", "type", "user_message", "session_id", d->session, "cid", d->cid,
+  if (!*d->said_in) {
+    snprintf(d->said_in, sizeof d->said_in, "%s", d->session);
+  }
+  send_json(d, json_pack("{s:s, s:s, s:s, s:O}", "type", "user_message", "session_id", d->said_in, "cid", d->cid,
                          "content", d->line));
   d->send_at = now_ms + RESEND_MS;
 }
@@ -103,7 +107,7 @@ static void send_line(struct dialogue *d, uint64_t now_ms) {
 /* It is answered when all that was said before it has been dealt with. */
 static void send_behind(struct dialogue *d, uint64_t now_ms) {
   send_json(
-    d, json_pack("{s:s, s:s, s:s, s:i}", "type", "history", "session_id", d->session, "cid", d->behind, "limit", PAGE));
+    d, json_pack("{s:s, s:s, s:s, s:i}", "type", "history", "session_id", d->said_in, "cid", d->behind, "limit", PAGE));
   d->send_at = now_ms + d->patience_ms; /* the connection is watched by others: there is nothing to say again */
 }
 
@@ -127,6 +131,7 @@ int dialogue_say(struct dialogue *d, const char *line, size_t len, uint64_t now_
   id_new(d->cid);
   id_new(d->behind);
   d->stored = d->dealt_with = d->answered = d->failed = false;
+  *d->said_in = 0;
   d->refusals = 0;
   d->seq = 0;
   d->send_at = UINT64_MAX;
@@ -244,8 +249,11 @@ static void on_ack(struct dialogue *d, const json_t *m, uint64_t now_ms) {
     return;
   }
   d->stored = true;
+  copy(d->said_in, sizeof d->said_in, m, "session_id");
   d->seq = json_integer_value(json_object_get(m, "seq"));
-  d->told = d->seq > d->told ? d->seq : d->told;
+  if (strcmp(d->said_in, d->session) == 0) {
+    d->told = d->seq > d->told ? d->seq : d->told;
+  }
   send_behind(d, now_ms);
 }
 
@@ -286,7 +294,7 @@ static void on_history(struct dialogue *d, const json_t *m) {
     bool later = json_integer_value(json_object_get(said, "seq")) > d->seq;
     if (later && !is(said, "sender", "user")) {
       d->answered = true;
-      if (!known(d, said)) {
+      if (strcmp(d->said_in, d->session) != 0 || !known(d, said)) {
         d->writing = false;
         tell(d, DIALOGUE_WHOLE, said);
       }
@@ -330,8 +338,12 @@ static void on_bye(struct dialogue *d, const json_t *m) {
   d->bye.retry_after_ms = wait > 0 ? (uint64_t)wait : 0;
 }
 
-/* The server says which conversation this is; a new one begins its numbers anew. */
+/* The server says which conversation this is; a new one begins its numbers anew. What it says of a message that it had
+ * already, and a page of the history, may be about another one. */
 static void follow(struct dialogue *d, const json_t *m) {
+  if (json_is_true(json_object_get(m, "duplicate")) || is(m, "type", "history") || is(m, "type", "error")) {
+    return;
+  }
   const char *id = string_of(m, "session_id");
   if (*id && strlen(id) <= DIALOGUE_ID_MAX && strcmp(id, d->session) != 0) {
     d->told = *d->session ? 0 : d->told;
@@ -345,9 +357,7 @@ void dialogue_hear(struct dialogue *d, const char *text, size_t len, uint64_t no
     json_decref(m);
     return;
   }
-  if (!is(m, "type", "error")) {
-    follow(d, m);
-  }
+  follow(d, m);
   if (is(m, "type", "connection_status")) {
     on_greeting(d, m, now_ms);
   } else if (is(m, "type", "ack")) {

@@ -256,7 +256,7 @@ void wire_close(struct wire *w, int code) {
   }
 }
 
-struct frame {
+struct wire_frame {
   int opcode;
   bool final;
   const unsigned char *payload;
@@ -264,7 +264,7 @@ struct frame {
 };
 
 /* The first whole frame of in[]; 1: taken, 0: more bytes are needed, E_PROTOCOL or E_TOO_BIG. */
-static int frame_take(struct wire *w, struct frame *out) {
+static int frame_take(struct wire *w, struct wire_frame *out) {
   const unsigned char *b = w->in + w->in_used;
   size_t have = w->in_len - w->in_used, head = 2;
   if (have < 2) {
@@ -311,7 +311,7 @@ static enum wire_news closed(struct wire_close *out, int code, const void *reaso
 }
 
 /* A frame of a text; WIRE_TEXT when that completes it. */
-static enum wire_news text_take(struct wire *w, const struct frame *f, const char **text, size_t *len,
+static enum wire_news text_take(struct wire *w, const struct wire_frame *f, const char **text, size_t *len,
                                 struct wire_close *close) {
   bool first = f->opcode != OP_MORE;
   if (first == w->partial) {
@@ -336,7 +336,7 @@ static enum wire_news text_take(struct wire *w, const struct frame *f, const cha
   return f->final ? WIRE_TEXT : WIRE_NOTHING;
 }
 
-static enum wire_news frame_act(struct wire *w, const struct frame *f, const char **text, size_t *len,
+static enum wire_news frame_act(struct wire *w, const struct wire_frame *f, const char **text, size_t *len,
                                 struct wire_close *close) {
   switch (f->opcode) {
   case OP_PING:
@@ -357,7 +357,7 @@ static enum wire_news frame_act(struct wire *w, const struct frame *f, const cha
 enum wire_news wire_next(struct wire *w, const char **text, size_t *len, struct wire_close *close) {
   w->unread = false;
   for (;;) {
-    struct frame f;
+    struct wire_frame f;
     int code = frame_take(w, &f);
     if (code < 0) {
       return closed(close, code == E_TOO_BIG ? 1009 : 1002, BROKEN, sizeof BROKEN - 1);

@@ -2,6 +2,7 @@
 // Screenshots of the main states go to build/shots.
 
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { access, cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import http from "node:http";
 import path from "node:path";
@@ -447,7 +448,7 @@ describe("without a good token", { skip: missing }, () => {
     await alice.says("hello");
     await alice.sees("hello");
     await place.stop();
-    const secret = "0f".repeat(32);
+    const secret = randomBytes(32).toString("hex");
     const later = await Server.start({ env: { ...place.env, JWT_SECRET: secret, SERVER_PORT: String(place.port) }, dir: place.dir, secret });
     t.after(() => later.stop());
     await alice.page.locator("#gate").waitFor();

@@ -244,8 +244,8 @@ ring_of() { # PATH
   spec/e2e/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
   spec/deployments) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/deployments/*_test.mjs ;;
   spec/deployments/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
-  spec/web) ring "$1" node dialogues dev spec/web/*_test.mjs ;;
-  spec/web/*_test.mjs) ring "$1" node dialogues dev "$1" ;;
+  spec/web) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/web/*_test.mjs ;;
+  spec/web/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
   spec/fuzz) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh all ;;
   spec/fuzz/*_fuzz.c) ring_build fuzz && ring "$1" tap spec/support/fuzz.sh "$name" ;;
   spec/support/install_test.sh) ring_build release chatbox && ring "$1" tap "$1" ;;

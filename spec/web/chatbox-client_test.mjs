@@ -132,7 +132,9 @@ describe("coming back", () => {
   });
 
   test("what is stopped stays stopped, and what an old socket still says is not heard", async () => {
-    const { client, told } = await online();
+    const exp = world.time / 1000 + 3600;
+    const { client, told } = await online({ token: token("alice", { exp }), getToken: () => null });
+    world.socket.says({ type: "typing", who: { id: "bob" }, state: "typing" });
     const first = world.socket;
     const { onmessage, onclose } = first;
     client.connect();
@@ -147,6 +149,7 @@ describe("coming back", () => {
     assert.deepEqual(told.message, []);
     assert.equal(client.state, "idle");
     assert.deepEqual([...world.listeners.values()].map((set) => set.size), [0, 0, 0], "and nothing of it is left behind");
+    assert.deepEqual(world.timers, []);
   });
 
   test("what is no message is passed over", async () => {
@@ -321,6 +324,7 @@ describe("close codes", () => {
     other.client.send("bob's");
     const { client } = await online();
     const lost = client.delivered(client.send("alice's"));
+    world.client().client.send("alice's, in another tab");
     world.socket.breaks(4403, "erased");
     await assert.rejects(lost, { code: "ERASED" });
     assert.deepEqual(client.messages, []);
@@ -476,6 +480,24 @@ describe("what I say", () => {
     const sent = world.socket.of("user_message");
     assert.ok(sent.length >= 2 && sent.length <= 4);
     assert.equal(new Set(sent.map((m) => m.cid)).size, 1);
+  });
+
+  test("names the conversation in which it was first sent, though another has begun: it is stored in one of them", async () => {
+    const { client, told } = await online();
+    const one = client.send("one");
+    client.disconnect(); // it was stored; its ack was lost, and the conversation was ended
+
+    const next = world.client();
+    next.client.connect();
+    await world.greets({ session: "T" });
+    assert.deepEqual(world.socket.of("user_message").map((m) => [m.session_id, m.cid]), [["S", one.cid]]);
+    const delivered = next.client.delivered(next.client.messages[0]);
+    world.socket.says({ type: "ack", session_id: "S", cid: one.cid, id: "i", seq: 41, duplicate: true });
+    await delivered;
+    assert.deepEqual([next.client.sessionId, next.client.messages, world.storage.length], ["T", [], 0]);
+    next.client.send("two");
+    assert.equal(world.socket.of("user_message").at(-1).session_id, "T");
+    assert.deepEqual(told.message, []);
   });
 
   test("an error that passes does not change the order, and is told", async () => {
@@ -769,6 +791,8 @@ describe("history", () => {
     world.socket.says({ type: "connection_status", session_id: "T", user_id: "alice" });
     await settled();
     assert.deepEqual(told.session.at(-1), { session_id: "T", from: "S", ended: false });
+    world.socket.says({ type: "history", session_id: "U", messages: [] }, { type: "mark", session_id: "U", read: 1, received: 1 });
+    assert.deepEqual([client.sessionId, told.mark], ["T", []], "not all that names a conversation is ours");
     assert.deepEqual(said(client.messages), ["mine"]);
     assert.equal(told.history.at(-1).reason, "moved");
     world.socket.says({ type: "ack", session_id: "T", cid: client.messages[0].cid, id: "x", seq: 1 });
@@ -782,12 +806,12 @@ describe("with a server that knows hello", () => {
   test("it resumes where it was; nothing is fetched when the server replays", async () => {
     world.answers = pages(3);
     const { client, told } = await online({}, { welcome: { top: 3 } });
-    assert.deepEqual(world.socket.of("hello"), [{ type: "hello", v: 2 }]);
+    assert.deepEqual(world.socket.of("hello"), [{ type: "hello", v: 2, cid: "hello" }]);
     world.socket.breaks();
     const asked = world.asked.length;
     await world.passes(1000);
     await world.greets({ welcome: { top: 5, recovered: true, replayed: 2 } });
-    assert.deepEqual(world.socket.of("hello"), [{ type: "hello", v: 2, resume: { session_id: "S", epoch: "e1", seq: 3 } }]);
+    assert.deepEqual(world.socket.of("hello"), [{ type: "hello", v: 2, cid: "hello", resume: { session_id: "S", epoch: "e1", seq: 3 } }]);
     world.socket.says(event(4), event(5), event(6));
     assert.deepEqual(said(told.message), ["m4", "m5", "m6"]);
     assert.equal(world.asked.length, asked);
@@ -802,6 +826,45 @@ describe("with a server that knows hello", () => {
     await world.passes(1000);
     await world.greets({ welcome: { top: 9, recovered: false } });
     assert.deepEqual(said(told.message), ["m4", "m5", "m6", "m7", "m8", "m9"]);
+  });
+
+  test("a message of ours that is in the replay is stored: nobody waits for its ack", async () => {
+    world.answers = pages(3);
+    const { client, told } = await online({}, { welcome: { top: 3 } });
+    const [mine, next] = [client.send("mine"), client.send("next")];
+    const delivered = client.delivered(mine);
+    world.socket.breaks();
+    await world.passes(1000);
+    await world.greets({ welcome: { top: 5, recovered: true, replayed: 2 } });
+    world.socket.says(event(4, "mine", { type: "user_message", sender: "user", cid: mine.cid }), event(5));
+    assert.equal((await delivered).seq, 4);
+    assert.equal(world.storage.length, 1);
+    assert.equal(world.socket.of("user_message").at(-1).cid, next.cid);
+    assert.deepEqual(said(told.message), ["mine", "m5"]);
+  });
+
+  test("a hello that is refused for now is said again", async () => {
+    const { client } = world.client();
+    client.connect();
+    await settled();
+    world.socket.opens();
+    world.socket.says({ type: "connection_status", session_id: "S", user_id: "alice" });
+    world.socket.says(busy("hello", { code: "TOO_MANY_REQUESTS", retry_after: 3000 }));
+    await world.passes(2999);
+    assert.equal(world.socket.of("hello").length, 1);
+    await world.passes(1);
+    assert.equal(world.socket.of("hello").length, 2);
+    assert.equal(client.state, "connecting");
+    world.socket.says({ type: "welcome", session_id: "S", epoch: "e1", top: 0, recovered: false, cid: "hello" });
+    assert.equal(client.state, "online");
+  });
+
+  test("how far the user's other devices have read counts here, too", async () => {
+    world.answers = pages(5);
+    const { client, told } = await online({}, { welcome: { top: 5, received: 4, read: 2 } });
+    assert.equal(client.unread, 3);
+    world.socket.says({ type: "mark", session_id: "S", received: 5, read: 4, unread: 1 });
+    assert.deepEqual([client.unread, told.mark], [1, [{ received: 5, read: 4, unread: 1 }]]);
   });
 
   test("another epoch: the numbers mean something else, so all is loaded anew, also when there are fewer", async () => {
@@ -845,10 +908,10 @@ describe("with a server that knows hello", () => {
       await world.passes(500);
     }
     client.typing(false);
-    assert.deepEqual(world.socket.of("typing").map((m) => m.state), ["start", "start", "stop"]);
-    world.socket.says({ type: "typing", session_id: "S", who: "bob", state: "start", ttl_ms: 5000 });
+    assert.deepEqual(world.socket.of("typing").map((m) => m.state), ["typing", "typing", "idle"]);
+    world.socket.says({ type: "typing", session_id: "S", who: { id: "bob", name: "Bob", kind: "admin" }, state: "typing", ttl: 5000 });
     await world.passes(5000);
-    assert.deepEqual(told.typing, [{ who: "bob", active: true }, { who: "bob", active: false }]);
+    assert.deepEqual(told.typing, [true, false].map((active) => ({ user_id: "bob", name: "Bob", active })));
   });
 });
 

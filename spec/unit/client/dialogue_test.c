@@ -172,6 +172,30 @@ static void a_break_sends_it_again_under_its_cid_and_brings_the_missed_answer_on
   dialogue_free(s.d);
 }
 
+static void a_line_is_stored_in_the_conversation_it_was_first_sent_in_and_in_no_other(void **state) {
+  (void)state;
+  struct scene s;
+  begin(&s, true);
+  says(&s, "hi", 0);
+  dialogue_online(s.d, 1000);
+  hears(&s, "{\"type\":\"connection_status\",\"session_id\":\"T\"}", 1000); /* S has ended meanwhile */
+  assert_non_null(strstr(s.sent[0], "\"session_id\":\"S\""));
+  char ack[256];
+  snprintf(ack, sizeof ack, "{\"type\":\"ack\",\"session_id\":\"S\",\"cid\":\"%s\",\"seq\":7,\"duplicate\":true}",
+           cid(&s));
+  hears(&s, ack, 1000);
+  assert_non_null(strstr(s.sent[0], "\"session_id\":\"S\"")); /* the page behind it, too */
+  page(
+    &s,
+    "{\"seq\":7,\"sender\":\"user\",\"content\":\"hi\"},{\"seq\":8,\"sender\":\"ai\",\"content\":\"answered there\"}");
+  assert_true(dialogue_idle(s.d));
+  assert_string_equal(s.told, "|answered there");
+  assert_string_equal(dialogue_session(s.d), "T");
+  says(&s, "next", 2000);
+  assert_non_null(strstr(s.sent[0], "\"session_id\":\"T\""));
+  dialogue_free(s.d);
+}
+
 static void an_error_that_passes_is_waited_out_and_one_that_does_not_ends_the_line(void **state) {
   (void)state;
   struct scene s;
@@ -254,6 +278,7 @@ int main(void) {
     cmocka_unit_test(a_line_without_an_answer_counts_when_its_time_is_over),
     cmocka_unit_test(who_is_at_a_keyboard_waits_only_until_it_is_dealt_with),
     cmocka_unit_test(a_break_sends_it_again_under_its_cid_and_brings_the_missed_answer_once),
+    cmocka_unit_test(a_line_is_stored_in_the_conversation_it_was_first_sent_in_and_in_no_other),
     cmocka_unit_test(an_error_that_passes_is_waited_out_and_one_that_does_not_ends_the_line),
     cmocka_unit_test(an_error_that_always_comes_back_ends_the_line),
     cmocka_unit_test(what_is_no_message_and_what_is_not_ours_changes_nothing),
