@@ -17,6 +17,7 @@ const root = dirname(bench);
 const CHATBOX = process.env.CHATBOX ?? join(root, 'build', 'release', 'chatbox');
 const LOAD = process.env.CHATBOX_LOAD ?? join(root, 'build', 'release', 'chatbox-load');
 const ADDRESS = '198.51.100.7'; // of the attacker, as a proxy would say it
+const STRANGER = '127.0.0.2'; // or without one: the server trusts 127.0.0.1, where the talkers are, and nobody else
 const START_MS = 10_000;
 const STOP_MS = 35_000;
 
@@ -38,10 +39,10 @@ function token(secret, user) {
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
 }
 
-function frame(text) {
+function frame(text, first = 0x81) {
   const body = Buffer.from(text);
   const head = Buffer.alloc(body.length < 126 ? 6 : body.length < 65536 ? 8 : 14); // the mask is zero
-  head[0] = 0x81;
+  head[0] = first;
   head[1] = 0x80 | (body.length < 126 ? body.length : body.length < 65536 ? 126 : 127);
   if (head.length === 8) head.writeUInt16BE(body.length, 2);
   if (head.length === 14) head.writeBigUInt64BE(BigInt(body.length), 2);
@@ -52,9 +53,9 @@ const told = { sent: 0, refused: 0, closed: 0 };
 const REFUSED = /TOO_MANY_REQUESTS|SERVICE_ERROR|HTTP\/1\.1 (4[0-9]{2}|503)/g;
 
 /** A connection that counts what it is told and does not keep it. → the socket, when it is there */
-function open(port, first) {
+function open(port, first, localAddress = '127.0.0.1') {
   return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1', () => {
+    const socket = net.connect({ port, host: '127.0.0.1', localAddress }, () => {
       if (first) socket.write(first);
       resolve(socket);
     });
@@ -99,6 +100,7 @@ async function flood(port, first, bytes, count) {
 }
 
 const many = (text, count) => [Buffer.concat(Array.from({ length: count }, () => frame(text))), count];
+const manyFrames = (first, text, count) => [Buffer.concat(Array.from({ length: count }, () => frame(text, first))), count];
 const talk = (size) => JSON.stringify({ type: 'user_message', content: 'x'.repeat(size) });
 const each = (count, run) => Promise.all(Array.from({ length: count }, (_, i) => run(i)));
 
@@ -157,8 +159,68 @@ const ATTACKS = {
     each(20, () => ask(port, request('GET', '/sessions', secret, 'mallory')))],
   strangers: ['HTTP requests without one', ({ port }) => each(20, () => ask(port, request('GET', '/sessions')))],
   probes: ['readiness asked without pause: it is never refused', ({ port }) => each(20, () => ask(port, request('GET', '/readyz')))],
+  'ping frames': ['four connections of one user send ping frames without pause', ({ port, secret }) =>
+    each(4, () => flood(port, upgrade(secret, 'mallory'), ...manyFrames(0x89, '', 2000)))],
+  fragments: ['messages in empty pieces that never end', ({ port, secret }) =>
+    each(4, () => flood(port, Buffer.concat([Buffer.from(upgrade(secret, 'mallory')), frame('', 0x01)]), ...manyFrames(0x00, '', 2000)))],
+  connects: ['connect with a good token, hang up, again, twenty at a time', ({ port, secret }) =>
+    each(20, async () => {
+      for (;;) {
+        told.sent += 1;
+        const socket = await open(port, upgrade(secret, 'mallory'));
+        await either(socket, 'data');
+        socket.destroy();
+      }
+    })],
+  tokens: ['handshakes with tokens that are no good', ({ port }) =>
+    each(20, async () => {
+      for (;;) {
+        told.sent += 1;
+        const socket = await open(port, upgrade('not the secret', 'mallory'));
+        await either(socket, 'data');
+        socket.destroy();
+      }
+    })],
+  slowly: ['three thousand requests that are begun and not finished', ({ port }) =>
+    each(3000, async () => {
+      for (;;) {
+        told.sent += 1;
+        const socket = await open(port, 'GET /chatbox/healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ', STRANGER);
+        await either(socket, 'close');
+        await pause(100);
+      }
+    })],
+  chunks: ['bodies in chunks of one byte', ({ port, secret }) => each(20, () => ask(port, Buffer.concat([
+    Buffer.from(`POST /chatbox/sessions HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: ${ADDRESS}\r\nAuthorization: Bearer ${token(secret, 'mallory')}\r\nTransfer-Encoding: chunked\r\n\r\n`),
+    Buffer.from(`${'1\r\nx\r\n'.repeat(10000)}0\r\n\r\n`)])))],
+  log: ['the reader of the log stops reading, and somebody makes the scripts log', ({ port, secret }) =>
+    each(2, () => flood(port, upgrade(secret, 'mallory'), ...many('{"type":"noise"}', 20)))],
+  erasure: [`a user with ${FAT} messages is erased`, () => {}],
+  descriptors: ['1,400 descriptors, and connections until there are none', async ({ port }) => {
+    const all = [];
+    for (;;) {
+      told.sent += 1;
+      all.push(await open(port, 'GET /chatbox/healthz HTTP/1.1\r\nHost: a\r\n\r\n'));
+      if (all.length > 2000) all.shift().destroy();
+    }
+  }],
   framing: ['requests whose end is in doubt', ({ port }) =>
     each(20, () => ask(port, 'POST /chatbox/sessions HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx'))],
+};
+
+/* Those that need more than a client: env for the server; before, which fills its database; beside, in this process. */
+const FAT = 20_000; // messages of the one who is erased, questions and answers
+const SPECIAL = {
+  descriptors: { limit: 1400 },
+  log: { beside: ({ child }) => { child.stderr.pause(); return () => child.stderr.resume(); } },
+  erasure: {
+    before: fatten,
+    beside: ({ env }) => {
+      const child = spawn(CHATBOX, ['erase', '--user', 'fat'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+      child.stdout.setEncoding('utf8').on('data', (text) => { told.said = text.trim(); });
+      return () => end(child);
+    },
+  },
 };
 
 /* ---- the server and its talkers ---- */
@@ -167,12 +229,13 @@ function settings(folder, secret) {
   return {
     PATH: process.env.PATH, MONGOC_DISABLE_SHM: '1', SERVER_ADDRESS: '127.0.0.1', SERVER_PORT: '0', WORKERS: '2', LOG_FORMAT: 'json',
     JWT_SECRET: secret, STORE_URL: `sqlite:${join(folder, 'chat.db')}`, SCRIPTS_DIR: join(folder, 'scripts'),
-    WEB_DIR: join(root, 'web'), SCRIPT_KILLS_MAX: '0',
+    WEB_DIR: join(root, 'web'), SCRIPT_KILLS_MAX: '0', TRUSTED_PROXIES: '127.0.0.1',
   };
 }
 
-function start(folder, secret) {
-  const child = spawn(CHATBOX, ['run'], { env: settings(folder, secret), stdio: ['ignore', 'ignore', 'pipe'] });
+function start(env, limit) {
+  const command = limit ? ['prlimit', [`--nofile=${limit}`, CHATBOX, 'run']] : [CHATBOX, ['run']];
+  const child = spawn(...command, { env, stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   const port = new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`the server did not listen: ${said}`)), START_MS);
@@ -213,8 +276,32 @@ function talkers(o, port, pid, tokens) {
   });
 }
 
+/** A history for the user who is to be erased: said to a server without rates, before the one that is measured. */
+async function fatten(place) {
+  const env = { ...settings(place.folder, place.secret), RATE_LIMIT: '1000000', USER_WORK_RATE: '1000000', CONNECTION_WORK_RATE: '1000000',
+    ADDRESS_WORK_RATE: '1000000', USER_BYTE_RATE: '1GiB', CONNECTION_BYTE_RATE: '1GiB' };
+  const server = start(env);
+  try {
+    const port = await server.port;
+    const tokens = join(place.folder, 'fat');
+    writeFileSync(tokens, token(place.secret, 'fat'), { mode: 0o600 });
+    const message = { type: 'user_message', session_id: '{session}', content: 'x'.repeat(200) + '{i}' };
+    const args = ['--json', '--port', port, '--pid', server.child.pid, '--tokens-file', tokens, '--mode', 'open', '--rate', FAT / 2 / 10,
+      '--connections', 1, '--seconds', 10, '--warmup', 1, '--message', JSON.stringify(message), '--answer', 'x{i}'];
+    await new Promise((resolve, reject) => {
+      const child = spawn(LOAD, args.map(String), { timeout: 60_000, stdio: ['ignore', 'ignore', 'inherit'] });
+      child.once('error', reject);
+      child.once('close', resolve);
+    });
+  } finally {
+    await end(server.child);
+  }
+}
+
 /** The talkers beside an attacker, which has begun before them and is ended after them. */
-async function attacked(name, o, port, pid, tokens, secret) {
+async function attacked(name, o, server, env, port, tokens, secret) {
+  const pid = server.pid;
+  const stop = SPECIAL[name]?.beside?.({ child: server, env });
   const child = fork(fileURLToPath(import.meta.url), ['--as', name], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
   try {
     child.send({ port, secret });
@@ -225,6 +312,7 @@ async function attacked(name, o, port, pid, tokens, secret) {
     return { ...felt, told: await Promise.race([count, pause(5000).then(() => ({}))]) };
   } finally {
     await end(child, 'SIGKILL');
+    await stop?.();
   }
 }
 
@@ -234,11 +322,13 @@ const ms = (us) => (us === undefined ? 'lost' : `${(us / 1000).toFixed(1)} ms`);
 async function measure(name, o, place) {
   const results = [];
   for (let round = 0; round < o.rounds; round++) {
-    const server = start(place.folder, place.secret);
+    await SPECIAL[name]?.before?.(place);
+    const env = settings(place.folder, place.secret);
+    const server = start(env, SPECIAL[name]?.limit);
     try {
       const port = await server.port;
       const calm = await talkers(o, port, server.child.pid, place.tokens);
-      const hot = await attacked(name, o, port, server.child.pid, place.tokens, place.secret);
+      const hot = await attacked(name, o, server.child, env, port, place.tokens, place.secret);
       results.push({ name, round, calm, hot });
     } finally {
       await end(server.child);
@@ -251,8 +341,9 @@ function line(name, results) {
   const good = results.filter(({ calm, hot }) => !calm.failed && !hot.failed);
   if (!good.length) return { text: `| ${name} | ${results[0].calm.failed ?? results[0].hot.failed} | | | |`, ratio: Infinity };
   const calm = median(good.map((r) => r.calm.p99_us)), hot = median(good.map((r) => r.hot.p99_us));
-  const { sent = 0, refused = 0, closed = 0 } = good[0].hot.told;
-  return { ratio: hot / calm, text: `| ${name} | ${ms(calm)} | ${ms(hot)} | ${(hot / calm).toFixed(2)} | ${sent} sent, ${refused} refused, ${closed} closed | ${ATTACKS[name][0]} |` };
+  const { sent = 0, refused = 0, closed = 0, said } = { ...good[0].hot.told, said: told.said };
+  told.said = undefined;
+  return { ratio: hot / calm, text: `| ${name} | ${ms(calm)} | ${ms(hot)} | ${(hot / calm).toFixed(2)} | ${sent} sent, ${refused} refused, ${closed} closed${said ? `, ${said}` : ''} | ${ATTACKS[name][0]} |` };
 }
 
 function prepare(talking) {

@@ -6,6 +6,8 @@ local routes = require "chat_routes"
 
 routes.measure = { measure.measure, fields = { content = "string 1..10000" }, rate = "messages", active = true }
 
+routes.noise = { measure.noise, active = true }
+
 routes.spin = { measure.spin, active = true }
 
 return routes

@@ -1,8 +1,10 @@
 /* In: chat.log calls. Out: lines of the server's log. Why: a script's line looks like every other, and says which
- * version of the scripts wrote it. Bound: 16 fields; a line is cut at 4 KiB (core/base/log.h). */
+ * version of the scripts wrote it. Bound: 16 fields; a line is cut at 4 KiB (core/base/log.h);
+ * SCRIPT_LOG_RATE lines of one file. */
 #include "api.h"
 
 #include "log.h"
+#include "log_share.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +41,14 @@ static size_t collect(lua_State *L, struct log_field *out, char numbers[FIELDS_M
   return count;
 }
 
+/* A script that logs in a loop leaves room for the lines of the others. */
+static bool may_write(lua_State *L) {
+  struct vm *vm = bind_vm(L);
+  char script[BIND_SCRIPT_MAX + 1];
+  bind_script(L, script);
+  return !vm->world->log_shares || log_shares_take(vm->world->log_shares, script, worker_now_ms(vm->worker));
+}
+
 static int write_line(lua_State *L, enum log_level level) {
   size_t len;
   const char *message = luaL_checklstring(L, 1, &len);
@@ -51,7 +61,7 @@ static int write_line(lua_State *L, enum log_level level) {
     count = collect(L, fields, numbers);
   }
   fields[count++] = LSTR("version", vm_version(bind_vm(L)));
-  if (log_enabled(level)) {
+  if (log_enabled(level) && may_write(L)) {
     log_write(level, "script", message, fields, count);
   }
   return 0;

@@ -59,7 +59,9 @@ static int l_shared_set(lua_State *L) {
     v.type = SHARED_BOOL;
     v.number = lua_toboolean(L, 2);
   }
-  return bind_result(L, shared_set(vm->world->shared, key, len, &v, ttl(L, 3), worker_now_ms(vm->worker)));
+  char script[BIND_SCRIPT_MAX + 1];
+  bind_script(L, script);
+  return bind_result(L, shared_set(vm->world->shared, script, key, len, &v, ttl(L, 3), worker_now_ms(vm->worker)));
 }
 
 static int l_shared_add(lua_State *L) {
@@ -67,7 +69,9 @@ static int l_shared_add(lua_State *L) {
   size_t len;
   const char *key = check_key(L, &len);
   double sum, n = luaL_checknumber(L, 2);
-  int code = shared_add(vm->world->shared, key, len, n, ttl(L, 3), worker_now_ms(vm->worker), &sum);
+  char script[BIND_SCRIPT_MAX + 1];
+  bind_script(L, script);
+  int code = shared_add(vm->world->shared, script, key, len, n, ttl(L, 3), worker_now_ms(vm->worker), &sum);
   if (code) {
     return bind_result(L, code);
   }
@@ -80,7 +84,7 @@ static int l_shared_delete(lua_State *L) {
   size_t len;
   const char *key = check_key(L, &len);
   struct shared_value none = {.type = SHARED_NONE};
-  int code = shared_set(vm->world->shared, key, len, &none, 0, worker_now_ms(vm->worker));
+  int code = shared_set(vm->world->shared, "", key, len, &none, 0, worker_now_ms(vm->worker));
   lua_pushboolean(L, code == 0);
   return 1;
 }

@@ -3,6 +3,7 @@
 #include "api.h"
 
 #include "err.h"
+#include "http.h"
 #include "id.h"
 #include "run.h"
 #include "task.h"
@@ -143,13 +144,19 @@ static void on_answer(struct post *post) {
   store_op_free(op);
 }
 
+/* Whose part of the store's queue it takes. */
+static const char *user_of(const struct task *t) {
+  const struct identity *who = t->http ? t->http->identity : NULL;
+  return t->session ? session_user(t->session) : who ? who->user_id : NULL;
+}
+
 static void begin_ask(struct task *t) {
   struct store_op *op = t->wait.op;
   t->wait.op = NULL;
   op->post.run = on_answer;
   op->reply_to = worker_mailbox(t->vm->worker);
   op->arg = task_ticket(t);
-  int code = store_submit(worker_home(t->vm->worker)->store, op);
+  int code = store_submit_for(worker_home(t->vm->worker)->store, user_of(t), op);
   if (code) {
     op->code = code == E_FULL ? E_STORE : code;
     on_answer(&op->post);

@@ -36,6 +36,16 @@ void bind_push_module(struct vm *vm, lua_State *L, const struct bind_module *m) 
   }
 }
 
+void bind_script(lua_State *L, char out[BIND_SCRIPT_MAX + 1]) {
+  lua_Debug at;
+  out[0] = '\0';
+  for (int level = 1; !out[0] && lua_getstack(L, level, &at) && lua_getinfo(L, "S", &at); level++) {
+    if (at.source[0] == '@' && strcmp(at.source, "@sandbox") != 0) {
+      snprintf(out, BIND_SCRIPT_MAX + 1, "%s", at.source + 1);
+    }
+  }
+}
+
 int bind_result(lua_State *L, int code) {
   if (code == 0) {
     lua_pushboolean(L, 1);

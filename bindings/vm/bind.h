@@ -55,6 +55,10 @@ double bind_number(lua_State *L, int index, const char *name, double otherwise, 
 /* The id of a connection; raises for a value that cannot be one. */
 uint64_t bind_check_connection(lua_State *L, int index);
 
+/* The file of the script that called, as "scripts/bots/echo.lua"; "" when no script is on the stack. */
+#define BIND_SCRIPT_MAX 127
+void bind_script(lua_State *L, char out[BIND_SCRIPT_MAX + 1]);
+
 /* ---- sessions ---- */
 
 enum bind_lock { BIND_READ, BIND_WRITE };

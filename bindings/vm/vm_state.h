@@ -22,7 +22,8 @@ struct vm_world {
   const struct config *config;
   const struct bind_module *const *modules; /* what scripts call: chat.NAME; ends with NULL */
   struct limiters *limiters;
-  struct accounts *users; /* for HTTP requests; NULL: no bounds of users */
+  struct log_shares *log_shares; /* NULL: scripts log as much as they like */
+  struct accounts *users;        /* for HTTP requests; NULL: no bounds of users */
   struct shared *shared;
   struct quarantine *quarantine; /* NULL: nothing is ever quarantined */
   struct networks *metrics_networks;

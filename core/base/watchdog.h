@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WATCHDOG_THREADS 256
+#define WATCHDOG_THREADS 257 /* 256 workers, and the main thread */
 
 struct watchdog;
 

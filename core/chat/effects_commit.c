@@ -201,7 +201,7 @@ static void submit(struct effects *e, const struct effects_home *home) {
   effects_enqueue(s, e);
   if (op) {
     op->reply_to = home->here;
-    code = home->store ? store_submit(home->store, op) : E_STORE;
+    code = home->store ? store_submit_for(home->store, session_user(s), op) : E_STORE;
   }
   if (code) {
     LOG(LOG_ERROR, "store", "a write was not taken", LSTR("error", err_name(code)), LSTR("session", session_id(s)));

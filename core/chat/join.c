@@ -110,7 +110,7 @@ static void read_store(struct join *j, enum store_kind kind, const char *id) {
     op->session.user_id = kind == STORE_ACTIVE ? strdup(j->user) : NULL;
     struct store *store = worker_home(j->worker)->store;
     if (kind != STORE_ACTIVE || op->session.user_id) {
-      code = store ? store_submit(store, op) : E_STORE;
+      code = store ? store_submit_for(store, j->user, op) : E_STORE;
     }
   }
   if (code) {

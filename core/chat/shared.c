@@ -11,18 +11,27 @@
 
 #define ENTRY_COST 64
 
+/* One of those who set values. */
+struct shared_owner {
+  size_t keys, bytes;
+  UT_hash_handle hh;
+  char name[];
+};
+
 struct shared_entry {
   UT_hash_handle hh;
   struct shared_value value;
   uint64_t expires_ms; /* 0: never */
+  struct shared_owner *owner;
   size_t key_len;
   char key[];
 };
 
 struct shared {
   struct lock lock;
-  size_t max_keys, max_bytes, bytes;
+  size_t max_keys, max_bytes, bytes, max_keys_of_one, max_bytes_of_one;
   struct shared_entry *all;
+  struct shared_owner *owners; /* those that have a key */
 };
 
 struct shared *shared_new(size_t max_keys, size_t max_bytes) {
@@ -31,16 +40,32 @@ struct shared *shared_new(size_t max_keys, size_t max_bytes) {
     lock_init(&s->lock);
     s->max_keys = max_keys;
     s->max_bytes = max_bytes;
+    s->max_keys_of_one = s->max_bytes_of_one = SIZE_MAX;
   }
   return s;
+}
+
+void shared_limit(struct shared *s, size_t keys_of_one, size_t bytes_of_one) {
+  s->max_keys_of_one = keys_of_one;
+  s->max_bytes_of_one = bytes_of_one;
 }
 
 static size_t cost(size_t key_len, const struct shared_value *v) {
   return key_len + ENTRY_COST + (v->type == SHARED_TEXT ? v->len : 0);
 }
 
+static void disown(struct shared *s, struct shared_owner *o, size_t bytes) {
+  o->keys--;
+  o->bytes -= bytes;
+  if (o->keys == 0) {
+    HASH_DEL(s->owners, o);
+    free(o);
+  }
+}
+
 static void drop(struct shared *s, struct shared_entry *e) {
   s->bytes -= cost(e->key_len, &e->value);
+  disown(s, e->owner, cost(e->key_len, &e->value));
   HASH_DELETE(hh, s->all, e);
   free(e->value.text);
   free(e);
@@ -78,29 +103,56 @@ static void sweep(struct shared *s, uint64_t now_ms) {
   }
 }
 
-static bool fits(const struct shared *s, size_t more_keys, size_t more_bytes) {
-  return HASH_COUNT(s->all) + more_keys <= s->max_keys && s->bytes + more_bytes <= s->max_bytes;
+static struct shared_owner *owner_find(struct shared *s, const char *of) {
+  struct shared_owner *o;
+  HASH_FIND_STR(s->owners, of, o);
+  return o;
+}
+
+/* What takes the place of old (or NULL) and needs so many bytes. */
+static bool fits(struct shared *s, const char *of, const struct shared_entry *old, size_t need) {
+  size_t back = old ? cost(old->key_len, &old->value) : 0;
+  const struct shared_owner *o = owner_find(s, of);
+  bool mine = old && old->owner == o;
+  size_t keys = (o ? o->keys : 0) + !mine, bytes = (o ? o->bytes : 0) + need - (mine ? back : 0);
+  return HASH_COUNT(s->all) + !old <= s->max_keys && (need <= back || s->bytes + need - back <= s->max_bytes) &&
+         keys <= s->max_keys_of_one && bytes <= s->max_bytes_of_one;
+}
+
+/* NULL: out of memory. */
+static struct shared_owner *owner_get(struct shared *s, const char *of) {
+  struct shared_owner *o = owner_find(s, of);
+  size_t len = strlen(of);
+  if (!o && (o = calloc(1, sizeof *o + len + 1))) {
+    memcpy(o->name, of, len);
+    HASH_ADD_KEYPTR(hh, s->owners, o->name, len, o);
+  }
+  return o;
 }
 
 /* Under the lock. Takes value->text on success. */
-static int put(struct shared *s, const char *key, size_t key_len, const struct shared_value *v, uint64_t expires_ms,
-               uint64_t now_ms) {
+static int put(struct shared *s, const char *of, const char *key, size_t key_len, const struct shared_value *v,
+               uint64_t expires_ms, uint64_t now_ms) {
   size_t need = cost(key_len, v);
   struct shared_entry *old = find(s, key, key_len, now_ms);
-  size_t back = old ? cost(key_len, &old->value) : 0;
-  if (!fits(s, !old, need > back ? need - back : 0)) {
+  if (!fits(s, of, old, need)) {
     sweep(s, now_ms);
-    if (!fits(s, !old, need > back ? need - back : 0)) {
+    if (!fits(s, of, old, need)) {
       return E_FULL;
     }
   }
   struct shared_entry *e = calloc(1, sizeof *e + key_len);
-  if (!e) {
+  struct shared_owner *o = e ? owner_get(s, of) : NULL;
+  if (!o) {
+    free(e);
     return UV_ENOMEM;
   }
+  o->keys++;
+  o->bytes += need;
   if (old) {
     drop(s, old);
   }
+  e->owner = o;
   e->value = *v;
   e->expires_ms = expires_ms;
   e->key_len = key_len;
@@ -110,8 +162,8 @@ static int put(struct shared *s, const char *key, size_t key_len, const struct s
   return 0;
 }
 
-int shared_set(struct shared *s, const char *key, size_t key_len, const struct shared_value *v, uint64_t ttl_ms,
-               uint64_t now_ms) {
+int shared_set(struct shared *s, const char *of, const char *key, size_t key_len, const struct shared_value *v,
+               uint64_t ttl_ms, uint64_t now_ms) {
   if (key_len == 0 || key_len > SHARED_KEY_MAX) {
     return E_INVALID;
   }
@@ -136,7 +188,7 @@ int shared_set(struct shared *s, const char *key, size_t key_len, const struct s
       code = E_NOT_FOUND;
     }
   } else {
-    code = put(s, key, key_len, &copy, ttl_ms ? now_ms + ttl_ms : 0, now_ms);
+    code = put(s, of, key, key_len, &copy, ttl_ms ? now_ms + ttl_ms : 0, now_ms);
   }
   lock_release(&s->lock);
   if (code) {
@@ -165,8 +217,8 @@ int shared_get(struct shared *s, const char *key, size_t key_len, uint64_t now_m
   return code;
 }
 
-int shared_add(struct shared *s, const char *key, size_t key_len, double n, uint64_t ttl_ms, uint64_t now_ms,
-               double *sum) {
+int shared_add(struct shared *s, const char *of, const char *key, size_t key_len, double n, uint64_t ttl_ms,
+               uint64_t now_ms, double *sum) {
   if (key_len == 0 || key_len > SHARED_KEY_MAX) {
     return E_INVALID;
   }
@@ -175,7 +227,7 @@ int shared_add(struct shared *s, const char *key, size_t key_len, double n, uint
   struct shared_entry *e = find(s, key, key_len, now_ms);
   if (!e) {
     struct shared_value v = {.type = SHARED_NUMBER, .number = n};
-    code = put(s, key, key_len, &v, ttl_ms ? now_ms + ttl_ms : 0, now_ms);
+    code = put(s, of, key, key_len, &v, ttl_ms ? now_ms + ttl_ms : 0, now_ms);
     *sum = n;
   } else if (e->value.type != SHARED_NUMBER) {
     code = E_CONFLICT;

@@ -145,6 +145,8 @@
   X(ANSWER_LATE_MAX, "ANSWER_LATE_MAX", DURATION, "1h", 10, 604800000, false,                                          \
     "What was left unanswered, because the server ended, is answered when it runs again; what is older is not.")       \
   X(STORE_QUEUE, "STORE_QUEUE", INT, "10000", 1, 10000000, false, "Operations waiting for the store.")                 \
+  X(STORE_QUEUE_PER_USER, "STORE_QUEUE_PER_USER", INT, "2000", 1, 10000000, false,                                     \
+    "The same of one user, reads and writes each; an eighth of the bytes of all, too.")                                \
   X(RETENTION_DAYS, "RETENTION_DAYS", INT, "0", 0, 36500, false,                                                       \
     "Conversations nobody has said anything in for so many days are erased; 0 keeps them.")                            \
   X(RETENTION_CLEANUP_INTERVAL, "RETENTION_CLEANUP_INTERVAL", DURATION, "1h", 10, 86400000, false,                     \
@@ -198,6 +200,13 @@
   X(SCRIPT_KILLS_WINDOW, "SCRIPT_KILLS_WINDOW", DURATION, "1m", 1, 86400000, false, "Window of SCRIPT_KILLS_MAX.")     \
   X(SCRIPT_ASIDE_TEXT, "SCRIPT_ASIDE_TEXT", STRING, "This is out of order for now. Please try again later.", 1, 1000,  \
     false, "What a route or bot that is put aside answers.")                                                           \
+  X(SCRIPT_LOG_RATE, "SCRIPT_LOG_RATE", INT, "100", 1, 1000000, false,                                                 \
+    "Lines per second that one file of the scripts may log, ten seconds of it at once; how many were left out is "     \
+    "said once a second.")                                                                                             \
+  X(SHARED_KEYS_PER_SCRIPT, "SHARED_KEYS_PER_SCRIPT", INT, "5000", 1, 10000000, false,                                 \
+    "Keys in chat.shared that one file of the scripts has set.")                                                       \
+  X(SHARED_BYTES_PER_SCRIPT, "SHARED_BYTES_PER_SCRIPT", SIZE, "8MiB", 1024, 1073741824, false,                         \
+    "Bytes in chat.shared that one file of the scripts has set.")                                                      \
   X(SHARED_KEYS, "SHARED_KEYS", INT, "10000", 1, 10000000, false, "Keys in chat.shared.")                              \
   X(SHARED_BYTES, "SHARED_BYTES", SIZE, "16MiB", 1024, 1073741824, false, "Bytes in chat.shared, keys included.")      \
   X(CONTROL_SOCKET, "CONTROL_SOCKET", STRING, "", 0, 100, false,                                                       \

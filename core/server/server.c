@@ -15,6 +15,7 @@
 #include "gate.h"
 #include "listen.h"
 #include "log.h"
+#include "log_share.h"
 #include "metrics.h"
 #include "modules.h"
 #include "pages.h"
@@ -28,6 +29,9 @@
 #include <unistd.h>
 
 #define STOP_STEP_MS 10
+#define LOG_SHARES_MAX 1024 /* files of scripts whose lines are counted apart */
+#define LOG_BURST_MS 10000
+#define TELL_MS 1000
 #define DAY_MS 86400000ll
 #define RECOVERY_EVERY_MS 1000
 
@@ -164,6 +168,17 @@ static void sweep_limits(uv_timer_t *timer) {
   LOG(LOG_DEBUG, "server", "the limiters are cleaned up", LINT("forgotten", gone));
 }
 
+static void say_left_out(void *arg, const char *script, uint64_t left_out) {
+  (void)arg;
+  LOG(LOG_WARN, "script", "lines left out of the log: more than SCRIPT_LOG_RATE", LSTR("script", script),
+      LINT("count", left_out));
+}
+
+static void tell_left_out(uv_timer_t *timer) {
+  struct server *s = timer->data;
+  log_shares_tell(s->world.log_shares, say_left_out, NULL);
+}
+
 /* ---- starting ---- */
 
 static void on_change(void *arg) {
@@ -219,11 +234,13 @@ static void open_loop(struct server *s) {
   uv_async_init(&s->loop, &s->async, on_async);
   uv_timer_init(&s->loop, &s->sessions_timer);
   uv_timer_init(&s->loop, &s->limits_timer);
+  uv_timer_init(&s->loop, &s->tell_timer);
   uv_timer_init(&s->loop, &s->retention_timer);
   uv_timer_init(&s->loop, &s->recovery_timer);
   uv_timer_init(&s->loop, &s->stop_timer);
   s->recovery_timer.data = s;
-  s->async.data = s->sessions_timer.data = s->limits_timer.data = s->retention_timer.data = s->stop_timer.data = s;
+  s->async.data = s->sessions_timer.data = s->limits_timer.data = s->tell_timer.data = s->retention_timer.data =
+    s->stop_timer.data = s;
   for (size_t i = 0; i < 3; i++) {
     uv_signal_init(&s->loop, &s->signals[i]);
     signal(signums[i], signums[i] == SIGHUP ? SIG_IGN : leave_at_once);
@@ -241,13 +258,19 @@ static int open_limits(struct server *s, char why[512]) {
     .config = c, .modules = bind_modules, .stopping = &s->stopping, .reloading = server_reload_pages, .arg = s};
   w->script_error = config_bool(c, SETTING_DEVELOPMENT) ? server_script_error : NULL;
   w->limiters = limiters_new(c);
+  w->log_shares = log_shares_new(&(struct bucket_rate){(uint64_t)config_int(c, SETTING_SCRIPT_LOG_RATE), LOG_BURST_MS},
+                                 LOG_SHARES_MAX);
   w->shared = s->shared =
     shared_new((size_t)config_int(c, SETTING_SHARED_KEYS), (size_t)config_int(c, SETTING_SHARED_BYTES));
+  if (s->shared) {
+    shared_limit(s->shared, (size_t)config_int(c, SETTING_SHARED_KEYS_PER_SCRIPT),
+                 (size_t)config_int(c, SETTING_SHARED_BYTES_PER_SCRIPT));
+  }
   w->quarantine = quarantine_new((unsigned)config_int(c, SETTING_SCRIPT_KILLS_MAX),
                                  (uint64_t)config_int(c, SETTING_SCRIPT_KILLS_WINDOW));
   s->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
                              worker_run_session);
-  if (!w->limiters || admission_open(s) || !s->shared || !w->quarantine || !s->sessions) {
+  if (!w->limiters || !w->log_shares || admission_open(s) || !s->shared || !w->quarantine || !s->sessions) {
     return UV_ENOMEM;
   }
   w->users = s->users;
@@ -287,7 +310,8 @@ static int open_parts(struct server *s, char why[512]) {
                                 .url = config_string(c, SETTING_STORE_URL),
                                 .readers = (uint32_t)config_int(c, SETTING_STORE_READERS),
                                 .timeout_ms = (uint32_t)config_int(c, SETTING_STORE_TIMEOUT),
-                                .queue = (uint32_t)config_int(c, SETTING_STORE_QUEUE)};
+                                .queue = (uint32_t)config_int(c, SETTING_STORE_QUEUE),
+                                .queue_per_user = (uint32_t)config_int(c, SETTING_STORE_QUEUE_PER_USER)};
   char path[512];
   server_control_path(c, path, sizeof path);
   const char *cert = config_string(c, SETTING_TLS_CERT_FILE);
@@ -373,6 +397,7 @@ static int start(struct server *s, char why[512]) {
   uint64_t sessions_ms = (uint64_t)config_int(c, SETTING_SESSION_CLEANUP_INTERVAL);
   uint64_t limits_ms = (uint64_t)config_int(c, SETTING_RATE_LIMIT_CLEANUP_INTERVAL);
   uv_timer_start(&s->sessions_timer, sweep_sessions, sessions_ms, sessions_ms);
+  uv_timer_start(&s->tell_timer, tell_left_out, TELL_MS, TELL_MS);
   uv_timer_start(&s->limits_timer, sweep_limits, limits_ms, limits_ms);
   if (config_int(c, SETTING_RETENTION_DAYS)) {
     uv_timer_start(&s->retention_timer, sweep_old, 0, (uint64_t)config_int(c, SETTING_RETENTION_CLEANUP_INTERVAL));
@@ -442,6 +467,7 @@ static void take_down(struct server *s) {
   }
   quarantine_free(s->world.quarantine);
   limiters_free(s->world.limiters);
+  log_shares_free(s->world.log_shares);
   admission_close(s);
   if (s->world.metrics_networks) {
     networks_free(s->world.metrics_networks);

@@ -39,7 +39,7 @@ struct server {
   uv_loop_t loop;
   uv_async_t async;
   uv_signal_t signals[3];
-  uv_timer_t sessions_timer, limits_timer, retention_timer, recovery_timer, stop_timer;
+  uv_timer_t sessions_timer, limits_timer, tell_timer, retention_timer, recovery_timer, stop_timer;
   struct mailbox *home;
   struct gate *gate;
   struct tls *tls; /* NULL: none is spoken */

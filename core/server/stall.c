@@ -73,9 +73,15 @@ static void on_stalled(void *arg, size_t index, uint64_t silent_ms) {
   struct server *s = arg;
   char place[PLACE_MAX];
   end_soon();
-  bool found = place_of_thread(s->tids[index], place);
-  LOG(LOG_ERROR, "server", "a worker has stalled (WORKER_STALL_TIMEOUT): the process ends, to be started again",
-      LINT("worker", index), LINT("silent_ms", silent_ms), LSTR("script", found ? place : "(none)"));
+  if (index == s->started) {
+    LOG(LOG_ERROR, "server",
+        "the main thread has stalled (WORKER_STALL_TIMEOUT): the process ends, to be started again",
+        LINT("silent_ms", silent_ms));
+  } else {
+    bool found = place_of_thread(s->tids[index], place);
+    LOG(LOG_ERROR, "server", "a worker has stalled (WORKER_STALL_TIMEOUT): the process ends, to be started again",
+        LINT("worker", index), LINT("silent_ms", silent_ms), LSTR("script", found ? place : "(none)"));
+  }
   if (store_drain(s->store, SAVE_MS)) {
     LOG(LOG_ERROR, "store", "not everything that was submitted has been stored");
   }
@@ -133,6 +139,7 @@ void stall_running(struct server *s) {
     s->tids[i] = worker_tid(s->sites[i].worker);
     watchdog_add(s->watchdog, worker_mailbox(s->sites[i].worker));
   }
+  watchdog_add(s->watchdog, s->home); /* the main thread: signals, orders, the stop itself would hang with it */
 }
 
 void stall_stopping(struct server *s) {

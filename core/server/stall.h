@@ -31,7 +31,7 @@ int stall_open(struct server *s, char why[512]) NODISCARD;
 void stall_close(struct server *s);
 /* Worker i loads the scripts from now on. */
 void stall_loading(struct server *s, size_t i);
-/* All of them run, and have to come round from now on. */
+/* All of them run, and they and the main thread have to come round from now on. */
 void stall_running(struct server *s);
 /* The stop begins: from now on it is short of time. */
 void stall_stopping(struct server *s);

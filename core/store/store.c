@@ -5,6 +5,7 @@
 #include "store.h"
 
 #include "err.h"
+#include "hash.h"
 #include "lock.h"
 #include "log.h"
 #include "lookout.h"
@@ -14,15 +15,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <uthash.h>
 #include <uv.h>
 
 #define BATCH_MAX 512
 #define AWAY_WAIT_MS 100     /* between two tries while the database is away */
 #define FAILING_WAIT_MS 1000 /* between two looks at one that takes no writes */
 
+/* What one user has in a queue. */
+struct share {
+  uint64_t user; /* a hash of the id; two that have the same one share it */
+  size_t count, bytes;
+  UT_hash_handle hh;
+};
+
 struct queue {
   struct post *first, **last; /* linked through store_op.post */
   size_t count, bytes;
+  struct share *shares; /* of those who have something in it */
   pthread_cond_t ready;
 };
 
@@ -37,7 +47,8 @@ struct store {
   const struct store_backend *backend;
   char *folder;
   struct lookout *lookout; /* NULL: nobody looks */
-  size_t queue_max;
+  size_t queue_max, user_max;
+  struct hash_seed seed;
   uint64_t timeout_ns; /* 0: none */
   struct lock lock;    /* guards what follows, up to idle */
   struct queue writes, reads;
@@ -68,7 +79,43 @@ static void queue_init(struct queue *q) {
   monotonic_cond(&q->ready);
 }
 
+static struct share *share_find(struct queue *q, uint64_t user) {
+  struct share *h;
+  HASH_FIND(hh, q->shares, &user, sizeof user, h);
+  return h;
+}
+
+/* Without memory for it, it has no bound: better than refusing what there is room for. */
+static void share_take(struct queue *q, uint64_t user, size_t bytes) {
+  struct share *h = user ? share_find(q, user) : NULL;
+  if (user && !h && (h = calloc(1, sizeof *h))) {
+    h->user = user;
+    HASH_ADD(hh, q->shares, user, sizeof h->user, h);
+  }
+  if (h) {
+    h->count++;
+    h->bytes += bytes;
+  }
+}
+
+static void share_give(struct queue *q, uint64_t user, size_t bytes) {
+  struct share *h = user ? share_find(q, user) : NULL;
+  if (!h)
+    return;
+  h->bytes -= bytes < h->bytes ? bytes : h->bytes;
+  if (--h->count == 0) {
+    HASH_DEL(q->shares, h);
+    free(h);
+  }
+}
+
+static bool share_full(const struct store *s, struct queue *q, uint64_t user, size_t bytes) {
+  const struct share *h = user ? share_find(q, user) : NULL;
+  return h && (h->count >= s->user_max || h->bytes + bytes > STORE_QUEUE_BYTES / 8);
+}
+
 static void queue_push(struct queue *q, struct store_op *op) {
+  share_take(q, op->share, store_op_bytes(op));
   op->post.next = NULL;
   *q->last = &op->post;
   q->last = &op->post.next;
@@ -83,6 +130,7 @@ static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
     q->first = op->post.next;
     q->count--;
     q->bytes -= store_op_bytes(op);
+    share_give(q, op->share, store_op_bytes(op));
     ops[n++] = op;
   }
   if (!q->first)
@@ -91,17 +139,23 @@ static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
 }
 
 int store_submit(struct store *s, struct store_op *op) {
+  return store_submit_for(s, NULL, op);
+}
+
+int store_submit_for(struct store *s, const char *user_id, struct store_op *op) {
   if (!store_op_ok(op))
     return E_INVALID;
   struct queue *q = store_op_writes(op) ? &s->writes : &s->reads;
   size_t bytes = store_op_bytes(op);
   op->code = 0;
   op->submitted_ns = uv_hrtime();
+  op->share = user_id ? hash_bytes(s->seed, user_id, strlen(user_id)) | 1 : 0;
   int r = 0;
   lock_acquire(&s->lock);
   if (s->refusing)
     r = E_STOPPING;
-  else if (q->count >= s->queue_max || (q->count > 0 && q->bytes + bytes > STORE_QUEUE_BYTES))
+  else if (q->count >= s->queue_max || (q->count > 0 && q->bytes + bytes > STORE_QUEUE_BYTES) ||
+           share_full(s, q, op->share, bytes))
     r = E_FULL;
   else {
     queue_push(q, op);
@@ -431,6 +485,8 @@ static struct store *store_new(const struct store_options *o, const struct store
   s->backend = backend;
   s->folder = folder_of(location);
   s->queue_max = o->queue;
+  s->user_max = o->queue_per_user ? o->queue_per_user : o->queue;
+  s->seed = hash_seed_draw();
   s->timeout_ns = (uint64_t)o->timeout_ms * 1000000;
   lock_init(&s->lock);
   queue_init(&s->writes);

@@ -139,6 +139,7 @@ struct store_op {
   struct audit_record audit;                 /* erase, expire, audit */
   int64_t erasure;                           /* the backend's, of one that is not at its end */
   uint64_t submitted_ns;
+  uint64_t share;     /* the store's: whose part of the queue it takes; 0: nobody's */
   const char *reason; /* reply of a ping that failed: why, a static text; or NULL */
 };
 
@@ -164,6 +165,7 @@ struct store_options {
   const char *url;                             /* sqlite:PATH; mongodb://…; memory:NAME is gone with the process */
   uint32_t readers;                            /* threads */
   uint32_t queue;                              /* operations waiting, reads and writes each */
+  uint32_t queue_per_user;                     /* of one user, and an eighth of the bytes; 0: as many as of all */
   const struct keyring *keys; /* encrypts the content of messages (cipher.h); NULL: stored as it is; borrowed */
   bool without_texts;         /* looks at no text: opens an encrypted database also without keys */
   uint32_t timeout_ms;        /* an operation that has not ended by then has failed; 0: no limit */
@@ -182,6 +184,8 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
 int store_submit(struct store *s, struct store_op *op) NODISCARD;
 /* Any thread. What a STORE_EPOCH has answered once; false: none has yet. It stays as long as the store is open. */
 bool store_epoch(struct store *s, uint64_t *epoch) NODISCARD;
+/* The same for a user, who has a bound beside the one of all: E_FULL when either is reached. NULL: the server's own. */
+int store_submit_for(struct store *s, const char *user_id, struct store_op *op) NODISCARD;
 /* Waits until all that was submitted is settled and answered, then refuses; at most timeout_ms. 0 or UV_ETIMEDOUT. */
 int store_drain(struct store *s, uint64_t timeout_ms) NODISCARD;
 /* After drain (what is still queued is done and answered first): ends the threads, closes the database. */

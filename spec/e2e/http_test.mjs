@@ -104,10 +104,27 @@ describe("metrics", () => {
     assert.equal(await says({ "X-Forwarded-For": "203.0.113.9" }), 403);
     assert.equal(await says({ "X-Forwarded-For": "127.0.0.1" }), 403);
     assert.equal(await says({ Forwarded: "for=127.0.0.1" }), 403);
+    for (const address of ["127.0.0.1", "203.0.113.9", "[::1]:80", "nobody", "10.0.0.1, 127.0.0.1"]) assert.equal(await says({ "X-Real-IP": address }), 403, address);
+    assert.equal(await says({ "X-Real-IP": "127.0.0.1", "X-Forwarded-For": "127.0.0.1", Forwarded: "for=127.0.0.1" }), 403);
     assert.equal(await says({}), 200);
     assert.equal((await strict.get("/healthz", { headers: { "X-Forwarded-For": "203.0.113.9" } })).status, 200);
     await strict.stop();
     assert.equal(strict.log.all.filter((line) => line.component === "gate" && line.level === "warn" && line.peer === "127.0.0.1").length, 1);
+  });
+
+  test("count by the address at the other end of the socket, whatever a peer that is not trusted says it is", async (t) => {
+    const strict = await serve(t, { env: { TRUSTED_PROXIES: "192.0.2.1", PUBLIC_RATE_LIMIT: "6", METRICS_ALLOWED_NETWORKS: "" } });
+    const says = async (headers) => (await strict.get("/metrics/prometheus", { headers })).status;
+    for (const [i, name] of ["X-Real-IP", "X-Forwarded-For", "Forwarded"].entries()) {
+      for (let k = 0; k < 2; k++) assert.equal(await says({ [name]: `203.0.113.${10 * i + k}` }), 200);
+    }
+    assert.equal(await says({ "X-Real-IP": "203.0.113.99" }), 429);
+    const trusting = await serve(t, { env: { PUBLIC_RATE_LIMIT: "1", METRICS_ALLOWED_NETWORKS: "203.0.113.0/24" } }); // loopback is trusted
+    const tells = async (headers) => (await trusting.get("/metrics/prometheus", { headers })).status;
+    assert.equal(await tells({ "X-Real-IP": "203.0.113.1" }), 200);
+    assert.equal(await tells({ "X-Real-IP": "203.0.113.1" }), 429);
+    assert.equal(await tells({ "X-Real-IP": "203.0.113.2" }), 200);
+    assert.equal(await tells({ "X-Real-IP": "198.51.100.1" }), 403);
   });
 
   test("are for all when no network is named, also through a proxy", async (t) => {

@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { DEFAULTS, PING, TEXT, closeCode, frame, rawJoin, serve, somebody, within } from "./support.mjs";
 
+const TALKER = { ...DEFAULTS, RATE_LIMIT: "1000000" };
+
 describe("a log that nobody reads", () => {
   const LOUD = `local bot = require "bot" "echo"
 bot:otherwise(function(session, message)
@@ -40,6 +42,31 @@ return bot
   });
 });
 
+describe("a script that logs without end", () => {
+  test("leaves room for the lines of the others, and how many were left out is said", async (t) => {
+    const LOUD = `local bot = require "bot" "echo"
+bot:otherwise(function(session, message)
+  for i = 1, 2000 do chat.log.info "noise" end
+  require "lib.quiet".say()
+  session:reply(message.content)
+end)
+return bot
+`;
+    const QUIET = 'local quiet = {}\nfunction quiet.say() chat.log.warn "something that matters" end\nreturn quiet\n';
+    const server = await serve(t, { env: { ...TALKER, SCRIPT_LOG_RATE: undefined }, scripts: { "bots/echo.lua": LOUD, "lib/quiet.lua": QUIET } });
+    const alice = await server.join(somebody("alice"));
+    for (let i = 0; i < 5; i++) await alice.talks(`${i}`);
+    for (let i = 0; i < 5; i++) await server.log.next((line) => line.msg === "something that matters", "the line of the other");
+    let left = 0;
+    while (left < 5000) {
+      const line = await server.log.next((l) => /left out/.test(l.msg), "how many were left out");
+      assert.match(line.script, /bots\/echo\.lua$/);
+      left += Number(line.count);
+    }
+    assert.ok(server.log.all.filter((line) => line.msg === "noise").length + left === 10000);
+  });
+});
+
 /** How the ordinary talker fares while `attack` runs: each of its messages is answered, the slowest within LIMIT_MS. */
 const LIMIT_MS = 2000;
 async function undisturbed(talker, attack) {
@@ -54,7 +81,6 @@ async function undisturbed(talker, attack) {
   await attacked;
   assert.ok(slowest < LIMIT_MS, `an ordinary talker waited ${slowest} ms`);
 }
-const TALKER = { ...DEFAULTS, RATE_LIMIT: "1000000" };
 
 describe("one who sends more than its share", () => {
   test("of small messages is told when to come back, each time, and stays connected; the talker does not notice", async (t) => {

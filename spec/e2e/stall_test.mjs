@@ -3,6 +3,8 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { describe, test } from "node:test";
 import { BIN, botThatSays, Server, serve, somebody, within } from "./support.mjs";
 
@@ -91,6 +93,33 @@ describe("a worker that hangs", () => {
     const alice = await server.join(somebody("alice"));
     for (const end = Date.now() + 1000; Date.now() < end; ) await alice.talks("still here?");
     assert.equal(server.process.exitCode, null);
+  });
+});
+
+/** Stops one thread of a process, which a signal cannot: whoever traces a process holds the thread it traces. */
+const HOLD = `local ffi = require "ffi"
+ffi.cdef "long ptrace(int request, int pid, void *at, void *with); int waitpid(int pid, int *status, int options);"
+local pid = tonumber(arg[1])
+if ffi.C.ptrace(16, pid, nil, nil) ~= 0 then print "refused" os.exit(1) end
+ffi.C.waitpid(pid, nil, 0x40000000)
+print "held" io.stdout:flush()
+io.read()
+`;
+
+describe("the main thread", () => {
+  test("that hangs ends the process with 70, too", async (t) => {
+    const server = await doomed(t, { WORKER_STALL_TIMEOUT: "500ms" });
+    const alice = await server.join(somebody("alice"));
+    await alice.talks("before");
+    const file = `${server.dir}/hold.lua`;
+    writeFileSync(file, HOLD);
+    const holder = spawn(path.join(path.dirname(BIN), "lua_host"), [file, `${server.process.pid}`], { stdio: ["pipe", "pipe", "inherit"] });
+    t.after(() => holder.kill("SIGKILL"));
+    const said = await within(new Promise((resolve) => holder.stdout.once("data", (bytes) => resolve(`${bytes}`.trim()))), "the thread to be held");
+    if (said !== "held") return t.skip("this system lets nobody trace a process");
+    await server.log.next((l) => /the main thread has stalled/.test(l.msg), "the watchdog to say so");
+    holder.stdin.end(); // whoever traces it hears of its end first
+    assert.deepEqual(await within(server.exited, "the process to end"), { code: 70, signal: null });
   });
 });
 

@@ -17,4 +17,11 @@ function measure.spin()
   end
 end
 
+-- What SCRIPT_LOG_RATE is for.
+function measure.noise()
+  for i = 1, 200 do
+    print(("noise "):rep(100), i)
+  end
+end
+
 return measure

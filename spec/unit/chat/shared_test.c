@@ -31,7 +31,7 @@ static int teardown(void **state) {
 static int set_bytes(struct shared *s, const char *key, const char *text, size_t len, uint64_t ttl_ms,
                      uint64_t now_ms) {
   struct shared_value v = {.type = SHARED_TEXT, .text = (char *)text, .len = len};
-  return shared_set(s, key, strlen(key), &v, ttl_ms, now_ms);
+  return shared_set(s, "me", key, strlen(key), &v, ttl_ms, now_ms);
 }
 
 static int set(struct shared *s, const char *key, const char *text, uint64_t ttl_ms, uint64_t now_ms) {
@@ -40,11 +40,11 @@ static int set(struct shared *s, const char *key, const char *text, uint64_t ttl
 
 static int drop(struct shared *s, const char *key) {
   struct shared_value none = {.type = SHARED_NONE};
-  return shared_set(s, key, strlen(key), &none, 0, 0);
+  return shared_set(s, "me", key, strlen(key), &none, 0, 0);
 }
 
 static int add(struct shared *s, const char *key, double n, uint64_t ttl_ms, uint64_t now_ms, double *sum) {
-  return shared_add(s, key, strlen(key), n, ttl_ms, now_ms, sum);
+  return shared_add(s, "me", key, strlen(key), n, ttl_ms, now_ms, sum);
 }
 
 /* text NULL: it is not there. */
@@ -63,9 +63,9 @@ static void a_value_comes_back_as_it_was_set(void **state) {
   struct shared *s = *state;
   struct shared_value v = {.type = SHARED_NUMBER, .number = 1.5};
   assert_int_equal(set_bytes(s, "text", "a\0b", 3, 0, 0), 0);
-  assert_int_equal(shared_set(s, "number", 6, &v, 0, 0), 0);
+  assert_int_equal(shared_set(s, "me", "number", 6, &v, 0, 0), 0);
   v = (struct shared_value){.type = SHARED_BOOL, .number = 1};
-  assert_int_equal(shared_set(s, "bool", 4, &v, 0, 0), 0);
+  assert_int_equal(shared_set(s, "me", "bool", 4, &v, 0, 0), 0);
   assert_int_equal(shared_get(s, "text", 4, 0, &v), 0);
   assert_int_equal(v.type, SHARED_TEXT);
   assert_int_equal(v.len, 3);
@@ -88,12 +88,12 @@ static void a_key_is_bytes_and_bounded(void **state) {
   double sum;
   struct shared_value v = {.type = SHARED_BOOL};
   memset(key, 'k', sizeof key);
-  assert_int_equal(shared_set(s, key, SHARED_KEY_MAX, &v, 0, 0), 0);
-  assert_int_equal(shared_set(s, key, SHARED_KEY_MAX + 1, &v, 0, 0), E_INVALID);
-  assert_int_equal(shared_set(s, key, 0, &v, 0, 0), E_INVALID);
-  assert_int_equal(shared_add(s, key, SHARED_KEY_MAX + 1, 1, 0, 0, &sum), E_INVALID);
-  assert_int_equal(shared_add(s, key, 0, 1, 0, 0, &sum), E_INVALID);
-  assert_int_equal(shared_set(s, "a\0b", 3, &v, 0, 0), 0);
+  assert_int_equal(shared_set(s, "me", key, SHARED_KEY_MAX, &v, 0, 0), 0);
+  assert_int_equal(shared_set(s, "me", key, SHARED_KEY_MAX + 1, &v, 0, 0), E_INVALID);
+  assert_int_equal(shared_set(s, "me", key, 0, &v, 0, 0), E_INVALID);
+  assert_int_equal(shared_add(s, "me", key, SHARED_KEY_MAX + 1, 1, 0, 0, &sum), E_INVALID);
+  assert_int_equal(shared_add(s, "me", key, 0, 1, 0, 0, &sum), E_INVALID);
+  assert_int_equal(shared_set(s, "me", "a\0b", 3, &v, 0, 0), 0);
   assert_int_equal(shared_get(s, "a\0c", 3, 0, &v), 0);
   assert_int_equal(v.type, SHARED_NONE);
 }
@@ -266,6 +266,34 @@ static void many_threads_at_once_lose_no_count_and_see_no_half_value(void **stat
 
 #define SHARED(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+static int set_of(struct shared *s, const char *of, const char *key, const char *text) {
+  struct shared_value v = {.type = SHARED_TEXT, .text = (char *)text, .len = strlen(text)};
+  return shared_set(s, of, key, strlen(key), &v, 0, 0);
+}
+
+static void one_script_does_not_fill_it_for_the_others(void **state) {
+  struct shared *s = *state;
+  double sum;
+  shared_limit(s, 3, 1000);
+  assert_int_equal(set_of(s, "a.lua", "1", "x"), 0);
+  assert_int_equal(set_of(s, "a.lua", "2", "x"), 0);
+  assert_int_equal(set_of(s, "a.lua", "3", "x"), 0);
+  assert_int_equal(set_of(s, "a.lua", "4", "x"), E_FULL);
+  assert_int_equal(shared_add(s, "a.lua", "5", 1, 1, 0, 0, &sum), E_FULL);
+  assert_int_equal(set_of(s, "a.lua", "1", "another"), 0); /* in the place of one of its own */
+  assert_int_equal(set_of(s, "b.lua", "4", "x"), 0);
+  assert_int_equal(set_of(s, "a.lua", "4", "x"), E_FULL); /* it would be one more of its own */
+  assert_int_equal(set_of(s, "b.lua", "1", "x"), 0);      /* and now it is */
+  assert_int_equal(set_of(s, "a.lua", "6", "x"), 0);
+  char large[901];
+  memset(large, 'x', sizeof large - 1);
+  large[sizeof large - 1] = '\0';
+  assert_int_equal(set_of(s, "c.lua", "7", large), 0);
+  assert_int_equal(set_of(s, "c.lua", "8", "not even this"), E_FULL);
+  assert_int_equal(set_of(s, "c.lua", "7", "less"), 0);
+  assert_int_equal(set_of(s, "c.lua", "8", "and now it fits"), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     SHARED(a_value_comes_back_as_it_was_set),
@@ -281,6 +309,7 @@ int main(void) {
     SHARED(there_are_so_many_bytes_and_no_more),
     SHARED(what_does_not_fit_leaves_the_old_value),
     SHARED(many_threads_at_once_lose_no_count_and_see_no_half_value),
+    SHARED(one_script_does_not_fill_it_for_the_others),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,6 +117,7 @@ static int open_within(struct fixture *f, uint32_t readers, uint32_t queue, uint
                             .url = "sqlite:/folder/of/it.db",
                             .readers = readers,
                             .queue = queue,
+                            .queue_per_user = 2,
                             .timeout_ms = timeout_ms};
   char why[256];
   return store_open(&o, &f->store, why);
@@ -227,6 +228,25 @@ static void a_failed_write_fails_alone(void **state) {
   assert_int_equal(f->caller->replies[2]->code, E_STORE);
   assert_int_equal(f->caller->replies[3]->code, 0);
   assert_int_equal(metrics_value(METRIC_STORE_ERRORS) - errors, 1);
+}
+
+static void one_user_fills_a_part_of_it_and_nobody_elses(void **state) {
+  struct fixture *f = *state;
+  occupy_writer(f);
+  struct store_op *ops[5];
+  const char *const users[] = {"ann", "ann", "ann", "bob", NULL};
+  const int codes[] = {0, 0, E_FULL, 0, 0};
+  for (size_t i = 0; i < 5; i++) {
+    ops[i] = op_of(STORE_WRITE);
+    ops[i]->reply_to = f->caller->mailbox;
+    ops[i]->post.run = caller_reply;
+    ops[i]->arg = f->caller;
+    assert_int_equal(store_submit_for(f->store, users[i], ops[i]), codes[i]);
+  }
+  hold(&script.hold_writes, false);
+  caller_wait(f->caller, 5);
+  assert_int_equal(store_submit_for(f->store, "ann", ops[2]), 0); /* what is done takes no place */
+  caller_wait(f->caller, 6);
 }
 
 static void a_full_queue_refuses_and_leaves_the_operation_to_the_caller(void **state) {
@@ -644,6 +664,7 @@ int main(void) {
     WITH(setup, a_batch_is_bounded),
     WITH(setup, writes_are_done_and_answered_in_the_order_of_submission),
     WITH(setup, a_failed_write_fails_alone),
+    WITH(setup_small, one_user_fills_a_part_of_it_and_nobody_elses),
     WITH(setup_small, a_full_queue_refuses_and_leaves_the_operation_to_the_caller),
     WITH(setup_small, reads_have_a_bound_of_their_own),
     WITH(setup, the_queue_is_bounded_in_bytes),
