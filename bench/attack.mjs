@@ -18,6 +18,7 @@ const CHATBOX = process.env.CHATBOX ?? join(root, 'build', 'release', 'chatbox')
 const LOAD = process.env.CHATBOX_LOAD ?? join(root, 'build', 'release', 'chatbox-load');
 const ADDRESS = '198.51.100.7'; // of the attacker, as a proxy would say it
 const STRANGER = '127.0.0.2'; // or without one: the server trusts 127.0.0.1, where the talkers are, and nobody else
+const FAT = 20_000; // messages of the one who is erased, questions and answers
 const START_MS = 10_000;
 const STOP_MS = 35_000;
 
@@ -209,7 +210,6 @@ const ATTACKS = {
 };
 
 /* Those that need more than a client: env for the server; before, which fills its database; beside, in this process. */
-const FAT = 20_000; // messages of the one who is erased, questions and answers
 const SPECIAL = {
   descriptors: { limit: 1400 },
   log: { beside: ({ child }) => { child.stderr.pause(); return () => child.stderr.resume(); } },
@@ -385,6 +385,7 @@ async function main() {
       const results = await measure(name, o, place);
       all.push(...results);
       lines.push(line(name, results));
+      process.stderr.write(`${lines.at(-1).text}\n`); // should the rest not be waited for
     }
   } finally {
     rmSync(place.folder, { recursive: true, force: true });

@@ -65,6 +65,7 @@ struct peer {
   struct identity *identity; /* holds a slot of the gate */
   struct peer *next_dirty;
   struct decoder decoder;
+  size_t pieces; /* bytes its user's account holds for a message that is not whole */
   uint64_t heard_ms, pinged_ms, closing_ms;
   uint64_t asked_ms;       /* when it was pinged first since it was heard; 0: not since */
   uint64_t rests_until_ms; /* nothing is read until then, because it sent more than its share; 0: it is */

@@ -234,6 +234,20 @@ static void count_fragments(struct peer *p) {
   }
 }
 
+/* What has come of a message that is not whole is held as an inbox is: a user's connections together keep no more. */
+static void hold_pieces(struct peer *p) {
+  size_t now = p->decoder.text.room;
+  struct account *user = conn_meter(p->conn)->user;
+  if (now < p->pieces) {
+    account_let_go(user, ACCOUNT_INBOX, p->pieces - now);
+  } else if (now > p->pieces && account_hold(user, ACCOUNT_INBOX, now - p->pieces)) {
+    p->deaf = true;
+    conn_close(p->conn, CLOSE_TRY_LATER, "too much of messages that are not complete", p->net->here);
+    return;
+  }
+  p->pieces = now;
+}
+
 static void on_text(struct peer *p, const char *text, size_t len) {
   struct net *n = p->net;
   const char *reason;
@@ -290,6 +304,7 @@ static void on_input(struct peer *p, char *bytes, size_t len) {
   }
   pongs_flush(p, &pongs);
   count_fragments(p);
+  hold_pieces(p);
   rest_if_over(p);
 }
 
@@ -348,6 +363,8 @@ static void on_gone(struct peer *p) {
   n->websockets--;
   n->others++;
   forget_dirty(p);
+  account_let_go(conn_meter(p->conn)->user, ACCOUNT_INBOX, p->pieces);
+  p->pieces = 0;
   n->o.hooks->closed(n->o.ctx, p->conn);
   conn_dead(p->conn);
   if (conn_take_place(p->conn)) { /* or a newcomer has it */

@@ -45,9 +45,10 @@ return bot
 describe("a script that logs without end", () => {
   test("leaves room for the lines of the others, and how many were left out is said", async (t) => {
     const LOUD = `local bot = require "bot" "echo"
+local quiet = require "lib.quiet"
 bot:otherwise(function(session, message)
   for i = 1, 2000 do chat.log.info "noise" end
-  require "lib.quiet".say()
+  quiet.say()
   session:reply(message.content)
 end)
 return bot
@@ -254,6 +255,26 @@ return bot
     const bob = await server.join(somebody("bob"));
     bob.says("hello");
     await bob.hears("ai_response");
+  });
+});
+
+describe("messages that are begun and not finished", () => {
+  test("hold no more memory than the inbox of their user may, on all its connections together", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, CONNECTION_BYTE_RATE: "1GiB", USER_BYTE_RATE: "1GiB", INBOX_BYTES_PER_USER: "2MiB" } });
+    const alice = somebody("alice");
+    const raws = [];
+    for (let i = 0; i < 6; i++) {
+      raws.push(await rawJoin(server, alice));
+      for (let k = 0; k < 9; k++) raws[i].socket.write(frame(k ? 0 : TEXT, "x".repeat(100000), { fin: false }));
+    }
+    await within(Promise.race(raws.map((raw) => raw.ends())), "one to be closed");
+    assert.ok(raws.some((raw) => closeCode(raw) === 1013));
+    const bob = await server.join(somebody("bob"));
+    await bob.talks("nobody else is held back");
+    for (const raw of raws) raw.drop();
+    const again = await server.join(alice);
+    for (let i = 0; i < 20; i++) again.sends("y".repeat(200000)); // whole ones hold nothing when they have been read
+    for (let i = 0; i < 20; i++) assert.equal((await again.next((m) => m.type === "error")).error.code, "INVALID_FORMAT");
   });
 });
 
