@@ -150,7 +150,9 @@ bool admission_text(struct site *site, struct conn *c, const char *text, size_t 
 bool admission_frames(struct site *site, struct conn *c, uint64_t work, uint64_t bytes) {
   uint64_t now = worker_now_ms(site->worker);
   uint64_t wait_ms = meter_spend(conn_meter(c), work, bytes, now);
-  conn_count_refusal(c, wait_ms > 0, now);
+  for (uint64_t i = 0; i == 0 || (i < work && i < CONN_REFUSED_MAX); i++) { /* all that was read at once was refused */
+    conn_count_refusal(c, wait_ms > 0, now);
+  }
   if (wait_ms) {
     metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"frame\"", 1);
   }
