@@ -247,6 +247,9 @@ function start(env, limit) {
       if (found) resolve(Number(found[1]), clearTimeout(timer));
     });
   });
+  child.once('exit', (code, signal) => {
+    if (code !== 0 || signal) process.stderr.write(`attack: the server ended with ${code ?? signal}: ${said.slice(-1000)}\n`);
+  });
   return { child, port };
 }
 

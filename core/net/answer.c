@@ -47,6 +47,10 @@ void http_respond(struct http_request *req, const struct http_response *res) {
     peer_cut(p);
   }
   free(bytes);
+  p->refusals = res->status == 429 ? p->refusals + 1 : 0;
+  if (p->refusals >= CONN_REFUSED_MAX) { /* as a WebSocket: whoever goes on all the same is read once a tick */
+    p->rests_until_ms = worker_now_ms(n->worker) + CONN_REST_MS;
+  }
   p->exchange = NULL;
   void (*answered)(struct peer *, bool) = x->answered;
   exchange_free(x);

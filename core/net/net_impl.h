@@ -58,7 +58,8 @@ struct peer {
   struct held *held;         /* bytes that wait: half a head, or what was sent before the answer was there */
   struct head_search search;
   bool running, paused;
-  bool counted; /* as one that has arrived */
+  bool counted;      /* as one that has arrived */
+  uint32_t refusals; /* answers 429, one after the other */
 
   /* WebSocket */
   struct conn *conn;

@@ -254,7 +254,7 @@ static size_t take_body(struct peer *p, const char *bytes, size_t len) {
 
 /* Whether there is something to do with the next byte. */
 static bool may_go_on(const struct peer *p) {
-  return p->role == &role_http && !p->doomed && !(p->exchange && p->exchange->dispatched);
+  return p->role == &role_http && !p->doomed && !p->rests_until_ms && !(p->exchange && p->exchange->dispatched);
 }
 
 /* Bytes taken. */
@@ -347,6 +347,13 @@ static void on_writeable(struct peer *p) {
   }
 }
 
+static void on_tick(struct peer *p, uint64_t now) {
+  if (p->rests_until_ms && now >= p->rests_until_ms) {
+    p->rests_until_ms = 0;
+    go_on(p);
+  }
+}
+
 static bool is_overdue(const struct peer *p, uint64_t now) {
   bool answering = p->exchange && p->exchange->dispatched;
   return !answering && now >= p->deadline_ms;
@@ -364,4 +371,5 @@ static void on_gone(struct peer *p) {
   }
 }
 
-const struct role role_http = {.input = on_input, .writeable = on_writeable, .overdue = is_overdue, .gone = on_gone};
+const struct role role_http = {
+  .input = on_input, .writeable = on_writeable, .overdue = is_overdue, .tick = on_tick, .gone = on_gone};

@@ -405,6 +405,7 @@ int websocket_open(struct peer *p, const struct websocket_offer *offer) {
   }
   link_drop(&p->idle);
   source_leave(p);
+  p->rests_until_ms = 0;
   p->role = &role_websocket;
   p->identity = offer->who;
   p->heard_ms = p->pinged_ms = now;

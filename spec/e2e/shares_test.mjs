@@ -186,6 +186,23 @@ describe("one who sends more than its share", () => {
   });
 });
 
+describe("one who goes on asking over HTTP when all of it is refused", () => {
+  test("is read no faster than once a second, however many requests it sends ahead; the talker does not notice", async (t) => {
+    const server = await serve(t, { env: { ...TALKER, USER_WORK_RATE: "1" } });
+    const one = `GET /chatbox/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${server.token(somebody("alice"))}\r\n\r\n`;
+    const answers = (raw) => raw.received.toString("latin1").split("HTTP/1.1 ").length - 1;
+    const raw = await server.raw(one.repeat(20000));
+    await raw.receives(/HTTP\/1\.1 429/);
+    await raw.receives((buffer) => buffer.toString("latin1").split("HTTP/1.1 429").length > 32);
+    const before = answers(raw);
+    const bob = await server.join(somebody("bob"));
+    for (let i = 0; i < 8; i++) await bob.talks("meanwhile"); // the same rate is his
+    assert.ok(answers(raw) - before < 100, `${answers(raw) - before} answers meanwhile`);
+    await raw.receives((buffer) => buffer.toString("latin1").split("HTTP/1.1 ").length - 1 > before); // and it goes on
+    raw.drop();
+  });
+});
+
 describe("one who opens conversations and leaves them", () => {
   test("connect, end, hang up, again: nobody else is kept out, and ending has a rate", async (t) => {
     const server = await serve(t, { env: { ...TALKER, MAX_SESSIONS: "5" } });
