@@ -242,12 +242,13 @@ static int l_connection_held(lua_State *L) {
   struct conn_refusal why;
   const char *cid = check_cid(L, 1);
   struct conn *c = speaker(L);
-  bool waits = c && conn_waits(c, cid, &why);
+  uint64_t now = worker_turn_ms(bind_vm(L)->worker);
+  bool waits = c && conn_waits(c, cid, now, &why);
   if (c && !waits) {
     struct item *item = bind_task(L)->item;
-    conn_hold(c, item->behind);
+    conn_hold(c, item->behind, now);
     item->behind.cid = 0;
-    waits = conn_waits(c, cid, &why);
+    waits = conn_waits(c, cid, now, &why);
   }
   if (!waits) {
     lua_pushboolean(L, false);
@@ -262,6 +263,7 @@ static int l_connection_hold(lua_State *L) {
   const char *cid = check_cid(L, 1), *name = luaL_checkstring(L, 2);
   double wait_ms = luaL_optnumber(L, 3, 0);
   struct conn *c = speaker(L);
+  uint64_t now = worker_turn_ms(bind_vm(L)->worker);
   int code = 0;
   luaL_argcheck(L, cid, 1, "a cid is needed");
   luaL_argcheck(L, wait_ms >= 0 && wait_ms <= UINT32_MAX, 3, "a time is 0 ms or more");
@@ -270,7 +272,7 @@ static int l_connection_hold(lua_State *L) {
   }
   luaL_argcheck(L, code, 2, "a refusal is LIMITED, FULL or STORE");
   if (c) {
-    conn_hold(c, conn_refusal_of(cid, strlen(cid), code, (uint32_t)wait_ms));
+    conn_hold(c, conn_refusal_of(cid, strlen(cid), code, (uint32_t)wait_ms, now), now);
   }
   return bind_result(L, 0);
 }
@@ -342,10 +344,10 @@ static const struct bind_function functions[] = {
    "Closes it with a WebSocket code, behind what was sent before."},
   {"held", l_connection_held, "cid? string", "string|boolean code, number? wait_ms", false,
    "Of the message this handler is for: false, or why one that came before it was refused and has to be sent again "
-   "first (LIMITED, FULL, STORE), and how long that was told to wait."},
+   "first (LIMITED, FULL, STORE), and how long it still has to wait."},
   {"hold", l_connection_hold, "cid string, code string, wait_ms? number", "true", false,
    "The message this handler is for is refused and can be sent again: what came behind it on its connection is held "
-   "until it is."},
+   "until it is, or until 10 s after it could have been."},
   {"release", l_connection_release, "cid string", "true", false,
    "The message this handler is for will not come again, or need not: nothing waits for it any more."},
   {NULL, NULL, NULL, NULL, false, NULL},

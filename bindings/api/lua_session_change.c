@@ -167,10 +167,10 @@ static bool check_open(lua_State *L) {
 
 /* The code of the refusal, when a message of this client was refused that would have been stored, and this is not that
  * one: it would lie in front of it. A script that lets its clients know asks chat.connection.held before. */
-static int out_of_turn(const struct task *t, const char *sender, const char *cid) {
+static int out_of_turn(const struct task *t, const char *sender, const char *cid, uint64_t now_ms) {
   struct conn_refusal why;
   bool says = t->kind == TASK_MESSAGE && t->conn && strcmp(sender, "user") == 0;
-  return says && conn_waits(t->conn, cid, &why) ? why.code : 0;
+  return says && conn_waits(t->conn, cid, now_ms, &why) ? why.code : 0;
 }
 
 int l_session_append(lua_State *L) {
@@ -188,7 +188,7 @@ int l_session_append(lua_State *L) {
   bind_check_utf8(L, "extra", extra, extra ? strlen(extra) : 0);
   bool open = check_open(L);
   struct task *t = bind_task(L);
-  int code = out_of_turn(t, sender, cid);
+  int code = out_of_turn(t, sender, cid, worker_turn_ms(bind_vm(L)->worker));
   if (code) {
     return bind_result(L, code);
   }

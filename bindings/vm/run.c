@@ -235,7 +235,7 @@ static void on_settled(struct effects *e, void *arg) {
   bool alive = t->generation == (uint32_t)e->token;
   /* When session:flush waits, or is about to, it returns nil and the script tells the user. */
   bool told = alive && !t->commits.settling && (t->commits.flushing || t->wait.begin == task_begin_flush);
-  slice_note_client(e);
+  slice_note_client(e, worker_turn_ms(vm->worker));
   slice_give_turn(vm, e);
   if (alive) {
     t->commits.in_flight--;

@@ -236,12 +236,12 @@ static void note_errand(struct task *t, struct effects *e) {
 }
 
 /* What its client has to send first, see conn_turn.c. */
-void slice_note_client(const struct effects *e) {
+void slice_note_client(const struct effects *e, uint64_t now_ms) {
   for (size_t i = 0; e->conn && i < e->message_count; i++) {
     const struct message_record *m = &e->messages[i];
     bool said = m->sender && strcmp(m->sender, "user") == 0;
     if (said && e->code) {
-      conn_hold(e->conn, conn_refusal_of(m->cid, m->cid ? strlen(m->cid) : 0, E_STORE, 0));
+      conn_hold(e->conn, conn_refusal_of(m->cid, m->cid ? strlen(m->cid) : 0, E_STORE, 0, now_ms), now_ms);
     } else if (said && m->cid) {
       conn_came(e->conn, m->cid);
     }

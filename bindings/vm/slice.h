@@ -35,6 +35,6 @@ void slice_end_errand(struct task *t);
 void slice_note_stored(struct task *t, struct effects *e);
 void slice_forget_stored(struct task *t);
 /* For the client whose message it was; its handler may be over. */
-void slice_note_client(const struct effects *e);
+void slice_note_client(const struct effects *e, uint64_t now_ms);
 /* The next message of the conversation may run, if it had to wait for e. */
 void slice_give_turn(struct vm *vm, const struct effects *e);

@@ -64,5 +64,5 @@ struct conn_refusal vm_refusal(const struct vm *vm, const char *text, size_t len
   size_t type_len = peek_type(text, len, &type), cid_len = peek_cid(text, len, &at);
   memcpy(cid, at, cid_len);
   cid[cid_len] = 0;
-  return conn_refusal_of(cid, is_stored(vm, type, type_len) ? cid_len : 0, code, wait_ms);
+  return conn_refusal_of(cid, is_stored(vm, type, type_len) ? cid_len : 0, code, wait_ms, worker_turn_ms(vm->worker));
 }

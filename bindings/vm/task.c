@@ -124,7 +124,7 @@ void task_end(struct task *t, bool reusable) {
   release_coroutine(t, reusable);
   if (t->item) {
     if (t->conn) {
-      conn_hold(t->conn, t->item->behind);
+      conn_hold(t->conn, t->item->behind, worker_turn_ms(vm->worker));
     }
     item_free(t->item);
   }

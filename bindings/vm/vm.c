@@ -262,12 +262,12 @@ static void begin_call(struct vm *vm, struct task *t, int ref, struct session *s
 }
 
 /* What came before it may still wait: only then what comes behind it is held. */
-static void run_refused(struct session *s, struct item *item) {
+static void run_refused(struct vm *vm, struct session *s, struct item *item) {
   if (session_busy(s)) {
     session_later(s, item);
     return;
   }
-  conn_hold(item->conn, item->behind);
+  conn_hold(item->conn, item->behind, worker_turn_ms(vm->worker));
   item_free(item);
 }
 
@@ -280,7 +280,7 @@ static void refuse_item(struct vm *vm, struct session *s, struct task *t) {
   t->item = NULL;
   item->kind = ITEM_REFUSED;
   item->behind = item->behind.cid ? item->behind : why;
-  run_refused(s, item);
+  run_refused(vm, s, item);
   task_end(t, true);
   snprintf(wait_ms, sizeof wait_ms, "%d", RETRY_MS);
   task_notice(vm, vm->refused_ref, s, c, "LIMITED", wait_ms, cid);
@@ -370,7 +370,7 @@ void vm_item(struct vm *vm, struct session *s, struct item *item) {
   if (item->kind == ITEM_TEXT) {
     run_text(vm, s, item);
   } else if (item->kind == ITEM_REFUSED) {
-    run_refused(s, item);
+    run_refused(vm, s, item);
   } else if (item->kind == ITEM_UNANSWERED) {
     run_unanswered(vm, s, item);
   } else {

@@ -97,18 +97,21 @@ void conn_send_bye(struct conn *c, struct message *m, int code, const struct mai
 void conn_want_nothing(struct conn *c);
 
 /* What is stored is stored in the order it was said: when a message was refused that would have been stored, and that
- * can be sent again, what came behind it is refused, too, until it is (conn_turn.c). */
+ * can be sent again, what came behind it is refused, too, until it is; but not longer than CONN_HOLD_MS after it could
+ * have been: what was on its way has come by then, and who says something else knows of the refusal (conn_turn.c). */
+#define CONN_HOLD_MS 10000
 struct conn_refusal {
   uint64_t cid;     /* a number of it; 0: it has none, so nobody can know it again, and nothing waits for it */
   int code;         /* E_LIMITED, E_FULL, E_STORE: what whoever has to wait is told, too */
-  uint32_t wait_ms; /* likewise; 0: nobody knows */
+  uint32_t wait_ms; /* likewise; 0: nobody knows. From conn_waits: what is left of it */
+  uint64_t at_ms;   /* when it was refused, on the workers' clock */
 };
-struct conn_refusal conn_refusal_of(const char *cid, size_t len, int code, uint32_t wait_ms);
+struct conn_refusal conn_refusal_of(const char *cid, size_t len, int code, uint32_t wait_ms, uint64_t at_ms);
 /* Any thread. hold: from now on; of two the first. came: the one with this cid is stored, or is refused for good.
  * waits: whether a message with this cid (NULL: none) has to wait; then *why. */
-void conn_hold(struct conn *c, struct conn_refusal why);
+void conn_hold(struct conn *c, struct conn_refusal why, uint64_t now_ms);
 void conn_came(struct conn *c, const char *cid);
-bool conn_waits(struct conn *c, const char *cid, struct conn_refusal *why);
+bool conn_waits(struct conn *c, const char *cid, uint64_t now_ms, struct conn_refusal *why);
 
 /* --- home thread --- */
 

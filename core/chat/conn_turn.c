@@ -11,12 +11,12 @@
 
 #include <string.h>
 
-struct conn_refusal conn_refusal_of(const char *cid, size_t len, int code, uint32_t wait_ms) {
+struct conn_refusal conn_refusal_of(const char *cid, size_t len, int code, uint32_t wait_ms, uint64_t at_ms) {
   uint64_t n = 14695981039346656037u; /* FNV-1a: of one cid only it is asked whether it is the same again */
   for (size_t i = 0; i < len; i++) {
     n = (n ^ (unsigned char)cid[i]) * 1099511628211u;
   }
-  return (struct conn_refusal){.cid = len ? n | 1 : 0, .code = code, .wait_ms = wait_ms};
+  return (struct conn_refusal){.cid = len ? n | 1 : 0, .code = code, .wait_ms = wait_ms, .at_ms = at_ms};
 }
 
 void conn_put_off(struct conn *c, struct conn_refusal why) {
@@ -31,12 +31,16 @@ struct conn_refusal conn_take_put_off(struct conn *c) {
   return why;
 }
 
-void conn_hold(struct conn *c, struct conn_refusal why) {
-  if (!why.cid) {
+static bool is_over(const struct conn_refusal *why, uint64_t now_ms) {
+  return !why->cid || now_ms > why->at_ms + why->wait_ms + CONN_HOLD_MS;
+}
+
+void conn_hold(struct conn *c, struct conn_refusal why, uint64_t now_ms) {
+  if (is_over(&why, now_ms)) {
     return;
   }
   lock_acquire(&c->lock);
-  if (!c->hold.cid || c->hold.cid == why.cid) {
+  if (is_over(&c->hold, now_ms) || c->hold.cid == why.cid) {
     c->hold = why;
     atomic_store(&c->holds, true);
   }
@@ -44,7 +48,12 @@ void conn_hold(struct conn *c, struct conn_refusal why) {
 }
 
 static uint64_t number_of(const char *cid) {
-  return cid ? conn_refusal_of(cid, strlen(cid), 0, 0).cid : 0;
+  return cid ? conn_refusal_of(cid, strlen(cid), 0, 0, 0).cid : 0;
+}
+
+static void let_go(struct conn *c) {
+  c->hold.cid = 0;
+  atomic_store(&c->holds, false);
 }
 
 void conn_came(struct conn *c, const char *cid) {
@@ -53,18 +62,22 @@ void conn_came(struct conn *c, const char *cid) {
   }
   lock_acquire(&c->lock);
   if (c->hold.cid == number_of(cid)) {
-    c->hold.cid = 0;
-    atomic_store(&c->holds, false);
+    let_go(c);
   }
   lock_release(&c->lock);
 }
 
-bool conn_waits(struct conn *c, const char *cid, struct conn_refusal *why) {
+bool conn_waits(struct conn *c, const char *cid, uint64_t now_ms, struct conn_refusal *why) {
   if (!atomic_load(&c->holds)) {
     return false;
   }
   lock_acquire(&c->lock);
+  if (is_over(&c->hold, now_ms)) {
+    let_go(c);
+  }
   *why = c->hold;
+  uint64_t passed = now_ms > why->at_ms ? now_ms - why->at_ms : 0;
+  why->wait_ms = !why->wait_ms ? 0 : passed < why->wait_ms ? why->wait_ms - (uint32_t)passed : 1;
   lock_release(&c->lock);
   return why->cid && why->cid != number_of(cid);
 }

@@ -181,12 +181,12 @@ function chat.connection.replaceable(session, connection) end
 ---@return true
 function chat.connection.close(session, connection, code, reason) end
 
---- Of the message this handler is for: false, or why one that came before it was refused and has to be sent again first (LIMITED, FULL, STORE), and how long that was told to wait.
+--- Of the message this handler is for: false, or why one that came before it was refused and has to be sent again first (LIMITED, FULL, STORE), and how long it still has to wait.
 ---@param cid? string
 ---@return string|boolean code, number? wait_ms
 function chat.connection.held(cid) end
 
---- The message this handler is for is refused and can be sent again: what came behind it on its connection is held until it is.
+--- The message this handler is for is refused and can be sent again: what came behind it on its connection is held until it is, or until 10 s after it could have been.
 ---@param cid string
 ---@param code string
 ---@param wait_ms? number

@@ -235,7 +235,7 @@ static void texts_that_come_early_are_kept_in_order_and_bounded(void **state) {
   struct conn_refusal behind;
   for (int round = 0; round < 3; round++) {
     assert_int_equal(conn_early_put(c, "one", 3), 0);
-    conn_put_off(c, conn_refusal_of("refused", 7, E_LIMITED, 0)); /* what comes next takes it along */
+    conn_put_off(c, conn_refusal_of("refused", 7, E_LIMITED, 0, 0)); /* what comes next takes it along */
     assert_int_equal(conn_early_put(c, "two", 3), 0);
     assert_int_equal(conn_early_put(c, "three", 5), E_FULL);
     struct message *m = conn_early_take(c, &behind);

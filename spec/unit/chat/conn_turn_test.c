@@ -4,7 +4,10 @@
 
 #include "err.h"
 
+static uint64_t now; /* of the clock */
+
 static int open_client(void **state) {
+  now = 1000;
   *state = client_new(mailbox_new(client_never_woken, NULL), "ann");
   return 0;
 }
@@ -17,20 +20,20 @@ static int close_client(void **state) {
 }
 
 static struct conn_refusal of(const char *cid, int code) {
-  return conn_refusal_of(cid, strlen(cid), code, 70);
+  return conn_refusal_of(cid, strlen(cid), code, 70, now);
 }
 
 /* The code of what it has to wait for; 0: nothing. */
 static int waits(struct conn *c, const char *cid) {
   struct conn_refusal why = {.code = -1};
-  return conn_waits(c, cid, &why) ? why.code : 0;
+  return conn_waits(c, cid, now, &why) ? why.code : 0;
 }
 
 static void what_came_behind_it_waits_until_it_comes_again(void **state) {
   struct conn_refusal why;
   assert_int_equal(waits(*state, "b"), 0);
-  conn_hold(*state, of("a", E_LIMITED));
-  assert_true(conn_waits(*state, "b", &why));
+  conn_hold(*state, of("a", E_LIMITED), now);
+  assert_true(conn_waits(*state, "b", now, &why));
   assert_int_equal(why.code, E_LIMITED);
   assert_int_equal(why.wait_ms, 70);
   assert_int_equal(waits(*state, NULL), E_LIMITED);
@@ -43,26 +46,26 @@ static void what_came_behind_it_waits_until_it_comes_again(void **state) {
 }
 
 static void of_two_the_first_is_waited_for(void **state) {
-  conn_hold(*state, of("a", E_FULL));
-  conn_hold(*state, of("b", E_STORE));
+  conn_hold(*state, of("a", E_FULL), now);
+  conn_hold(*state, of("b", E_STORE), now);
   assert_int_equal(waits(*state, "b"), E_FULL);
   assert_int_equal(waits(*state, "a"), 0);
 }
 
 static void refused_again_it_says_the_newest_reason(void **state) {
-  conn_hold(*state, of("a", E_FULL));
-  conn_hold(*state, of("a", E_LIMITED));
+  conn_hold(*state, of("a", E_FULL), now);
+  conn_hold(*state, of("a", E_LIMITED), now);
   assert_int_equal(waits(*state, "b"), E_LIMITED);
 }
 
 static void for_one_without_a_cid_nobody_waits(void **state) {
-  conn_hold(*state, conn_refusal_of(NULL, 0, E_FULL, 0));
+  conn_hold(*state, conn_refusal_of(NULL, 0, E_FULL, 0, now), now);
   assert_int_equal(waits(*state, "b"), 0);
   assert_int_equal(waits(*state, NULL), 0);
 }
 
 static void what_is_put_off_travels_once_and_of_several_the_first(void **state) {
-  conn_put_off(*state, conn_refusal_of(NULL, 0, E_FULL, 0));
+  conn_put_off(*state, conn_refusal_of(NULL, 0, E_FULL, 0, now));
   conn_put_off(*state, of("a", E_LIMITED));
   conn_put_off(*state, of("b", E_FULL));
   assert_int_equal(waits(*state, "c"), 0);
@@ -72,6 +75,27 @@ static void what_is_put_off_travels_once_and_of_several_the_first(void **state) 
   assert_int_equal(conn_take_put_off(*state).cid, 0);
 }
 
+static void nobody_waits_longer_than_its_sender_may_be_unaware_of_it(void **state) {
+  struct conn_refusal why;
+  conn_hold(*state, of("a", E_LIMITED), now);
+  now += 69;
+  assert_true(conn_waits(*state, "b", now, &why));
+  assert_int_equal(why.wait_ms, 1); /* what is left of it */
+  now += 1 + CONN_HOLD_MS;
+  assert_true(conn_waits(*state, "b", now, &why));
+  now++;
+  assert_int_equal(waits(*state, "b"), 0);
+  struct conn_refusal old = of("x", E_FULL);
+  now += 70 + CONN_HOLD_MS + 1;
+  conn_hold(*state, old, now); /* it was on its way too long */
+  assert_int_equal(waits(*state, "b"), 0);
+  conn_hold(*state, of("c", E_FULL), now); /* it is as if there had been none */
+  assert_int_equal(waits(*state, "a"), E_FULL);
+  now += 70 + CONN_HOLD_MS + 1;
+  conn_hold(*state, of("d", E_STORE), now);
+  assert_int_equal(waits(*state, "c"), E_STORE);
+}
+
 int main(void) {
 #define ONE(name) cmocka_unit_test_setup_teardown(name, open_client, close_client)
   const struct CMUnitTest tests[] = {
@@ -79,6 +103,7 @@ int main(void) {
     ONE(of_two_the_first_is_waited_for),
     ONE(refused_again_it_says_the_newest_reason),
     ONE(for_one_without_a_cid_nobody_waits),
+    ONE(nobody_waits_longer_than_its_sender_may_be_unaware_of_it),
     ONE(what_is_put_off_travels_once_and_of_several_the_first),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
