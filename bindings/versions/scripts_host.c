@@ -177,7 +177,7 @@ static void on_deadline(void *arg) {
   old->deadline = NULL;
   LOG(LOG_WARN, "script", "handlers of an old version are cancelled", LSTR("version", vm_version(old->vm)),
       LINT("handlers", vm_tasks(old->vm)), LINT("worker", worker_index(old->host->worker)));
-  vm_cancel(old->vm);
+  vm_replace(old->vm);
 }
 
 static struct slot *place_for_old(struct host *h) {
@@ -223,7 +223,7 @@ static struct slot *oldest(struct host *h) {
 static bool make_room(struct host *h) {
   struct slot *old = version_count(h) >= SCRIPTS_VERSIONS ? oldest(h) : NULL;
   if (old) {
-    vm_cancel(old->vm);
+    vm_replace(old->vm);
     free_drained(old);
   }
   return version_count(h) < SCRIPTS_VERSIONS;

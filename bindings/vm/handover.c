@@ -107,7 +107,7 @@ bool handover_begin(struct task *t) {
   char cid[STORE_CID_MAX + 1];
   task_cid(t, cid);
   bool acked = !*cid || errand->settled; /* who gave a cid and has no ack sends it again */
-  if (t->kind != TASK_MESSAGE || !errand->dealing.id[0] || !errand->stored || !acked ||
+  if (!vm->replaced || t->kind != TASK_MESSAGE || !errand->dealing.id[0] || !errand->stored || !acked ||
       vm->unanswered_ref == LUA_NOREF) {
     return false;
   }

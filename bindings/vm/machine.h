@@ -148,6 +148,7 @@ struct vm {
   unsigned quarantine_changes;     /* that the scripts know of */
   struct timer *deadline;          /* the earliest, while anybody has one */
   void (*overdue)(struct task *t); /* what becomes of one that has waited too long */
+  bool replaced;                   /* while it is cancelled: another one is there to go on */
   bool quarantines_none;           /* its kills quarantine nobody */
   struct vm_tally *tally;          /* NULL: nobody counts */
   char tag;                        /* its address is the first value of every yield of ours */

@@ -248,6 +248,11 @@ void vm_cancel(struct vm *vm) {
   vm_maybe_idle(vm);
 }
 
+void vm_replace(struct vm *vm) {
+  vm->replaced = true;
+  vm_cancel(vm);
+}
+
 /* ---- calls ---- */
 
 #define RETRY_MS 1000 /* when a handler of that user may have ended */

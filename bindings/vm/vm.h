@@ -31,6 +31,8 @@ struct conn_refusal vm_refusal(const struct vm *vm, const char *text, size_t len
 
 /* Cancels every waiting handler; its user is told to try again. */
 void vm_cancel(struct vm *vm);
+/* The same when another VM has its conversations from now on: what is acknowledged is answered there (handover.h). */
+void vm_replace(struct vm *vm);
 /* Cancels only those that wait for an answer of the user: that can take for ever, so a stop does not wait for them. */
 void vm_cancel_askers(struct vm *vm);
 /* The description of the protocol by scripts/init.lua: a heap string the caller frees; NULL when there is none. */
