@@ -5,10 +5,10 @@ import { parseArgs } from 'node:util';
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { workspace } from './servers.mjs';
-import { ratio, table, TARGETS, value } from './table.mjs';
+import { reached, table, TARGETS } from './table.mjs';
 
-const WHAT = ['one', 'sixteen', 'fixed', 'guards', 'guards16', 'kill', 'reload', 'stored', 'acked', 'idle', 'counts'];
-const STORES = ['stored', 'acked'];
+const WHAT = ['one', 'sixteen', 'fixed', 'guards', 'guards16', 'kill', 'reload', 'stored', 'filled', 'acked', 'idle', 'counts'];
+const STORES = ['stored', 'filled', 'acked'];
 const BUILDS = ['chatbox', 'before']; // ours: now, and an earlier one
 const OURS = [...STORES, 'kill', 'reload']; // what the peers do not do
 const GUARDS = ['guards', 'guards16']; // with and without
@@ -17,9 +17,10 @@ const COUNT_S = [5, 15]; // two runs; the difference is made of messages only
 const COUNT_RATE = 400;
 const RELOAD_MS = 250; // from one to the next
 const KILL_MS = 1000; // likewise
+const FILL = ['--connections', '1000', '--inflight', '4', '--seconds', '20', '--warmup', '0'];
 
 const help = `Usage: bench/run [options] [WHAT…]
-WHAT is any of: one sixteen fixed reload stored acked idle counts; all of them when none is named.
+WHAT is any of: one sixteen fixed reload stored filled acked idle counts; all of them when none is named.
   one      200 connections, 1 message in flight each      messages per second
   sixteen  200 connections, 16 messages in flight each    messages per second
   fixed    200 connections, 20,000 messages per second    processor time per message, 99th percentile of latency
@@ -32,6 +33,8 @@ WHAT is any of: one sixteen fixed reload stored acked idle counts; all of them w
                                                           what a reload adds to the 99th percentile
   stored   200 connections, 1 message in flight each, which are stored, acknowledged and answered by the echo bot;
            chatbox only                                   acknowledged messages per second
+  filled   the same in a database with millions of messages of other people (--millions), made once and kept in build/bench
+                                                          acknowledged messages per second, processor time of each
   acked    the same, 2,000 messages per second            latency from sending to the ack
   idle     15,000 connections that say nothing            resident memory of each
   counts   400 messages per second in valgrind, whose simulated processor no neighbour disturbs
@@ -42,6 +45,7 @@ Options:
   --seconds S       measured time of one run, default 3
   --only NAMES      of chatbox,luajit,go,node,raw (guards brings in unguarded, CHATBOX_BEFORE brings in before)
   --connections N   of the idle run, default 15000
+  --millions N      messages in the database of filled, 0.1 to 20, default 1: the first time a minute for each
   --strict          exit 1 when a target is missed
   --json FILE       every single result
 Environment: CHATBOX, CHATBOX_LOAD (programs; default build/release/…), CHATBOX_SCRIPTS (default scripts/);
@@ -56,6 +60,7 @@ function options() {
       seconds: { type: 'string' },
       only: { type: 'string', default: 'chatbox,luajit,go,node,raw' },
       connections: { type: 'string', default: '15000' },
+      millions: { type: 'string', default: '1' },
       strict: { type: 'boolean' },
       json: { type: 'string' },
       help: { type: 'boolean' },
@@ -70,6 +75,7 @@ function options() {
     seconds: Number(values.seconds ?? (values.quick ? 1.5 : 3)),
     warmup: values.quick ? 0.5 : 1,
     connections: Number(values.connections),
+    millions: Number(values.millions),
     names: values.only.split(','),
     what: positionals.length ? positionals : WHAT,
     strict: values.strict,
@@ -79,6 +85,7 @@ function options() {
   if (process.env.CHATBOX_BEFORE && !o.names.includes('before')) o.names.splice(1, 0, 'before');
   const unknown = o.what.filter((w) => !WHAT.includes(w));
   if (unknown.length) throw new Error(`no such measurement: ${unknown.join(', ')}; see --help`);
+  if (!(o.millions >= 0.1 && o.millions <= 20)) throw new Error('--millions has to be 0.1 to 20');
   if (!(o.rounds >= 1 && o.rounds <= 20)) throw new Error('--rounds has to be 1 to 20');
   return o;
 }
@@ -92,6 +99,7 @@ const flags = (o) => ({
   kill: ['--mode', 'open', '--rate', '5000'],
   reload: ['--mode', 'open', '--rate', '10000'],
   stored: ['--inflight', '1'],
+  filled: ['--inflight', '1'],
   acked: ['--mode', 'open', '--rate', '2000'],
   idle: ['--mode', 'idle', '--connections', String(o.connections), '--seconds', '1'],
 });
@@ -99,7 +107,7 @@ const flags = (o) => ({
 // One server's turn of one round: started, put through what was asked for, stopped.
 async function turn(space, name, round, o, results) {
   const loads = o.what.filter((w) => (name === 'unguarded' ? GUARDS.includes(w) : BUILDS.includes(name) || ![...OURS, ...GUARDS].includes(w)))
-    .filter((w) => !['idle', 'counts'].includes(w));
+    .filter((w) => !['filled', 'idle', 'counts'].includes(w));
   const timing = ['--connections', '200', '--seconds', String(o.seconds), '--warmup', String(o.warmup)];
   const measure = async (server, what, more) => {
     process.stderr.write(`bench: round ${round + 1} of ${o.rounds}, ${name}, ${what}\n`);
@@ -122,6 +130,10 @@ async function turn(space, name, round, o, results) {
     await space.serve(name, async (server) => {
       for (const what of loads) await measure(server, what, timing);
     });
+  }
+  if (o.what.includes('filled') && BUILDS.includes(name)) {
+    const database = await space.filled(o.millions, FILL);
+    await space.serve(name, (server) => measure(server, 'filled', timing), { database });
   }
   // Memory does not vary from round to round, but it does with what the process did before: a fresh one, once.
   if (round === 0 && o.what.includes('idle') && name !== 'unguarded') {
@@ -166,7 +178,7 @@ async function main() {
   if (o.json) writeFileSync(o.json, `${JSON.stringify(results, null, 1)}\n`);
   console.log(table(results, space.names, availableParallelism()));
   const missed = TARGETS.filter((t) => {
-    const r = t.against ? ratio(results, t, 'chatbox', t.against) : value(results, t, 'chatbox');
+    const r = reached(results, t);
     return r !== undefined && !(t.least ? r >= t.least : r <= t.most);
   });
   return o.strict && missed.length ? 1 : 0;

@@ -132,6 +132,9 @@ const chatboxEnvironment = (folder, secret, run, scripts = 'scripts') => ({
   SCRIPT_KILLS_MAX: '0',
 });
 
+// In valgrind everything takes fifty times as long.
+const PATIENT = { SCRIPT_CHECK_TIMEOUT: '1m', WORKER_STALL_TIMEOUT: '1m' };
+
 // Nothing ends a handler, nothing bounds its memory, everything is compiled: what the guards are compared with.
 const UNGUARDED = { SCRIPT_SLICE_BUDGET: '0', SCRIPT_MEMORY_LIMIT: '0' };
 
@@ -277,12 +280,16 @@ export async function workspace({ names, connections }) {
     throw error;
   }
 
-  // counting: the server runs in valgrind, and what it counted is the result.
-  async function serve(name, use, { counting = false } = {}) {
+  // counting: the server runs in valgrind, and what it counted is the result. database: it starts on a copy of that, or
+  // with `keeps` on the file itself.
+  async function serve(name, use, { counting = false, database, keeps = false } = {}) {
     const scripts = name === 'before' ? 'scripts-before' : 'scripts';
     const environment = ['chatbox', 'before', 'unguarded'].includes(name)
       ? { ...chatboxEnvironment(folder, secret, ++runs, scripts), ...(name === 'unguarded' && UNGUARDED) }
       : { ...process.env, GOMAXPROCS: '1', NODE_ENV: 'production' };
+    if (counting) Object.assign(environment, PATIENT);
+    if (keeps) environment.STORE_URL = `sqlite:${database}`;
+    else if (database) cpSync(database, environment.STORE_URL.replace('sqlite:', ''));
     const counts = join(folder, `counts-${name}-${++runs}`);
     const under = counting ? ['valgrind', '--tool=callgrind', '--cache-sim=yes', `--callgrind-out-file=${counts}`] : [];
     const [program, ...rest] = pinned(0, [...under, ...command[name]]);
@@ -295,9 +302,9 @@ export async function workspace({ names, connections }) {
       await use({
         killing: (every, work) => killing(port, token(secret, 'killer'), every, work),
         reloading: (every, work) => reloading(folder, every, work),
-        load: (flags, kind) => {
+        load: (flags, kind, file = tokens) => {
           const { message, answer } = dialogue(kind, name);
-          return load([LOAD, '--json', '--port', String(port), '--pid', String(child.pid), '--tokens-file', tokens,
+          return load([LOAD, '--json', '--port', String(port), '--pid', String(child.pid), '--tokens-file', file,
             '--message', JSON.stringify(message), '--answer', answer, ...flags]);
         },
       });
@@ -310,5 +317,30 @@ export async function workspace({ names, connections }) {
     return counting ? counted(counts) : undefined;
   }
 
-  return { names: names.filter((name) => command[name]), serve, close };
+  // A database with so many million messages, in the conversations of others than those who are measured; kept for the
+  // next time, for it takes a minute to make each.
+  async function filled(millions, flags) {
+    const database = join(built, `filled-${millions}.db`);
+    if (existsSync(database)) return database;
+    mkdirSync(built, { recursive: true });
+    const making = join(built, 'filling.db');
+    const clear = () => ['', '-wal', '-shm', '.lock'].forEach((end) => rmSync(making + end, { force: true }));
+    clear(); // of a run that was broken off
+    const others = join(folder, 'tokens-of-others');
+    writeFileSync(others, Array.from({ length: 1000 }, (_, i) => token(secret, `other-${i}`)).join('\n'), { mode: 0o600 });
+    try {
+      await serve('chatbox', async (server) => {
+        for (let messages = 0; messages < millions * 1e6;) {
+          process.stderr.write(`bench: ${Math.round(messages / 1e4) / 100} of ${millions} million messages are stored\n`);
+          messages += 2 * (await server.load(flags, 'acked', others)).messages;
+        }
+      }, { database: making, keeps: true });
+      renameSync(making, database);
+    } finally {
+      clear();
+    }
+    return database;
+  }
+
+  return { filled, names: names.filter((name) => command[name]), serve, close };
 }

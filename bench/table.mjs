@@ -18,6 +18,8 @@ const ROWS = [
   { what: 'reload', key: 'bump_us', title: '10,000/s, what a reload adds to p99, us' },
   { what: 'stored', key: 'per_second', title: 'stored and acked, 1 in flight, messages/s' },
   { what: 'stored', key: 'server_us_per_message', title: 'stored and acked, CPU us/exchange', digits: 1 },
+  { what: 'filled', key: 'per_second', title: 'the same, millions stored before, messages/s' },
+  { what: 'filled', key: 'server_us_per_message', title: 'the same, CPU us/exchange', digits: 1 },
   { what: 'acked', key: 'p50_us', title: 'stored and acked, 2,000/s, p50 us' },
   { what: 'acked', key: 'p99_us', title: 'stored and acked, 2,000/s, p99 us' },
   { what: 'idle', key: 'resident_per_connection', title: 'idle, bytes/connection' },
@@ -34,6 +36,8 @@ export const TARGETS = [
   { what: 'fixed', key: 'server_us_per_message', against: 'go', most: 0.8 },
   { what: 'guards', key: 'server_us_per_message', against: 'unguarded', most: 1.05 },
   { what: 'reload', key: 'bump_us', most: 10000 },
+  { what: 'stored', key: 'server_us_per_message', most: 90 },
+  { what: 'filled', key: 'server_us_per_message', of: 'stored', most: 1.4 },
   { what: 'idle', key: 'resident_per_connection', most: 8192 },
 ];
 
@@ -53,6 +57,14 @@ export function ratio(results, row, ours, theirs) {
   return median(pick(results, row, ours).map((r) => r[row.key] / rounds.get(r.round)));
 }
 
+// What a target is about: a ratio to another server, to another load of ours (within a round), or a figure.
+export function reached(results, target) {
+  if (target.against) return ratio(results, target, 'chatbox', target.against);
+  if (!target.of) return value(results, target, 'chatbox');
+  const rounds = new Map(pick(results, { what: target.of }, 'chatbox').map((r) => [r.round, r[target.key]]));
+  return median(pick(results, target, 'chatbox').map((r) => r[target.key] / rounds.get(r.round)));
+}
+
 // What makes a figure worth less than it looks.
 function remarks(results) {
   const said = [];
@@ -67,11 +79,12 @@ function remarks(results) {
 
 function targetLine(results, target) {
   const row = ROWS.find((r) => r.what === target.what && r.key === target.key);
-  const got = target.against ? ratio(results, target, 'chatbox', target.against) : value(results, target, 'chatbox');
+  const got = reached(results, target);
   if (got === undefined) return undefined;
   const met = target.least ? got >= target.least : got <= target.most;
   const bound = target.least ? `at least ${target.least}` : `at most ${target.most}`;
-  const shown = target.against ? `${got.toFixed(2)} of ${target.against}` : Math.round(got);
+  const to = target.against ?? target.of;
+  const shown = to ? `${got.toFixed(2)} of ${to}` : Math.round(got);
   return `  ${met ? 'met   ' : 'MISSED'}  ${row.title}: ${shown}, target ${bound}`;
 }
 
