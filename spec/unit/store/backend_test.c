@@ -406,6 +406,38 @@ static void ping_answers(void **state) {
   assert_int_equal(call(*state, read_of(STORE_PING, 0, NULL, 0))->code, 0);
 }
 
+/* Of a backup that is restored it is another one: backup_test.c, recovery_test.mjs. */
+static void an_epoch_is_drawn_once(void **state) {
+  struct fixture *f = *state;
+  uint64_t known;
+  assert_false(store_epoch(f->store, &known));
+  struct store_op *op = call(f, read_of(STORE_EPOCH, 0, NULL, 0));
+  assert_int_equal(op->code, 0);
+  uint64_t first = op->epoch;
+  assert_true(store_epoch(f->store, &known));
+  assert_true(known == first);
+  make_session(f, 1);
+  assert_true(call(f, read_of(STORE_EPOCH, 0, NULL, 0))->epoch == first);
+  reopen(f);
+  assert_false(store_epoch(f->store, &known));
+  assert_true(call(f, read_of(STORE_EPOCH, 0, NULL, 0))->epoch == first);
+}
+
+static void a_page_ends_with_the_message_that_fills_it(void **state) {
+  struct fixture *f = *state;
+  static const struct { size_t bytes, messages; } cases[] = {{0, 4}, {1, 1}, {3, 1}, {4, 2}, {12, 4}, {SIZE_MAX, 4}};
+  make_session(f, 1);
+  for (unsigned i = 1; i <= 4; i++)
+    say(f, 1, i, NULL, "xyz");
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct store_op *op = read_of(STORE_HISTORY, 1, NULL, 10);
+    op->bytes = cases[i].bytes;
+    op = call(f, op);
+    assert_int_equal(op->message_count, cases[i].messages);
+    assert_int_equal(op->messages[0].seq, 5 - cases[i].messages);
+  }
+}
+
 /* ---- with a key ---- */
 
 static void a_key_may_change_and_old_text_is_read_with_the_one_before(void **state) {
@@ -1101,6 +1133,8 @@ int main(void) {
     CASE(a_read_sees_every_write_that_was_answered_before_it),
     CASE(an_empty_write_answers_after_all_writes_before_it),
     CASE(ping_answers),
+    CASE(an_epoch_is_drawn_once),
+    CASE(a_page_ends_with_the_message_that_fills_it),
     CASE(a_key_may_change_and_old_text_is_read_with_the_one_before),
     CASE(without_the_key_reading_is_an_error_for_that_conversation_only),
     CASE(an_encrypted_database_is_not_opened_without_a_key),
