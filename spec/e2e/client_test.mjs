@@ -2,12 +2,14 @@
 // promises. In a browser it is the same file: page_test.mjs and spec/web/page_client_test.mjs. Each promise has its own test.
 
 import assert from "node:assert/strict";
-import { test, describe, before, after } from "node:test";
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { ChatboxClient } from "../../web/chatbox-client.js";
 import { Shelf } from "../web/world.mjs";
 import { Network, chance } from "./network.mjs";
-import { DEADLINE_MS, PREFIX, Server, TEST_MS, mint, serve, somebody, within } from "./support.mjs";
+import { DEADLINE_MS, PREFIX, ROOT, Server, TEST_MS, mint, serve, somebody, within } from "./support.mjs";
 
 const MESSAGES = process.env.SPEC_LONG ? 10000 : 1000;
 
@@ -107,6 +109,14 @@ describe("with a server", () => {
     await becomes(client, "online");
     return { client, network, user };
   }
+
+  test("the library is served under the prefix, with its types, byte for byte", async () => {
+    for (const [file, type] of [["chatbox-client.js", "text/javascript; charset=utf-8"], ["chatbox-client.d.ts", "text/plain; charset=utf-8"]]) {
+      const { status, headers, text } = await server.get(`/${file}`);
+      assert.deepEqual([status, headers["content-type"]], [200, type]);
+      assert.equal(text, await readFile(path.join(ROOT, "web", file), "utf8"));
+    }
+  });
 
   test("half an emoji is stored as U+FFFD, and the connection stays", async (t) => {
     const { client, user } = await person(t);

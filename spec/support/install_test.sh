@@ -54,6 +54,8 @@ mv "$place/first" "$place/moved"
 check "the program says what it can do" "$place/moved/bin/chatbox" --help
 check "the program names no path of the source tree" names_no_path
 check "the pages of the manual are there" test -s "$place/moved/share/doc/chatbox/README.md"
+check "the client library is there, with its types and its manual" test -s "$place/moved/share/chatbox/web/chatbox-client.js" \
+  -a -s "$place/moved/share/chatbox/web/chatbox-client.d.ts" -a -s "$place/moved/share/doc/chatbox/client.md"
 
 cd "$place"
 mkdir run
