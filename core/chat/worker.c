@@ -17,6 +17,7 @@
 
 #define ITEMS_PER_TURN 512   /* then the sockets are served */
 #define ITEMS_PER_SESSION 16 /* then the next conversation has its turn */
+#define ITEMS_MS 50          /* or so long; items that use their whole budget would keep it from coming round */
 
 struct timer {
   uint64_t due_ms, order;
@@ -231,8 +232,8 @@ static void run_item(struct worker *w, struct session *s, struct item *item) {
 }
 
 /* Returns how many items it ran. Releases the reference of the ready list when the session has nothing more. */
-static int run_session(struct worker *w, struct session *s) {
-  for (int i = 0; i < ITEMS_PER_SESSION; i++) {
+static int run_session(struct worker *w, struct session *s, uint64_t until_ms) {
+  for (int i = 0; i < ITEMS_PER_SESSION && (i == 0 || worker_now_ms(w) < until_ms); i++) {
     struct item *item = session_take(s);
     if (!item) {
       session_unref(s);
@@ -246,12 +247,13 @@ static int run_session(struct worker *w, struct session *s) {
 
 static void run_ready(struct worker *w) {
   int left = ITEMS_PER_TURN;
-  while (w->ready && left > 0) {
+  uint64_t until_ms = worker_now_ms(w) + ITEMS_MS;
+  for (bool first = true; w->ready && left > 0 && (first || worker_now_ms(w) < until_ms); first = false) {
     struct session *s = w->ready;
     if (!(w->ready = *session_ready_link(s))) {
       w->ready_last = NULL;
     }
-    left -= run_session(w, s) + 1;
+    left -= run_session(w, s, until_ms) + 1;
   }
 }
 

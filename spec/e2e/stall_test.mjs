@@ -88,6 +88,24 @@ describe("a worker that hangs", () => {
     placed(server.log.all.at(-1).text, /bots\/echo\.lua:[456]\b/);
   });
 
+  test("is not one that has much to do: handlers that use all they may, one after the other, for longer than that", async (t) => {
+    const BUSY = `local bot = require "bot" "echo"
+bot:otherwise(function(session, message)
+  local began = os.clock()
+  while os.clock() - began < 0.09 do end
+  session:reply(message.content)
+end)
+return bot
+`;
+    const env = { SCRIPT_SLICE_BUDGET: "1s", SCRIPT_MESSAGE_BUDGET: "1s", WORKERS: "1", WORKER_STALL_TIMEOUT: "2s", RATE_LIMIT: "1000000" };
+    const server = await serve(t, { env, scripts: { [BOT]: BUSY } });
+    const people = [];
+    for (let i = 0; i < 4; i++) people.push(await server.join(somebody("busy")));
+    for (const person of people) for (let i = 0; i < 15; i++) person.says(`${i}`); // 5.4 s of work, in the inboxes at once
+    for (const person of people) for (let i = 0; i < 15; i++) await person.hears("ai_response", { content: `${i}` });
+    assert.equal(server.process.exitCode, null);
+  });
+
   test("is not one that has nothing to do", async (t) => {
     const server = await serve(t, { env: { ...UNGUARDED, WORKER_STALL_TIMEOUT: "200ms", RATE_LIMIT: "1000000" } });
     const alice = await server.join(somebody("alice"));
