@@ -171,13 +171,23 @@ own_tests() {
 
 # --- all of them ----------------------------------------------------------------------------------------------------
 
+# Dialogues that measure, or that begin a server whose budgets are those of this processor.
+dialogues_of_time() {
+  grep -lE 'SLOWNESS|performance\.now|Date\.now|budget\(' "$@"
+}
+
 rings_of() { # PRESET LABEL HOW: everything that runs on one build, by ring or by ring_beside
   "$3" "unit tests, $2" ctest unit "$1"
   "$3" "Lua specs, $2" busted specs "$1" spec/bindings spec/scripts
   # The browser tests look at the page, those on MongoDB at the database, not at the server: once is enough.
-  local files=(spec/e2e/[!mp]*_test.mjs)
+  local files=(spec/e2e/[!mp]*_test.mjs) timed=()
   if [ "$1" = dev ]; then files+=(spec/e2e/mongo_test.mjs spec/e2e/page_test.mjs); fi
-  "$3" "dialogues, $2" node dialogues "$1" "${files[@]}"
+  if [ "$3" = ring ]; then
+    mapfile -t timed < <(dialogues_of_time "${files[@]}")
+    "$3" "dialogues about time, $2" node dialogues "$1" "${timed[@]}"
+    mapfile -t files < <(printf '%s\n' "${files[@]}" "${timed[@]}" | sort | uniq -u)
+  fi
+  ring_beside "dialogues, $2" node dialogues "$1" "${files[@]}"
 }
 
 # On the dev build is looked at time. What is left of it, and what is slow anyway, runs while the others are built.
