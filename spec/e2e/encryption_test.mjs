@@ -80,7 +80,7 @@ async function cannotRead(server, alice) {
   assert.equal(error.recoverable, true);
   for (const message of back.heard.all) assert.doesNotMatch(message.content ?? "", CIPHERTEXT);
 
-  const line = server.log.all.find((l) => l.msg === "a message cannot be read");
+  const line = await server.log.has((l) => l.msg === "a message cannot be read", "what the log says");
   assert.equal(line.level, "error");
   assert.equal(line.session, alice.session);
   assert.ok(Number(line.seq) > 0);

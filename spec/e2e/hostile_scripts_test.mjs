@@ -82,9 +82,8 @@ async function talk(client, going) {
 }
 
 /** What the log says of an incident. */
-function checkRecord(server, { kind, how, incident }) {
-  const line = server.log.all.find((l) => l.incident === incident);
-  assert.ok(line, `the log has nothing about incident ${incident} of ${kind}`);
+async function checkRecord(server, { kind, how, incident }) {
+  const line = await server.log.has((l) => l.incident === incident, `the record of incident ${incident} of ${kind}`);
   assert.match(line.traceback, /scripts\//, kind);
   assert.ok(line.version, kind);
   if (how === "error") return;
@@ -111,7 +110,7 @@ describe("hostile handlers", { skip }, () => {
     going = false;
     const answered = await Promise.all(talking);
     for (const count of answered) assert.ok(count > COUNT / 10, `${count} answers beside ${COUNT} attacks`);
-    for (const one of ended) checkRecord(server, one);
+    for (const one of ended) await checkRecord(server, one);
     const killed = ended.filter(({ how }) => how !== "error").length;
     assert.equal(server.log.all.filter((l) => l.msg === "a handler was ended").length, killed);
 

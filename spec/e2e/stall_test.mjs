@@ -49,7 +49,7 @@ describe("a worker that hangs", () => {
     const ack = await bob.saysSurely("kept");
     alice.says("hang"); // in its second slice: the message is stored by then
     assert.deepEqual(await within(server.exited, "the process to end"), { code: 70, signal: null });
-    const line = server.log.all.find((l) => /stalled/.test(l.msg));
+    const line = await server.log.has((l) => /stalled/.test(l.msg), "what the log says");
     placed(line.script, /^scripts\/bots\/echo\.lua:[456]\b/);
     assert.equal(line.level, "error");
     // What ran when the process ended is tried once more, and ends it once more; then it counts as failed.

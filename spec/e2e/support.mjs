@@ -61,12 +61,21 @@ class Heard {
   }
 
   next(predicate, what, ms) {
+    return this.#await((item, at) => at >= this.#read && predicate(item), (at) => (this.#read = at + 1), what, ms);
+  }
+
+  /** The first of all, read or not; waits for it: what a server writes may come after what it does. */
+  has(predicate, what, ms) {
+    return this.#await(predicate, () => {}, what, ms);
+  }
+
+  #await(predicate, take, what, ms) {
     let look;
     const found = new Promise((resolve, reject) => {
       look = () => {
-        const i = this.all.findIndex((item, at) => at >= this.#read && predicate(item));
+        const i = this.all.findIndex(predicate);
         if (i >= 0) {
-          this.#read = i + 1;
+          take(i);
           resolve(this.all[i]);
         } else if (this.#ended) {
           reject(new Error(`${this.#ended} while waiting for ${what}; heard ${JSON.stringify(this.all.slice(-5))}`));
