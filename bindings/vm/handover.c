@@ -8,8 +8,6 @@
 
 #include "err.h"
 #include "log.h"
-#include "peek.h"
-#include "run.h"
 #include "slice.h"
 
 #include <stdlib.h>
@@ -21,6 +19,7 @@ struct handover {
   struct conn *conn;       /* a reference, or NULL */
   struct dealing dealing;  /* until then nobody else deals with it */
   char cid[STORE_CID_MAX + 1];
+  handover_failed *failed;
   bool turn; /* nothing else of the conversation runs */
 };
 
@@ -46,7 +45,7 @@ static void end(struct handover *h) {
 static void fail(struct handover *h, int code) {
   LOG(LOG_ERROR, "script", "a message of an old version was not handed over", LSTR("error", err_name(code)),
       LSTR("session", session_id(h->session)));
-  task_notice(h->vm, h->vm->refused_ref, h->session, h->conn, "CANCELLED", NULL, h->cid);
+  h->failed(h->vm, h->session, h->conn, h->cid);
   end(h);
 }
 
@@ -101,11 +100,9 @@ static void on_settled(struct post *post) {
   }
 }
 
-bool handover_begin(struct task *t) {
+bool handover_begin(struct task *t, const char cid[STORE_CID_MAX + 1], handover_failed *failed) {
   const struct errand *errand = &t->errand;
   struct vm *vm = t->vm;
-  char cid[STORE_CID_MAX + 1];
-  task_cid(t, cid);
   bool acked = !*cid || errand->settled; /* who gave a cid and has no ack sends it again */
   if (!vm->replaced || t->kind != TASK_MESSAGE || !errand->dealing.id[0] || !errand->stored || !acked ||
       vm->unanswered_ref == LUA_NOREF) {
@@ -116,7 +113,8 @@ bool handover_begin(struct task *t) {
     return false;
   }
   *h = (struct handover){.vm = vm, .session = session_ref(t->session), .conn = t->conn ? conn_ref(t->conn) : NULL};
-  memcpy(h->cid, cid, sizeof cid);
+  h->failed = failed;
+  memcpy(h->cid, cid, sizeof h->cid);
   memcpy(h->dealing.id, errand->dealing.id, sizeof h->dealing.id);
   session_dealing_add(h->session, &h->dealing);
   session_hold(h->session);

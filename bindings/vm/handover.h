@@ -8,5 +8,8 @@
 #include "attr.h"
 #include "machine.h"
 
-/* Before the task ends. false: it is not that far, or there is no memory; then its client has to send it again. */
-bool handover_begin(struct task *t) NODISCARD;
+/* Tells a client to send its message again. */
+typedef void handover_failed(struct vm *vm, struct session *s, struct conn *c, const char *cid);
+/* Before the task ends. cid: of its message, or "". failed: later, when the store could not say what it was. false: it
+ * is not that far, or there is no memory; then its client has to send it again. */
+bool handover_begin(struct task *t, const char cid[STORE_CID_MAX + 1], handover_failed *failed) NODISCARD;

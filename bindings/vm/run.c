@@ -210,7 +210,8 @@ void task_begin_flush(struct task *t) {
   }
 }
 
-void task_cid(const struct task *t, char cid[STORE_CID_MAX + 1]) {
+/* What its client calls the message this deals with; "" when it has no name for it. */
+static void cid_of(const struct task *t, char cid[STORE_CID_MAX + 1]) {
   const struct item *item = t->kind == TASK_MESSAGE ? t->item : NULL;
   const char *at = item && item->message ? item->message->cid : NULL;
   size_t len = at ? strlen(at) : item && !item->message ? peek_cid(item->text, item->len, &at) : 0;
@@ -247,7 +248,7 @@ static void on_settled(struct effects *e, void *arg) {
     if (e->conn && !told && t->commits.refused != (uint32_t)e->token) {
       char cid[STORE_CID_MAX + 1] = "";
       if (alive) {
-        task_cid(t, cid);
+        cid_of(t, cid);
       }
       t->commits.refused = (uint32_t)e->token;
       const char *said = cid_said(e);
@@ -297,16 +298,20 @@ static bool answered_later(const struct task *t) {
   return atomic_load(t->vm->world->stopping) && t->errand.dealing.id[0] && t->errand.stored;
 }
 
+static void say_again(struct vm *vm, struct session *s, struct conn *c, const char *cid) {
+  task_notice(vm, vm->refused_ref, s, c, "CANCELLED", NULL, cid);
+}
+
 void task_cancel(struct task *t) {
   struct http_request *http = t->http;
+  char cid[STORE_CID_MAX + 1];
+  cid_of(t, cid);
   t->http = NULL;
   task_stop_waiting(t);
   if (http) {
     answer_error(http, 503);
-  } else if (!answered_later(t) && !handover_begin(t) && t->conn && t->kind == TASK_MESSAGE) {
-    char cid[STORE_CID_MAX + 1];
-    task_cid(t, cid);
-    task_notice(t->vm, t->vm->refused_ref, t->session, t->conn, "CANCELLED", NULL, cid);
+  } else if (!answered_later(t) && !handover_begin(t, cid, say_again) && t->conn && t->kind == TASK_MESSAGE) {
+    say_again(t->vm, t->session, t->conn, cid);
   }
   task_end(t, false);
 }
@@ -315,7 +320,7 @@ static void fail(struct task *t, enum guard_end end) {
   struct vm *vm = t->vm;
   struct failure f;
   char cid[STORE_CID_MAX + 1];
-  task_cid(t, cid);
+  cid_of(t, cid);
   failure_note(t, end, &f);
   struct http_request *http = t->http;
   bool told = t->conn ? t->kind != TASK_NOTICE : t->kind == TASK_MESSAGE; /* without a client: everybody there */

@@ -21,8 +21,6 @@ int l_task_settle(lua_State *L);
 void task_begin_flush(struct task *t);
 /* Its client is told to send the message again; what the store has of it is answered by the next version or server. */
 void task_cancel(struct task *t);
-/* What its client calls the message this deals with; "" when it has no name for it. */
-void task_cid(const struct task *t, char cid[STORE_CID_MAX + 1]);
 /* Runs a function that must not wait, between two messages. */
 void task_notice(struct vm *vm, int ref, struct session *s, struct conn *c, const char *first, const char *second,
                  const char *cid);
