@@ -51,6 +51,10 @@ static int session_write(FILE *out, const struct session_record *r) {
     json_decref(line);
     line = NULL;
   }
+  if (line && r->share_token) {
+    json_object_set_new(line, "share_token", json_string(r->share_token));
+    json_object_set_new(line, "share_expires_ms", json_integer((json_int_t)r->share_expires_ms));
+  }
   return line_write(out, line);
 }
 

@@ -14,12 +14,14 @@ void session_record_deinit(struct session_record *r) {
   free(r->model_id);
   free(r->assisting_admin_id);
   free(r->assisting_admin_name);
-  r->user_id = r->name = r->model_id = r->assisting_admin_id = r->assisting_admin_name = NULL;
+  free(r->share_token);
+  r->user_id = r->name = r->model_id = r->assisting_admin_id = r->assisting_admin_name = r->share_token = NULL;
 }
 
 int session_record_copy(struct session_record *to, const struct session_record *from) {
   *to = *from;
-  char **strings[] = {&to->user_id, &to->name, &to->model_id, &to->assisting_admin_id, &to->assisting_admin_name};
+  char **strings[] = {&to->user_id,    &to->name, &to->model_id, &to->assisting_admin_id, &to->assisting_admin_name,
+                      &to->share_token};
   bool failed = false;
   for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
     if (*strings[i] && !(*strings[i] = strdup(*strings[i]))) {
@@ -74,6 +76,7 @@ void store_op_free(struct store_op *op) {
   if (!op)
     return;
   session_record_deinit(&op->session);
+  free(op->after_user);
   audit_record_deinit(&op->audit);
   for (size_t i = 0; i < op->session_count; i++)
     session_record_deinit(&op->sessions[i]);
@@ -92,7 +95,8 @@ static size_t texts_bytes(const char *const *texts, size_t count) {
 }
 
 static size_t session_bytes(const struct session_record *r) {
-  const char *const texts[] = {r->user_id, r->name, r->model_id, r->assisting_admin_id, r->assisting_admin_name};
+  const char *const texts[] = {r->user_id,    r->name, r->model_id, r->assisting_admin_id, r->assisting_admin_name,
+                               r->share_token};
   return texts_bytes(texts, sizeof texts / sizeof *texts);
 }
 
@@ -120,6 +124,35 @@ int store_op_account(struct store_op *op) {
   return op->audit.detail ? 0 : UV_ENOMEM;
 }
 
+int64_t store_sort_value(const struct store_filter *f, const struct session_record *r) {
+  switch (f->sort) {
+  case STORE_BY_END:
+    return r->end_ms;
+  case STORE_BY_MESSAGES:
+    return (int64_t)r->top;
+  case STORE_BY_TOKENS:
+    return r->total_tokens;
+  case STORE_BY_DURATION:
+    return (r->end_ms ? r->end_ms : f->now_ms) - r->start_ms;
+  case STORE_BY_ACTIVITY:
+    return r->last_activity_ms;
+  default:
+    return r->start_ms;
+  }
+}
+
+int store_list_end(struct store_op *op) {
+  const struct session_record *last = op->session_count > 0 ? &op->sessions[op->session_count - 1] : NULL;
+  if (!last)
+    return 0;
+  op->after.start_ms = last->start_ms;
+  memcpy(op->after.id, last->id, sizeof op->after.id);
+  op->filter.after_value = store_sort_value(&op->filter, last);
+  free(op->after_user);
+  op->after_user = strdup(last->user_id ? last->user_id : "");
+  return op->after_user ? 0 : UV_ENOMEM;
+}
+
 static bool id_ok(const char id[STORE_ID_LEN + 1]) {
   return strnlen(id, STORE_ID_LEN + 1) == STORE_ID_LEN;
 }
@@ -136,6 +169,20 @@ static bool audit_ok(const struct audit_record *a) {
       return false;
   }
   return a->actor && a->action;
+}
+
+static bool after_ok(const struct store_op *op) {
+  return op->after.id[0] == '\0' || id_ok(op->after.id);
+}
+
+static bool filter_ok(const struct store_op *op) {
+  const struct store_filter *f = &op->filter;
+  return f->sort < STORE_SORTS && f->offset <= STORE_OFFSET_MAX && after_ok(op) &&
+         (f->sort != STORE_BY_USER || op->after.id[0] == '\0' || op->after_user);
+}
+
+static bool token_ok(const struct store_op *op) {
+  return op->session.share_token && id_ok(op->session.share_token);
 }
 
 static bool limit_ok(const struct store_op *op) {
@@ -161,18 +208,26 @@ bool store_op_ok(const struct store_op *op) {
   case STORE_ACTIVE:
     return op->session.user_id;
   case STORE_SESSIONS:
-    return op->session.user_id && limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
+    return op->session.user_id && limit_ok(op) && after_ok(op);
+  case STORE_LIST:
+    return limit_ok(op) && filter_ok(op);
+  case STORE_TOTALS:
+    return true;
+  case STORE_SHARED:
+    return token_ok(op);
   case STORE_HISTORY:
     return id_ok(op->session.id) && limit_ok(op);
   case STORE_CID:
     return id_ok(op->session.id) && op->message_count == 1 && op->messages[0].cid;
   case STORE_OPEN:
-    return limit_ok(op) && (op->after.id[0] == '\0' || id_ok(op->after.id));
+    return limit_ok(op) && after_ok(op);
   case STORE_EPOCH:
   case STORE_PING:
     return true;
+  case STORE_SHARE:
+    return id_ok(op->session.id) && op->session.user_id && (op->share.revoke || token_ok(op));
   case STORE_ERASE:
-    return op->session.user_id && audit_ok(&op->audit);
+    return op->session.user_id && (op->session.id[0] == '\0' || id_ok(op->session.id)) && audit_ok(&op->audit);
   case STORE_EXPIRE:
     return limit_ok(op) && audit_ok(&op->audit);
   case STORE_AUDIT:
@@ -190,5 +245,14 @@ bool store_op_empty(const struct store_op *op) {
 }
 
 bool store_op_writes(const struct store_op *op) {
-  return op->kind == STORE_WRITE || op->kind == STORE_ERASE || op->kind == STORE_EXPIRE || op->kind == STORE_AUDIT;
+  switch (op->kind) {
+  case STORE_WRITE:
+  case STORE_SHARE:
+  case STORE_ERASE:
+  case STORE_EXPIRE:
+  case STORE_AUDIT:
+    return true;
+  default:
+    return false;
+  }
 }

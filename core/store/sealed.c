@@ -4,6 +4,8 @@
 #include "err.h"
 #include "log.h"
 
+#include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -22,6 +24,10 @@ static struct cipher_place name_place(const char *session_id, const char *user_i
   return (struct cipher_place){.what = "name", .session_id = session_id, .texts = {user_id}, .foreign = foreign};
 }
 
+static struct cipher_place share_place(const char *session_id, const char *user_id) {
+  return (struct cipher_place){.what = "share", .session_id = session_id, .texts = {user_id}};
+}
+
 int sealed_message(const struct keyring *k, const char *session_id, const char *user_id, const struct message_record *m,
                    char **out, size_t *len) {
   struct cipher_place at = message_place(session_id, user_id, m, false);
@@ -34,6 +40,28 @@ int sealed_name(const struct keyring *k, const char *session_id, const char *use
   *out = NULL;
   *len = 0;
   return !name || *name == '\0' ? 0 : cipher_seal(k, &at, name, strlen(name), out, len);
+}
+
+int sealed_share(const struct keyring *k, const char *session_id, const char *user_id, const char *token, char **out,
+                 size_t *len) {
+  struct cipher_place at = share_place(session_id, user_id);
+  return cipher_seal(k, &at, token, strlen(token), out, len);
+}
+
+int sealed_share_hash(const char *token, char out[SHARE_HASH_LEN + 1]) {
+  unsigned char digest[SHARE_HASH_LEN / 2];
+  unsigned len = 0;
+  if (EVP_Digest(token, strlen(token), digest, &len, EVP_sha256(), NULL) != 1 || len != sizeof digest)
+    return UV_EIO;
+  for (size_t i = 0; i < sizeof digest; i++)
+    sprintf(out + 2 * i, "%02x", digest[i]);
+  return 0;
+}
+
+int sealed_share_open(const struct keyring *k, const char *session_id, const char *user_id, const void *stored,
+                      size_t stored_len, char **out, size_t *len) {
+  struct cipher_place at = share_place(session_id, user_id);
+  return cipher_open(k, &at, stored, stored_len, out, len);
 }
 
 int sealed_message_open(const struct keyring *k, const char *session_id, const char *user_id,
@@ -76,6 +104,12 @@ int sealed_name_again(const struct keyring *k, const char *session_id, const cha
   return again(k, &at, stored, stored_len, out, len);
 }
 
+int sealed_share_again(const struct keyring *k, const char *session_id, const char *user_id, const void *stored,
+                       size_t stored_len, char **out, size_t *len) {
+  struct cipher_place at = share_place(session_id, user_id);
+  return again(k, &at, stored, stored_len, out, len);
+}
+
 /* ---- reading ---- */
 
 /* 0: *out is the text; 1: it cannot be read, and that was noted; UV_ENOMEM. */
@@ -114,6 +148,13 @@ int unsealing_name(struct unsealing *u, struct session_record *r, bool foreign, 
   int code = unsealing_text(u, &at, stored, len, &r->name, &name_len);
   if (code == 1)
     r->name_damaged = true;
+  return code == 1 ? 0 : code;
+}
+
+int unsealing_share(struct unsealing *u, struct session_record *r, const void *stored, size_t len) {
+  struct cipher_place at = share_place(r->id, r->user_id);
+  size_t token_len;
+  int code = stored && len > 0 ? unsealing_text(u, &at, stored, len, &r->share_token, &token_len) : 0;
   return code == 1 ? 0 : code;
 }
 

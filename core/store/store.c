@@ -175,7 +175,9 @@ static const char *kind_label(enum store_kind kind) {
     [STORE_WRITE] = "kind=\"write\"",       [STORE_SESSION] = "kind=\"session\"", [STORE_ACTIVE] = "kind=\"active\"",
     [STORE_SESSIONS] = "kind=\"sessions\"", [STORE_HISTORY] = "kind=\"history\"", [STORE_PING] = "kind=\"ping\"",
     [STORE_OPEN] = "kind=\"open\"",         [STORE_CID] = "kind=\"cid\"",         [STORE_ERASE] = "kind=\"erase\"",
-    [STORE_EXPIRE] = "kind=\"expire\"",     [STORE_AUDIT] = "kind=\"audit\"",     [STORE_EPOCH] = "kind=\"epoch\""};
+    [STORE_EXPIRE] = "kind=\"expire\"",     [STORE_AUDIT] = "kind=\"audit\"",     [STORE_EPOCH] = "kind=\"epoch\"",
+    [STORE_LIST] = "kind=\"list\"",         [STORE_TOTALS] = "kind=\"totals\"",   [STORE_SHARED] = "kind=\"shared\"",
+    [STORE_SHARE] = "kind=\"share\""};
   return labels[kind];
 }
 

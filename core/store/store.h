@@ -35,6 +35,10 @@ struct session_record {
   int64_t received, read;  /* up to which seq the user's devices have it, and the user has read it. Never beyond top */
   uint32_t responses[100]; /* the last response times in ms, oldest first */
   uint32_t response_count;
+  /* Read: who has this token may read the conversation (STORE_SHARE); NULL: nobody. expires 0: never. One that has
+   * expired is still given. Ignored on write. */
+  char *share_token;
+  int64_t share_expires_ms;
 };
 void session_record_deinit(struct session_record *r); /* frees the strings */
 /* Deep copy; 0 or UV_ENOMEM (nothing is left behind). */
@@ -77,6 +81,42 @@ struct store_place {
   char id[STORE_ID_LEN + 1]; /* "": before the newest */
 };
 
+/* Which conversations an operator wants to see, and in which order. */
+enum store_sort {
+  STORE_BY_START,
+  STORE_BY_END, /* those that have not ended are below all that have */
+  STORE_BY_MESSAGES,
+  STORE_BY_TOKENS,
+  STORE_BY_USER,
+  STORE_BY_DURATION, /* until the end, or until now_ms */
+  STORE_BY_ACTIVITY,
+  STORE_SORTS
+};
+struct store_filter {
+  enum store_sort sort;
+  bool ascending;
+  int active, assisted;   /* 1: only those; 0: only the others; -1: all */
+  int64_t from_ms, to_ms; /* of the start, inclusive */
+  int64_t now_ms;
+  uint32_t offset;     /* at most STORE_OFFSET_MAX */
+  int64_t after_value; /* with after.id: what that one was sorted by; not of STORE_BY_USER, which goes by after_user */
+};
+#define STORE_OFFSET_MAX 10000
+
+/* Of all conversations that began within a time. */
+struct store_totals {
+  uint64_t sessions, active, assisted;
+  int64_t tokens, max_response_ms, avg_response_ms;
+  double lasted_ms; /* the sum of how long each was active within that time: until its end, or its last message */
+};
+
+/* A token with which anybody can read a conversation. */
+struct store_share {
+  bool revoke;
+  bool sets_expiry;           /* that of a token that is there already changes, too */
+  int64_t expires_ms, now_ms; /* 0: never */
+};
+
 struct store_erased {
   uint64_t sessions, messages;
 };
@@ -99,6 +139,10 @@ enum store_kind {
   STORE_SESSION,  /* by session.id -> session; with_open: -> messages[], those that are open, by seq, the first ones */
   STORE_ACTIVE,   /* by session.user_id: the newest one without an end -> session; likewise */
   STORE_SESSIONS, /* of session.user_id, newest start first, those behind `after`, at most limit -> sessions[] */
+  STORE_LIST,     /* of session.user_id (NULL: of everybody), as filter says, those behind `after`, at most limit
+                   * -> sessions[], and after, after_value and after_user of the last one */
+  STORE_TOTALS,   /* of those that began from filter.from_ms to to_ms -> totals */
+  STORE_SHARED,   /* by session.share_token -> session, which may have expired */
   STORE_HISTORY,  /* of session.id, the last `limit` with seq < before_seq (0: from the end) -> messages[] by seq;
                    * the first one's seq says whether there are more, see STORE_HISTORY_BYTES */
   STORE_CID,      /* the message of session.id with the cid of messages[0] -> its seq, id and at_ms there */
@@ -106,9 +150,11 @@ enum store_kind {
                    * -> sessions[] (id only) */
   STORE_EPOCH,    /* -> epoch: another number when the database has become an older one, whose seqs are given anew */
   STORE_PING,     /* does it answer, and do no writes wait for it -> code */
-  STORE_ERASE,    /* all conversations of session.user_id with their messages -> erased. From its place among the writes
-                   * on nobody finds them; they go in steps, between which other writes are served; audit is written at
-                   * the end. One that is interrupted goes on at the next start */
+  STORE_SHARE,    /* session.id of session.user_id gets session.share_token, if it has none that holds; -> that which it
+                   * has, with its expiry. revoke: it has none any more */
+  STORE_ERASE,    /* all conversations of session.user_id, or only session.id when that is set, with their messages ->
+                   * erased. From its place among the writes    on nobody finds them; they go in steps, between which other
+                   * writes are served; audit is written at    the end. One that is interrupted goes on at the next start */
   STORE_EXPIRE,   /* conversations with last_activity_ms < before_ms that are not in_use, oldest first, at most limit;
                    * audit is written when there was one -> erased, sessions[] (id and user_id only) */
   STORE_AUDIT     /* writes audit */
@@ -133,6 +179,10 @@ struct store_op {
   uint64_t epoch; /* reply */
   uint32_t limit; /* 1..STORE_LIMIT_MAX */
   struct store_place after;
+  char *after_user;           /* list */
+  struct store_filter filter; /* list, totals */
+  struct store_totals totals; /* reply */
+  struct store_share share;   /* share */
   int64_t before_ms;
   bool (*in_use)(void *arg, const char *id); /* expire: asked on a store thread, with arg. NULL: none is */
   struct store_erased erased;                /* reply */
@@ -155,6 +205,10 @@ int store_op_account(struct store_op *op) NODISCARD;
 /* Whether its kind is one of writing; whether every field it needs is there and in its bounds. */
 bool store_op_writes(const struct store_op *op);
 bool store_op_ok(const struct store_op *op);
+/* For backends: where the list that is in sessions[] ended, for the next page. 0 or UV_ENOMEM. */
+int store_list_end(struct store_op *op) NODISCARD;
+/* What a conversation is sorted by; not of STORE_BY_USER. */
+int64_t store_sort_value(const struct store_filter *f, const struct session_record *r);
 /* A write of nothing: a barrier, see store_submit. */
 bool store_op_empty(const struct store_op *op);
 /* For backends: a page of history ends with the message that brings it to so many bytes. */
@@ -178,9 +232,9 @@ int store_open(const struct store_options *o, struct store **out, char why[256])
 /* Any thread. 0: takes op, answers through op->reply_to exactly once. E_FULL, E_STOPPING, E_INVALID (a field out of its
  * bounds): the caller keeps op. Writes are committed in the order of submission; a write that fails fails alone (its
  * transaction is undone, others of the batch are kept), except that a full or broken disk fails the whole batch. Writes
- * are STORE_WRITE, ERASE, EXPIRE and AUDIT. An empty STORE_WRITE (no session, no messages) is a barrier: it answers
- * when all writes submitted before it are settled. A message whose cid is already in its conversation is not stored
- * again: duplicate is set. */
+ * are STORE_WRITE, SHARE, ERASE, EXPIRE and AUDIT. An empty STORE_WRITE (no session, no messages) is a barrier: it
+ * answers when all writes submitted before it are settled. A message whose cid is already in its conversation is not
+ * stored again: duplicate is set. */
 int store_submit(struct store *s, struct store_op *op) NODISCARD;
 /* Any thread. What a STORE_EPOCH has answered once; false: none has yet. It stays as long as the store is open. */
 bool store_epoch(struct store *s, uint64_t *epoch) NODISCARD;

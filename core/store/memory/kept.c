@@ -57,6 +57,7 @@ void kept_drop(struct memory *m, struct kept *k) {
   HASH_DEL(m->sessions, k);
   session_record_deinit(&k->record);
   free(k->name);
+  free(k->share);
   free(k->messages);
   free(k);
 }

@@ -45,12 +45,13 @@ static struct memory *memory_named(const char *name) {
 
 /* ---- reading, under the lock ---- */
 
-/* With the name as it is kept; see names_open. */
+/* With the name, and the token of a share, as they are kept; see names_open. */
 static int record_copy(struct session_record *to, const struct kept *k) {
   if (session_record_copy(to, &k->record))
     return E_STORE;
   to->top = k->count;
   to->name = kept_copy(k->name);
+  to->share_token = kept_copy(k->share);
   return 0;
 }
 
@@ -199,6 +200,10 @@ static int names_open(const struct keyring *keys, struct session_record *r, size
     r[i].name = NULL;
     code = unsealing_name(&u, &r[i], false, sealed, sealed ? strlen(sealed) : 0);
     free(sealed);
+    sealed = r[i].share_token;
+    r[i].share_token = NULL;
+    code = code ? code : unsealing_share(&u, &r[i], sealed, sealed ? strlen(sealed) : 0);
+    free(sealed);
   }
   (void)unsealing_end(&u);
   return code ? E_STORE : 0;
@@ -230,6 +235,12 @@ static int read_locked(struct memory *m, struct store_op *op) {
     return read_session(m, op, list_next(m, op->session.user_id, &newest, true));
   case STORE_SESSIONS:
     return read_sessions(m, op);
+  case STORE_LIST:
+    return memory_list(m, op, record_copy);
+  case STORE_TOTALS:
+    return memory_totals(m, op);
+  case STORE_SHARED:
+    return record_reply(op, kept_shared(m, op->session.share_token));
   case STORE_HISTORY:
     return read_history(m, op);
   case STORE_CID:
@@ -251,10 +262,10 @@ static void memory_read(void *handle, struct store_op *op) {
   lock_acquire(&h->m->lock);
   op->code = read_locked(h->m, op);
   lock_release(&h->m->lock);
-  bool one = op->kind == STORE_SESSION || op->kind == STORE_ACTIVE;
+  bool one = op->kind == STORE_SESSION || op->kind == STORE_ACTIVE || op->kind == STORE_SHARED;
   if (op->code == 0 && (op->kind == STORE_HISTORY || one))
     op->code = messages_open(h->keys, op);
-  if (op->code == 0 && op->kind == STORE_SESSIONS)
+  if (op->code == 0 && (op->kind == STORE_SESSIONS || op->kind == STORE_LIST))
     op->code = names_open(h->keys, op->sessions, op->session_count);
   if (op->code == 0 && one)
     op->code = names_open(h->keys, &op->session, 1);

@@ -7,6 +7,7 @@
 
 #include "attr.h"
 #include "lock.h"
+#include "sealed.h"
 #include "store.h"
 
 #include <uthash.h>
@@ -20,8 +21,9 @@ struct kept_message {
 };
 
 struct kept {
-  struct session_record record;   /* its name NULL: */
-  char *name;                     /* as it is stored */
+  struct session_record record; /* its name NULL: */
+  char *name, *share;           /* as they are stored */
+  char share_hash[SHARE_HASH_LEN + 1];
   struct kept_message **messages; /* [seq - 1] */
   size_t count, room;
   UT_hash_handle hh; /* by id */
@@ -55,6 +57,14 @@ void kept_shorten(struct memory *m, struct kept *k, size_t count); /* drops all 
 void kept_drop(struct memory *m, struct kept *k);
 /* NULL for NULL. Aborts when memory is out, as all small allocations here do. */
 char *kept_copy(const char *text);
+
+/* ---- list.c, share.c: under the lock ---- */
+
+int memory_list(struct memory *m, struct store_op *op, int (*copy)(struct session_record *to, const struct kept *k));
+int memory_totals(struct memory *m, struct store_op *op);
+int memory_share(struct memory_handle *h, struct store_op *op);
+void kept_unshare(struct kept *k);
+struct kept *kept_shared(struct memory *m, const char *token); /* NULL: there is none */
 
 /* ---- write.c ---- */
 

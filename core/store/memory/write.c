@@ -81,6 +81,9 @@ static struct kept *kept_put(struct memory_handle *h, struct kept *k, const stru
   free(fresh.name);
   fresh.name = NULL;
   fresh.name_damaged = false;
+  free(fresh.share_token);
+  fresh.share_token = NULL;
+  fresh.share_expires_ms = k->record.share_expires_ms;
   k->record = fresh;
   if (first)
     HASH_ADD_KEYPTR(hh, h->m->sessions, k->record.id, STORE_ID_LEN, k);
@@ -153,11 +156,12 @@ static int erased_audit(struct memory *m, struct store_op *op) {
 
 static int op_erase(struct memory *m, struct store_op *op) {
   struct kept *k, *next;
+  bool one = op->session.id[0] != '\0';
   HASH_ITER(hh, m->sessions, k, next) {
-    if (strcmp(k->record.user_id, op->session.user_id) == 0)
+    if (strcmp(k->record.user_id, op->session.user_id) == 0 && (!one || strcmp(k->record.id, op->session.id) == 0))
       kept_erase(m, k, op);
   }
-  return erased_audit(m, op);
+  return one && op->erased.sessions == 0 ? E_NOT_FOUND : erased_audit(m, op);
 }
 
 static struct kept *oldest_idle(struct memory *m, const struct store_op *op) {
@@ -187,6 +191,11 @@ static int op_expire(struct memory *m, struct store_op *op) {
 static int op_run(struct memory_handle *h, struct store_op *op) {
   int code = 0;
   switch (op->kind) {
+  case STORE_SHARE:
+    lock_acquire(&h->m->lock);
+    code = memory_share(h, op);
+    lock_release(&h->m->lock);
+    return code;
   case STORE_ERASE:
     return op_erase(h->m, op);
   case STORE_EXPIRE:

@@ -152,6 +152,19 @@ uint64_t mongo_top(const bson_t *doc) {
   return top;
 }
 
+/* Ours, or one of the reference's. */
+static int share_read(struct unsealing *u, const bson_t *doc, struct session_record *out) {
+  bson_iter_t at;
+  uint32_t len;
+  if (bson_iter_init_find(&at, doc, MONGO_SHARE_EXPIRES) && BSON_ITER_HOLDS_DATE_TIME(&at))
+    out->share_expires_ms = bson_iter_date_time(&at);
+  if (bson_iter_init_find(&at, doc, MONGO_SHARE_SEALED) && BSON_ITER_HOLDS_UTF8(&at)) {
+    const char *sealed = bson_iter_utf8(&at, &len);
+    return unsealing_share(u, out, sealed, len);
+  }
+  return !bson_iter_init_find(&at, doc, MONGO_SHARE_TOKEN) || mongo_copy(&at, &out->share_token) ? 0 : E_STORE;
+}
+
 /* The reference leaves lastActivity out until something is said. It knows no marks: what nobody has marked, nobody has
  * to read again. */
 int mongo_session_read(struct unsealing *u, const bson_t *doc, struct session_record *out) {
@@ -177,5 +190,6 @@ int mongo_session_read(struct unsealing *u, const bson_t *doc, struct session_re
   out->name = NULL;
   whole = whole && unsealing_name(u, out, true, stored, stored ? strlen(stored) : 0) == 0;
   free(stored);
+  whole = whole && share_read(u, doc, out) == 0;
   return whole ? 0 : mongo_no_memory();
 }

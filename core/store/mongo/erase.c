@@ -36,6 +36,21 @@ static int erase_user(struct mongo *h, struct store_op *op) {
   return code ? code : E_MORE;
 }
 
+/* ---- of one conversation ---- */
+
+/* One that was tried before may be out of sight already. */
+static int erase_one(struct mongo *h, struct store_op *op) {
+  struct session_record found = {0};
+  bool again = op->erasure != 0;
+  int code = again ? 0 : mongo_session_find(h, op->session.id, &found);
+  if (code == 0 && !again && strcmp(found.user_id ? found.user_id : "", op->session.user_id) != 0)
+    code = E_NOT_FOUND;
+  session_record_deinit(&found);
+  code = code ? code : mongo_erasure_begin(h, op);
+  code = code ? code : mongo_hide_one(h, op->erasure, op->session.id);
+  return code ? code : E_MORE;
+}
+
 /* ---- of what is idle ---- */
 
 static bool expired_already(const struct store_op *op, const char *id) {
@@ -86,7 +101,8 @@ static int expire(struct mongo *h, struct store_op *op) {
 }
 
 int mongo_erase(struct mongo *h, struct store_op *op) {
-  return op->kind == STORE_ERASE    ? erase_user(h, op)
+  bool one = op->session.id[0] != '\0';
+  return op->kind == STORE_ERASE    ? (one ? erase_one(h, op) : erase_user(h, op))
          : op->kind == STORE_EXPIRE ? expire(h, op)
                                     : mongo_audit(h, &op->audit);
 }

@@ -183,6 +183,7 @@ static int index_make(struct mongo *h) {
 int mongo_erasure_begin(struct mongo *h, struct store_op *op) {
   bson_oid_t record;
   bson_oid_init(&record, NULL);
+  bool of_user = op->kind == STORE_ERASE && op->session.id[0] == '\0';
   if (op->erasure == 0) {
     op->erasure = (int64_t)(hash_seed_draw().k0 >> 1) | 1;
   }
@@ -190,7 +191,7 @@ int mongo_erasure_begin(struct mongo *h, struct store_op *op) {
   mongo_append_text(fields, MONGO_ACTOR, op->audit.actor);
   mongo_append_text(fields, MONGO_ACTION, op->audit.action);
   mongo_append_text(fields, MONGO_SUBJECT, op->audit.subject);
-  if (op->kind == STORE_ERASE)
+  if (of_user)
     BCON_APPEND(fields, MONGO_UID, BCON_UTF8(op->session.user_id));
   else
     BCON_APPEND(fields, MONGO_ERASURE_HIDDEN, BCON_BOOL(true));
@@ -198,7 +199,7 @@ int mongo_erasure_begin(struct mongo *h, struct store_op *op) {
   bson_destroy(fields);
   int code = update(h, h->erasures, false, erasure_filter(op->erasure), change, true);
   code = code ? code : index_make(h);
-  if (code && op->kind == STORE_ERASE)
+  if (code && of_user)
     op->erasure = 0; /* the next try finds it by its user, if it is there */
   return code;
 }

@@ -174,7 +174,8 @@ int mongo_handback(void *handle, store_progress_fn *tell, void *arg, char why[25
   code = code ? code : walk_embedded(&w, recode_reference);
   if (code)
     return code;
-  if ((code = messages_append(&w, &failed_sessions)) || (code = mongo_names_handback(w.h, &w.names_failed)))
+  if ((code = messages_append(&w, &failed_sessions)) || (code = mongo_names_handback(w.h, &w.names_failed)) ||
+      (code = mongo_shares_handback(w.h, &w.names_failed)))
     return walk_failed(&w, code);
   if (failed_sessions > 0) {
     snprintf(why, 256, "%llu conversations could not be handed back whole, the log names them",

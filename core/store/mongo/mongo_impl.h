@@ -191,6 +191,14 @@ int batch_duplicates(struct batch *b); /* whether those that are open still are 
 int mongo_open_of(struct mongo *h, struct store_op *op);
 int mongo_open_sessions(struct mongo *h, struct store_op *op);
 
+/* ---- list.c, share.c ---- */
+
+int mongo_list(struct mongo *h, struct store_op *op);
+int mongo_totals(struct mongo *h, struct store_op *op);
+int mongo_share(struct mongo *h, struct store_op *op);
+bson_t *mongo_shared_match(const char *token); /* what has it; NULL: no */
+int mongo_session_find(struct mongo *h, const char *id, struct session_record *out) NODISCARD; /* read.c */
+
 /* ---- places.c: how far each conversation has come ---- */
 
 int batch_places(struct batch *b); /* looks up those that are not known */
@@ -207,6 +215,8 @@ void mongo_note_tried(struct mongo *h, struct store_op **ops, size_t count);
 int mongo_names_upgrade(struct mongo *h) NODISCARD; /* plain ones are sealed, whatever they look like */
 /* Sealed with the newest key; or plain, for the reference. *failed: those that cannot be read; they stay. */
 int mongo_names_reseal(struct mongo *h, uint64_t *failed) NODISCARD;
+int mongo_shares_reseal(struct mongo *h, uint64_t *failed) NODISCARD;
+int mongo_shares_handback(struct mongo *h, uint64_t *failed) NODISCARD; /* those that do not expire */
 int mongo_names_handback(struct mongo *h, uint64_t *failed) NODISCARD;
 
 /* ---- erasing.c: what of an erasure goes in steps; all can be called again ---- */

@@ -4,8 +4,8 @@
 #pragma once
 
 /* Goes up when an older program would misread what a newer one has written. Kept in MONGO_META, document "schema". */
-/* 2: texts and names in the form cb2, and an account of keys. */
-#define MONGO_SCHEMA_VERSION 2
+/* 2: texts and names in the form cb2, and an account of keys. 3: shares, sealed */
+#define MONGO_SCHEMA_VERSION 3
 #define MONGO_META "chatbox"
 #define MONGO_META_ID "schema"
 #define MONGO_META_VERSION "version"
@@ -44,12 +44,16 @@
 #define MONGO_NAME "nm"
 #define MONGO_END "endTs"
 #define MONGO_LAST_ACTIVITY "lastActivity"
-#define MONGO_DURATION "dur"        /* seconds, int64; 0 until the end */
-#define MONGO_CREATED "_ts"         /* as the reference's driver keeps them */
-#define MONGO_MODIFIED "_mt"        /* likewise */
-#define MONGO_RESPONSES "respTimes" /* ours: the last response times, u32 in ms, little endian */
-#define MONGO_EMBEDDED "msgs"       /* of the reference: seq is index + 1 */
-#define MONGO_EMBEDDED_ID "id"      /* ours, in a message that was handed back; absent: made from session and index */
+#define MONGO_DURATION "dur"               /* seconds, int64; 0 until the end */
+#define MONGO_CREATED "_ts"                /* as the reference's driver keeps them */
+#define MONGO_MODIFIED "_mt"               /* likewise */
+#define MONGO_RESPONSES "respTimes"        /* ours: the last response times, u32 in ms, little endian */
+#define MONGO_SHARE_TOKEN "shareToken"     /* of the reference: as it is */
+#define MONGO_SHARE_HASH "shareHash"       /* ours: SHA-256 of a token, 64 hex digits */
+#define MONGO_SHARE_SEALED "shareSealed"   /* likewise, the token */
+#define MONGO_SHARE_EXPIRES "shareExpires" /* likewise, a date; absent: never */
+#define MONGO_EMBEDDED "msgs"              /* of the reference: seq is index + 1 */
+#define MONGO_EMBEDDED_ID "id" /* ours, in a message that was handed back; absent: made from session and index */
 
 /* ---- messages; but for _id, sid and seq an embedded one has the same ---- */
 
@@ -96,7 +100,15 @@
   X("idx_share_token", "{'shareToken': 1}", ", 'unique': true, 'sparse': true")                                        \
   X("idx_user_list", "{'uid': 1, 'ts': -1, '_id': -1}", "")                                                            \
   X("idx_user_active", "{'uid': 1, 'endTs': 1, 'ts': -1, '_id': -1}", "")                                              \
-  X("idx_last_activity", "{'lastActivity': 1, 'ts': 1}", "")
+  X("idx_last_activity", "{'lastActivity': 1, 'ts': 1}", "")                                                           \
+  X("idx_share_hash", "{'shareHash': 1}", ", 'unique': true, 'sparse': true")                                          \
+  X("idx_list_start", "{'ts': 1, '_id': 1}", "")                                                                       \
+  X("idx_list_end", "{'endTs': 1, '_id': 1}", "")                                                                      \
+  X("idx_list_tokens", "{'totalTokens': 1, '_id': 1}", "")                                                             \
+  X("idx_list_user", "{'uid': 1, '_id': 1}", "")                                                                       \
+  X("idx_list_activity", "{'lastActivity': 1, '_id': 1}", "")                                                          \
+  X("idx_list_assisted", "{'adminAssisted': 1, 'ts': 1, '_id': 1}",                                                    \
+    ", 'partialFilterExpression': {'adminAssisted': true}")
 /* These hold promises: without them nothing is written. */
 #define MONGO_MESSAGE_INDEXES(X)                                                                                       \
   X("idx_session_seq", "{'sid': 1, 'seq': 1}", ", 'unique': true")                                                     \

@@ -39,8 +39,21 @@ static int name_handback(const struct keyring *k, const char *session_id, const 
   return code;
 }
 
+static int share_reseal(const struct keyring *k, const char *session_id, const char *user_id, const char *stored,
+                        char **out) {
+  size_t len;
+  return sealed_share_again(k, session_id, user_id, stored, strlen(stored), out, &len);
+}
+
+static int share_handback(const struct keyring *k, const char *session_id, const char *user_id, const char *stored,
+                          char **out) {
+  size_t len;
+  return sealed_share_open(k, session_id, user_id, stored, strlen(stored), out, &len);
+}
+
 struct names {
   struct mongo *h;
+  const char *from, *to; /* fields; the same but for shares that are handed back */
   recode_fn *recode;
   char *last; /* id of the last one, which may be of any form */
   uint64_t failed;
@@ -62,10 +75,13 @@ static int name_change(struct names *n, const bson_t *doc, mongoc_bulk_operation
   if (passed || !mongo_id(doc, "_id", id))
     return passed;
   bool whole = (!bson_iter_init_find(&at, doc, MONGO_UID) || mongo_copy(&at, &user_id)) &&
-               (!bson_iter_init_find(&at, doc, MONGO_NAME) || mongo_copy(&at, &stored));
-  int code = !whole ? UV_ENOMEM : !stored || stored[0] == '\0' ? 1 : n->recode(n->h->keys, id, user_id, stored, &name);
+               (!bson_iter_init_find(&at, doc, n->from) || mongo_copy(&at, &stored));
+  bool expires = n->from != n->to && bson_has_field(doc, MONGO_SHARE_EXPIRES); /* which the reference does not know */
+  int code = !whole                                    ? UV_ENOMEM
+             : !stored || stored[0] == '\0' || expires ? 1
+                                                       : n->recode(n->h->keys, id, user_id, stored, &name);
   if (code == 0) {
-    bson_t *update = BCON_NEW("$set", "{", MONGO_NAME, BCON_UTF8(name), "}");
+    bson_t *update = BCON_NEW("$set", "{", n->to, BCON_UTF8(name), "}");
     code = mongo_bulk_update(n->h, bulk, BCON_NEW("_id", BCON_UTF8(id)), update);
     *changes += code == 0;
   } else {
@@ -81,8 +97,9 @@ static int name_change(struct names *n, const bson_t *doc, mongoc_bulk_operation
 /* How many conversations there were, or a negative code. */
 static int page_change(struct names *n) {
   bson_t *filter = BCON_NEW("_id", "{", "$gt", BCON_UTF8(n->last ? n->last : ""), "}");
-  bson_t *options =
-    mongo_json("{'sort': {'_id': 1}, 'limit': %d, 'projection': {'" MONGO_UID "': 1, '" MONGO_NAME "': 1}}", PAGE);
+  bson_t *options = mongo_json("{'sort': {'_id': 1}, 'limit': %d, 'projection': {'" MONGO_UID
+                               "': 1, '%s': 1, '" MONGO_SHARE_EXPIRES "': 1}}",
+                               PAGE, n->from);
   mongoc_cursor_t *cursor = mongo_find(n->h->sessions, filter, options, n->h, false);
   mongoc_bulk_operation_t *bulk = mongo_bulk_new(n->h->sessions, false);
   struct bulk_outcome o = {0};
@@ -101,8 +118,8 @@ static int page_change(struct names *n) {
   return code ? code : count;
 }
 
-static int names_change(struct mongo *h, recode_fn *recode, uint64_t *failed) {
-  struct names n = {.h = h, .recode = recode};
+static int names_change(struct mongo *h, const char *from, const char *to, recode_fn *recode, uint64_t *failed) {
+  struct names n = {.h = h, .from = from, .to = to, .recode = recode};
   int count = 1;
   while (count > 0)
     count = page_change(&n);
@@ -113,13 +130,21 @@ static int names_change(struct mongo *h, recode_fn *recode, uint64_t *failed) {
 
 int mongo_names_upgrade(struct mongo *h) {
   uint64_t failed = 0;
-  return names_change(h, name_upgrade, &failed);
+  return names_change(h, MONGO_NAME, MONGO_NAME, name_upgrade, &failed);
 }
 
 int mongo_names_reseal(struct mongo *h, uint64_t *failed) {
-  return names_change(h, name_reseal, failed);
+  return names_change(h, MONGO_NAME, MONGO_NAME, name_reseal, failed);
 }
 
 int mongo_names_handback(struct mongo *h, uint64_t *failed) {
-  return names_change(h, name_handback, failed);
+  return names_change(h, MONGO_NAME, MONGO_NAME, name_handback, failed);
+}
+
+int mongo_shares_reseal(struct mongo *h, uint64_t *failed) {
+  return names_change(h, MONGO_SHARE_SEALED, MONGO_SHARE_SEALED, share_reseal, failed);
+}
+
+int mongo_shares_handback(struct mongo *h, uint64_t *failed) {
+  return names_change(h, MONGO_SHARE_SEALED, MONGO_SHARE_TOKEN, share_handback, failed);
 }

@@ -37,6 +37,15 @@ static int read_session(struct mongo *h, bson_t *match, struct session_record *o
   return 0;
 }
 
+int mongo_session_find(struct mongo *h, const char *id, struct session_record *out) {
+  return read_session(h, BCON_NEW("_id", BCON_UTF8(id)), out);
+}
+
+static int read_shared(struct mongo *h, struct store_op *op) {
+  bson_t *match = mongo_shared_match(op->session.share_token);
+  return match ? read_session(h, match, &op->session) : E_STORE;
+}
+
 static bson_t *list_match(const struct store_op *op) {
   const struct store_place *after = &op->after;
   if (after->id[0] == '\0')
@@ -229,6 +238,12 @@ static int read_kind(struct mongo *h, struct store_op *op) {
     return mongo_open_sessions(h, op);
   case STORE_SESSIONS:
     return read_sessions(h, op);
+  case STORE_LIST:
+    return mongo_list(h, op);
+  case STORE_TOTALS:
+    return mongo_totals(h, op);
+  case STORE_SHARED:
+    return read_shared(h, op);
   case STORE_HISTORY:
     return read_history(h, op);
   default:

@@ -95,6 +95,7 @@ static int all_reseal(struct walk *w) {
       w->tell(w->arg, &w->progress);
   }
   code = code ? code : mongo_names_reseal(w->h, &w->names_failed);
+  code = code ? code : mongo_shares_reseal(w->h, &w->names_failed);
   code = code || w->progress.failed + w->names_failed > 0 ? code : mongo_keys_whole_set(w->h, true);
   return code ? walk_failed(w, code) : walk_end(w);
 }

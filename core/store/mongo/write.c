@@ -218,6 +218,10 @@ static int run_write(struct mongo *h, struct store_op **ops, size_t count, size_
   *length = 1;
   if (ops[0]->kind == STORE_PING)
     return ops[0]->code = mongo_writable(h);
+  if (ops[0]->kind == STORE_SHARE) {
+    int code = mongo_keys_reserve(h, 1);
+    return ops[0]->code = code ? code : mongo_share(h, ops[0]);
+  }
   if (ops[0]->kind != STORE_WRITE) {
     mongo_forget(h); /* it may be about to delete what is known */
     return ops[0]->code = mongo_erase(h, ops[0]);

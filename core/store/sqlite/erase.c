@@ -64,7 +64,22 @@ static int user_erasure(struct sqlite_handle *h, struct store_op *op) {
   return r < 0 ? r : r == 1 ? 0 : erasure_begin(h, op);
 }
 
+/* Only session.id. */
+static int erase_one(struct sqlite_handle *h, struct store_op *op) {
+  struct session_row p;
+  int r = place_find(h, op->session.id, &p);
+  if (r != 1)
+    return r < 0 ? r : E_NOT_FOUND;
+  bool own = strcmp(p.user_id, op->session.user_id) == 0;
+  r = own ? erasure_begin(h, op) : E_NOT_FOUND;
+  r = r < 0 ? r : range_add(h, p.user_id, p.key, p.key, op->erasure);
+  place_deinit(&p);
+  return r;
+}
+
 int sqlite_erase(struct sqlite_handle *h, struct store_op *op) {
+  if (op->session.id[0] != '\0')
+    return erase_one(h, op);
   sqlite3_stmt *s = h->statements[S_OWNED];
   statement_bind(s, 1, op->session.user_id);
   int r = statement_next(h, s);
@@ -155,6 +170,9 @@ static int session_delete(struct sqlite_handle *h, struct erase_step *p, sqlite3
     return 0;
   sqlite3_bind_int64(h->statements[S_OPEN_DELETE], 1, session);
   if ((r = statement_do(h, S_OPEN_DELETE)) < 0)
+    return r;
+  sqlite3_bind_int64(h->statements[S_SHARE_DELETE], 1, session);
+  if ((r = statement_do(h, S_SHARE_DELETE)) < 0)
     return r;
   p->rows--;
   p->erased.sessions++;

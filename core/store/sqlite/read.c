@@ -9,7 +9,7 @@
 
 #define BEHIND_ALL_IDS "~"
 
-static bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session_record *r) {
+bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session_record *r) {
   *r = (struct session_record){
     .start_ms = sqlite3_column_int64(s, 6),
     .end_ms = sqlite3_column_int64(s, 7),
@@ -22,6 +22,7 @@ static bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session
     .received = sqlite3_column_int64(s, 15),
     .read = sqlite3_column_int64(s, 16),
     .top = (uint64_t)sqlite3_column_int64(s, 17),
+    .share_expires_ms = sqlite3_column_int64(s, 19),
   };
   column_id(s, 0, r->id);
   const uint8_t *bytes = sqlite3_column_blob(s, 14);
@@ -33,7 +34,8 @@ static bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session
   size_t name_len = (size_t)sqlite3_column_bytes(s, 2);
   return column_copy(s, 1, &r->user_id, NULL) && unsealing_name(u, r, false, name, name_len) == 0 &&
          column_copy(s, 3, &r->model_id, NULL) && column_copy(s, 4, &r->assisting_admin_id, NULL) &&
-         column_copy(s, 5, &r->assisting_admin_name, NULL);
+         column_copy(s, 5, &r->assisting_admin_name, NULL) &&
+         unsealing_share(u, r, sqlite3_column_blob(s, 18), (size_t)sqlite3_column_bytes(s, 18)) == 0;
 }
 
 static int message_columns(struct unsealing *u, sqlite3_stmt *s, const struct session_row *p,
@@ -86,6 +88,12 @@ static int read_sessions(struct sqlite_handle *h, struct store_op *op) {
   sqlite3_reset(s);
   (void)unsealing_end(&u); /* a list without names is a list */
   return r;
+}
+
+static int read_shared(struct sqlite_handle *h, struct store_op *op) {
+  char hash[SHARE_HASH_LEN + 1];
+  int code = sealed_share_hash(op->session.share_token, hash);
+  return code ? E_STORE : read_session(h, S_SHARED, hash, &op->session);
 }
 
 static void messages_reverse(struct message_record *m, size_t count) {
@@ -211,6 +219,15 @@ void sqlite_read(void *handle, struct store_op *op) {
     break;
   case STORE_SESSIONS:
     op->code = read_sessions(h, op);
+    return;
+  case STORE_LIST:
+    op->code = sqlite_list(h, op);
+    return;
+  case STORE_TOTALS:
+    op->code = sqlite_totals(h, op);
+    return;
+  case STORE_SHARED:
+    op->code = read_shared(h, op);
     return;
   case STORE_HISTORY:
     op->code = read_history(h, op);

@@ -163,12 +163,15 @@ static int walk_all(struct sqlite_walk *w, store_progress_fn *tell, void *arg, c
   return code;
 }
 
-static int walk_names(struct sqlite_walk *w, char why[256]) {
+typedef int reseal_fn(sqlite3 *db, const struct keyring *keys, sqlite3_int64 *after, int limit, uint64_t *failed,
+                      char why[256]);
+
+static int walk_rows(struct sqlite_walk *w, reseal_fn *reseal, char why[256]) {
   sqlite3_int64 after = INT64_MIN;
   int rows = 1, code = 0;
   while (rows > 0 && code == 0) {
     code = walk_run(w, "BEGIN IMMEDIATE", why);
-    rows = code ? code : names_reseal(w->db, w->keys, &after, BATCH_ROWS, &w->names_failed, why);
+    rows = code ? code : reseal(w->db, w->keys, &after, BATCH_ROWS, &w->names_failed, why);
     code = rows < 0 ? rows : code;
     code = code || rows == 0 ? code : sealed_count(w, (uint64_t)rows, why);
     code = code ? code : walk_run(w, "COMMIT", why);
@@ -209,7 +212,8 @@ int sqlite_reencrypt(sqlite3 *db, const struct keyring *keys, store_progress_fn 
     return UV_ENOMEM;
   int code = walk_open(&w, why);
   code = code ? code : walk_all(&w, tell, arg, why);
-  code = code ? code : walk_names(&w, why);
+  code = code ? code : walk_rows(&w, names_reseal, why);
+  code = code ? code : walk_rows(&w, sqlite_shares_reseal, why);
   sqlite3_finalize(w.next);
   sqlite3_finalize(w.update);
   code = code ? code : walk_end(&w, why);

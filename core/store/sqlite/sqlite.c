@@ -57,7 +57,19 @@ static const char *const upgrades[] = {
   /* 5: how far its user has read a conversation. What was there before nobody has to read again */
   "ALTER TABLE sessions ADD COLUMN received INTEGER NOT NULL DEFAULT 0;"
   "ALTER TABLE sessions ADD COLUMN readTo INTEGER NOT NULL DEFAULT 0;"
-  "UPDATE sessions SET received = top, readTo = top;"};
+  "UPDATE sessions SET received = top, readTo = top;",
+  /* 6: lists of all conversations in any order, and conversations that are shown to who has a token */
+  "ALTER TABLE sessions ADD COLUMN ended INTEGER AS (ifnull(endTs, 0)) VIRTUAL;"
+  "ALTER TABLE sessions ADD COLUMN lasted INTEGER AS (endTs - ts) VIRTUAL;"
+  "CREATE INDEX sessions_start ON sessions(ts);"
+  "CREATE INDEX sessions_end ON sessions(ended);"
+  "CREATE INDEX sessions_lasted ON sessions(lasted) WHERE endTs IS NOT NULL;"
+  "CREATE INDEX sessions_live ON sessions(ts) WHERE endTs IS NULL;"
+  "CREATE INDEX sessions_assisted ON sessions(ts) WHERE adminAssisted = 1;"
+  "CREATE INDEX sessions_top ON sessions(top);"
+  "CREATE INDEX sessions_tokens ON sessions(totalTokens);"
+  "CREATE TABLE shares(session INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, token TEXT NOT NULL,"
+  " ts INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;"};
 #define VERSION ((int)(sizeof upgrades / sizeof *upgrades))
 
 static int open_failed(struct sqlite_handle *h, const char *path, char why[256]) {

@@ -8,6 +8,7 @@
 
 #include "attr.h"
 #include "key_use.h"
+#include "sealed.h"
 #include "store.h"
 
 #include <sqlite3.h>
@@ -16,7 +17,10 @@
 #define SESSION_COLUMNS                                                                                                \
   "id, uid, nm, modelId, assistingAdminId, assistingAdminName, ts, endTs, lastActivity, helpRequested, adminAssisted," \
   " totalTokens, maxRespTime, avgRespTime, respTimes, received, readTo"
-#define SESSIONS "SELECT " SESSION_COLUMNS ", top FROM sessions "
+#define SESSIONS_OF                                                                                                    \
+  "SELECT " SESSION_COLUMNS ", top, (SELECT token FROM shares WHERE session = sessions.key),"                          \
+  " (SELECT expires FROM shares WHERE session = sessions.key) FROM "
+#define SESSIONS SESSIONS_OF "sessions "
 
 /* A conversation that is being erased is gone already, to whoever asks. */
 #define NOT_ERASING                                                                                                    \
@@ -52,6 +56,14 @@
   X(SESSION, SESSIONS "WHERE id = ?1 AND" NOT_ERASING)                                                                 \
   X(ACTIVE, SESSIONS "WHERE uid = ?1 AND endTs IS NULL AND" NOT_ERASING " ORDER BY ts DESC, id DESC LIMIT 1")          \
   X(OF_USER, SESSIONS "WHERE uid = ?1 AND (ts, id) < (?3, ?4) AND" NOT_ERASING " ORDER BY ts DESC, id DESC LIMIT ?2")  \
+  X(SHARED, SESSIONS "WHERE key = (SELECT session FROM shares WHERE hash = ?1) AND" NOT_ERASING)                       \
+  X(SHARE_OF, "SELECT token, expires FROM shares WHERE session = ?1")                                                  \
+  X(SHARE, "INSERT OR REPLACE INTO shares(session, hash, token, ts, expires) VALUES(?1, ?2, ?3, ?4, ?5)")              \
+  X(SHARE_EXPIRY, "UPDATE shares SET expires = ?2 WHERE session = ?1")                                                 \
+  X(SHARE_DELETE, "DELETE FROM shares WHERE session = ?1")                                                             \
+  X(TOTALS, "SELECT count(*), sum(endTs IS NULL), sum(adminAssisted), total(totalTokens), max(maxRespTime),"           \
+            " avg(avgRespTime), total(max(0, min(ifnull(endTs, lastActivity), ?2) - ts)) FROM sessions"                \
+            " WHERE ts BETWEEN ?1 AND ?2 AND" NOT_ERASING)                                                             \
   X(HISTORY, "SELECT seq, id, cid, sender, type, extra, content, ts FROM messages"                                     \
              " WHERE session = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3")                                            \
   X(OPEN_INSERT, "INSERT INTO unanswered(session, id, ts) VALUES(?1, ?2, ?3)")                                         \
@@ -215,6 +227,15 @@ int scrub_begin(struct sqlite_handle *h) NODISCARD;
 /* Some pages more. 0: at its end: whatever was deleted before it began is in no file; E_MORE; E_AWAY; E_STORE, UV_*. */
 int scrub_step(struct sqlite_handle *h) NODISCARD;
 void scrub_end(struct sqlite_handle *h); /* in any case, also when it was broken off */
+
+/* read.c: a row of SESSIONS. False: no memory. */
+bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session_record *r) NODISCARD;
+int sqlite_list(struct sqlite_handle *h, struct store_op *op) NODISCARD; /* list.c */
+int sqlite_totals(struct sqlite_handle *h, struct store_op *op) NODISCARD;
+int sqlite_share(struct sqlite_handle *h, struct store_op *op) NODISCARD; /* share.c; in a transaction of the caller */
+/* As names_reseal. */
+int sqlite_shares_reseal(sqlite3 *db, const struct keyring *keys, sqlite3_int64 *after, int limit, uint64_t *failed,
+                         char why[256]) NODISCARD;
 
 /* unanswered.c: which messages wait for an answer. 0 or negative. */
 int sqlite_open_insert(struct sqlite_handle *h, sqlite3_int64 session, const struct message_record *m) NODISCARD;

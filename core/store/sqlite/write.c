@@ -218,6 +218,8 @@ static int op_run(struct sqlite_handle *h, struct store_op *op) {
   switch (op->kind) {
   case STORE_WRITE:
     return op_write(h, op);
+  case STORE_SHARE:
+    return sqlite_share(h, op);
   case STORE_ERASE:
     rows_forget(h);
     return sqlite_erase(h, op);
@@ -235,8 +237,9 @@ static int op_run(struct sqlite_handle *h, struct store_op *op) {
 
 /* How many rows it inserts at most; where only the first can break a rule there is nothing to undo. */
 static size_t op_rows(const struct store_op *op) {
-  return op->kind == STORE_WRITE ? (size_t)op->has_session + op->message_count
-                                 : (op->kind == STORE_ERASE || op->kind == STORE_EXPIRE ? 2 : 1);
+  return op->kind == STORE_WRITE
+           ? (size_t)op->has_session + op->message_count
+           : (op->kind == STORE_SHARE || op->kind == STORE_ERASE || op->kind == STORE_EXPIRE ? 2 : 1);
 }
 
 static int op_fenced(struct sqlite_handle *h, struct store_op *op) {
@@ -290,7 +293,9 @@ static void batch_failed(struct store_op **ops, size_t count, int code) {
 static uint64_t batch_texts(struct store_op *const *ops, size_t count) {
   uint64_t n = 0;
   for (size_t i = 0; i < count; i++)
-    n += ops[i]->kind != STORE_WRITE ? 0 : ops[i]->message_count + (ops[i]->has_session && ops[i]->session.name);
+    n += ops[i]->kind == STORE_SHARE   ? 1
+         : ops[i]->kind != STORE_WRITE ? 0
+                                       : ops[i]->message_count + (ops[i]->has_session && ops[i]->session.name);
   return n;
 }
 

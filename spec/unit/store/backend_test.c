@@ -972,6 +972,269 @@ static void the_audit_trail_is_kept(void **state) {
   assert_audit(1, "spec export user ' u: as it was");
 }
 
+/* ---- what operators see ---- */
+
+/* Conversations 1 to 6: of two users, some ended, some with an administrator, with ties. */
+static void make_a_few(struct fixture *f) {
+  static const struct {
+    const char *user;
+    int64_t start, end, active, tokens, messages;
+    bool assisted;
+  } few[] = {{"u2", 1000, 0, 9000, 5, 1, false},     {"u1", 2000, 6000, 5000, 7, 2, true},
+             {"u1", 2000, 0, 4000, 5, 0, false},     {"u3", 4000, 4500, 4400, 0, 2, false},
+             {"u2", 5000, 9000, 8000, 100, 3, true}, {"u1", 6000, 0, 7000, 7, 1, true}};
+  for (unsigned i = 0; i < 6; i++) {
+    struct store_op *op = write_session(i + 1, few[i].start);
+    free(op->session.user_id);
+    op->session.user_id = strdup(few[i].user);
+    op->session.end_ms = few[i].end;
+    op->session.last_activity_ms = few[i].active;
+    op->session.total_tokens = few[i].tokens;
+    op->session.admin_assisted = few[i].assisted;
+    op->session.max_response_ms = 10 * (i + 1);
+    op->session.avg_response_ms = i + 1;
+    for (unsigned k = 0; k < (unsigned)few[i].messages; k++)
+      caller_add(op, 10 * (i + 1) + k, NULL, "x", 1);
+    assert_int_equal(call(f, op)->code, 0);
+  }
+}
+
+static struct store_op *list_of(const char *user, uint32_t limit) {
+  struct store_op *op = store_op_new(STORE_LIST);
+  op->session.user_id = user != NULL ? strdup(user) : NULL;
+  op->limit = limit;
+  op->filter = (struct store_filter){.active = -1, .assisted = -1, .now_ms = 10000};
+  return op;
+}
+
+/* Their numbers, in the order they were listed. */
+static void assert_listed(const struct store_op *op, const char *expected) {
+  char text[64] = "", id[STORE_ID_LEN + 1];
+  assert_int_equal(op->code, 0);
+  for (size_t i = 0; i < op->session_count; i++) {
+    for (unsigned n = 1; n <= 6; n++) {
+      caller_id(id, 0x5e55, n);
+      if (strcmp(id, op->sessions[i].id) == 0)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%u", n);
+    }
+  }
+  assert_string_equal(text, expected);
+}
+
+static void all_are_listed_in_any_order(void **state) {
+  struct fixture *f = *state;
+  make_a_few(f);
+  for (int sort = 0; sort < STORE_SORTS; sort++) {
+    for (int ascending = 0; ascending < 2; ascending++) {
+      struct store_op *op = list_of(NULL, 100);
+      op->filter.sort = (enum store_sort)sort;
+      op->filter.ascending = ascending;
+      op = call(f, op);
+      assert_int_equal(op->code, 0);
+      assert_int_equal(op->session_count, 6);
+      for (size_t i = 1; i < 6; i++) {
+        const struct session_record *a = &op->sessions[i - 1], *b = &op->sessions[i];
+        int64_t order = sort == STORE_BY_USER ? strcmp(a->user_id, b->user_id)
+                                              : store_sort_value(&op->filter, a) - store_sort_value(&op->filter, b);
+        assert_true(ascending ? order <= 0 : order >= 0);
+      }
+    }
+  }
+}
+
+/* Whatever the order, and however many have the same value: each once, also where the place is gone. */
+static void pages_of_a_list_show_each_once(void **state) {
+  struct fixture *f = *state;
+  make_a_few(f);
+  for (int sort = 0; sort < STORE_SORTS; sort++) {
+    for (int ascending = 0; ascending < 2; ascending++) {
+      struct store_op *whole = list_of(NULL, 100), *page;
+      whole->filter.sort = (enum store_sort)sort;
+      whole->filter.ascending = ascending;
+      whole = call(f, whole);
+      assert_int_equal(whole->session_count, 6);
+      struct store_place after = {0};
+      int64_t value = 0;
+      char user[16] = "";
+      for (size_t i = 0; i <= 6; i++) {
+        page = list_of(NULL, 1);
+        page->filter.sort = (enum store_sort)sort;
+        page->filter.ascending = ascending;
+        page->after = after;
+        page->filter.after_value = value;
+        page->after_user = strdup(user);
+        page = call(f, page);
+        assert_int_equal(page->code, 0);
+        assert_int_equal(page->session_count, i < 6 ? 1 : 0);
+        if (i < 6)
+          assert_string_equal(page->sessions[0].id, whole->sessions[i].id);
+        after = page->after;
+        value = page->filter.after_value;
+        snprintf(user, sizeof user, "%s", page->after_user);
+      }
+    }
+  }
+}
+
+static void a_list_is_filtered(void **state) {
+  struct fixture *f = *state;
+  make_a_few(f);
+  struct store_op *op = list_of("u1", 100);
+  op->filter.ascending = true;
+  op->filter.sort = STORE_BY_END;
+  op->filter.active = 0;
+  assert_listed(call(f, op), "2");
+  op = list_of(NULL, 100);
+  op->filter.active = 1;
+  op->filter.sort = STORE_BY_DURATION;
+  assert_listed(call(f, op), "136");
+  op = list_of(NULL, 100);
+  op->filter.assisted = 1;
+  assert_listed(call(f, op), "652");
+  op = list_of(NULL, 100);
+  op->filter.assisted = 1;
+  op->filter.active = 1;
+  op->filter.sort = STORE_BY_TOKENS;
+  assert_listed(call(f, op), "6");
+  op = list_of(NULL, 100);
+  op->filter.assisted = 0;
+  op->filter.from_ms = 1001;
+  op->filter.to_ms = 4000;
+  op->filter.sort = STORE_BY_ACTIVITY;
+  assert_listed(call(f, op), "43");
+  op = list_of(NULL, 2);
+  op->filter.offset = 3;
+  op->filter.sort = STORE_BY_DURATION; /* 1: 9000, 3: 8000, then 2, 5 and 6: 4000 each, 4: 500 */
+  op = call(f, op);
+  assert_int_equal(op->session_count, 2);
+  assert_listed(call(f, list_of("nobody", 100)), "");
+}
+
+static void sums_are_of_those_that_began_then(void **state) {
+  struct fixture *f = *state;
+  make_a_few(f);
+  struct store_op *op = store_op_new(STORE_TOTALS);
+  op->filter.from_ms = 2000;
+  op->filter.to_ms = 5000;
+  op = call(f, op);
+  assert_int_equal(op->code, 0);
+  assert_int_equal(op->totals.sessions, 4);
+  assert_int_equal(op->totals.active, 1);
+  assert_int_equal(op->totals.assisted, 2);
+  assert_int_equal(op->totals.tokens, 112);
+  assert_int_equal(op->totals.max_response_ms, 50);
+  assert_int_equal(op->totals.avg_response_ms, 3);
+  assert_int_equal((int64_t)op->totals.lasted_ms, 3000 + 2000 + 500 + 0);
+  op = store_op_new(STORE_TOTALS);
+  op->filter.from_ms = 1;
+  op->filter.to_ms = 2;
+  op = call(f, op);
+  assert_int_equal(op->code, 0);
+  assert_int_equal(op->totals.sessions, 0);
+}
+
+/* ---- conversations that are shown to others ---- */
+
+#define TOKEN_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define TOKEN_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+static struct store_op *share(struct fixture *f, unsigned session, const char *user, const char *token,
+                              struct store_share how) {
+  struct store_op *op = read_of(STORE_SHARE, session, user, 0);
+  op->session.share_token = token != NULL ? strdup(token) : NULL;
+  op->share = how;
+  return call(f, op);
+}
+
+static struct store_op *shared(struct fixture *f, const char *token) {
+  struct store_op *op = store_op_new(STORE_SHARED);
+  op->session.share_token = strdup(token);
+  return call(f, op);
+}
+
+static void a_share_keeps_its_token_until_it_is_revoked(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  struct store_op *op = share(f, 1, "u1", TOKEN_A, (struct store_share){.now_ms = 100});
+  assert_int_equal(op->code, 0);
+  assert_string_equal(op->session.share_token, TOKEN_A);
+  op = share(f, 1, "u1", TOKEN_B, (struct store_share){.now_ms = 200});
+  assert_int_equal(op->code, 0);
+  assert_string_equal(op->session.share_token, TOKEN_A);
+  assert_int_equal(call(f, write_session(1, 1))->code, 0); /* which changes nothing of it */
+  reopen(f);
+  op = shared(f, TOKEN_A);
+  assert_int_equal(op->code, 0);
+  assert_string_equal(op->session.user_id, "u1");
+  assert_string_equal(op->session.share_token, TOKEN_A);
+  assert_int_equal(op->session.share_expires_ms, 0);
+  assert_string_equal(call(f, list_of(NULL, 10))->sessions[0].share_token, TOKEN_A);
+  assert_int_equal(shared(f, TOKEN_B)->code, E_NOT_FOUND);
+  assert_int_equal(share(f, 1, "u1", NULL, (struct store_share){.revoke = true})->code, 0);
+  assert_int_equal(shared(f, TOKEN_A)->code, E_NOT_FOUND);
+  assert_null(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.share_token);
+  assert_int_equal(share(f, 1, "u1", NULL, (struct store_share){.revoke = true})->code, E_NOT_FOUND);
+  assert_string_equal(share(f, 1, "u1", TOKEN_B, (struct store_share){0})->session.share_token, TOKEN_B);
+}
+
+static void a_share_that_has_expired_gets_another_token(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  assert_int_equal(share(f, 1, "u1", TOKEN_A, (struct store_share){.now_ms = 100, .expires_ms = 200})->code, 0);
+  struct store_op *op = share(f, 1, "u1", TOKEN_B, (struct store_share){.now_ms = 199});
+  assert_string_equal(op->session.share_token, TOKEN_A);
+  assert_int_equal(op->session.share_expires_ms, 200);
+  op = share(f, 1, "u1", TOKEN_B, (struct store_share){.now_ms = 199, .sets_expiry = true, .expires_ms = 300});
+  assert_string_equal(op->session.share_token, TOKEN_A);
+  assert_int_equal(shared(f, TOKEN_A)->session.share_expires_ms, 300);
+  op = share(f, 1, "u1", TOKEN_B, (struct store_share){.now_ms = 300});
+  assert_string_equal(op->session.share_token, TOKEN_B);
+  assert_int_equal(op->session.share_expires_ms, 0);
+  assert_int_equal(shared(f, TOKEN_A)->code, E_NOT_FOUND);
+  assert_int_equal(shared(f, TOKEN_B)->code, 0);
+}
+
+static void only_the_owner_shares_what_is_there(void **state) {
+  struct fixture *f = *state;
+  make_session(f, 1);
+  assert_int_equal(share(f, 1, "u2", TOKEN_A, (struct store_share){0})->code, E_NOT_FOUND);
+  assert_int_equal(share(f, 2, "u1", TOKEN_A, (struct store_share){0})->code, E_NOT_FOUND);
+  assert_int_equal(shared(f, TOKEN_A)->code, E_NOT_FOUND);
+}
+
+/* The token is as secret as what it shows. */
+static void a_share_goes_with_the_key_and_with_the_conversation(void **state) {
+  struct fixture *f = *state;
+  reopen_with(f, KEY_A, "");
+  make_session(f, 1);
+  assert_int_equal(share(f, 1, "u1", TOKEN_A, (struct store_share){0})->code, 0);
+  reopen_with(f, KEY_B, KEY_A);
+  assert_string_equal(share(f, 1, "u1", TOKEN_B, (struct store_share){0})->session.share_token, TOKEN_A);
+  reopen_with(f, KEY_B, "");
+  assert_null(call(f, read_of(STORE_SESSION, 1, NULL, 0))->session.share_token);
+  struct store_op *op = store_op_audit(STORE_ERASE, "test", "erase", "user u1", 77);
+  op->session.user_id = strdup("u1");
+  assert_int_equal(call(f, op)->code, 0);
+  assert_int_equal(shared(f, TOKEN_A)->code, E_NOT_FOUND);
+}
+
+static void one_conversation_is_erased_alone(void **state) {
+  struct fixture *f = *state;
+  make_a_few(f);
+  for (int i = 0; i < 2; i++) {
+    struct store_op *op = store_op_audit(STORE_ERASE, "u1", "erase", "session 2", 77);
+    op->session.user_id = strdup(i == 0 ? "u2" : "u1");
+    caller_id(op->session.id, 0x5e55, 2);
+    op = call(f, op);
+    assert_int_equal(op->code, i == 0 ? E_NOT_FOUND : 0);
+    assert_int_equal(op->erased.sessions, i);
+    assert_int_equal(op->erased.messages, 2 * i);
+  }
+  assert_int_equal(call(f, read_of(STORE_SESSION, 2, NULL, 0))->code, E_NOT_FOUND);
+  assert_int_equal(history_code(f, 2), E_NOT_FOUND);
+  assert_int_equal(call(f, read_of(STORE_SESSION, 6, NULL, 0))->code, 0);
+}
+
 /* ---- the backends ---- */
 
 static char folder[64];
@@ -1115,6 +1378,15 @@ static bool can_be_had(const struct row *r) {
 int main(void) {
   const struct CMUnitTest cases[] = {
     CASE(a_conversation_comes_back_as_it_was_written),
+    CASE(all_are_listed_in_any_order),
+    CASE(pages_of_a_list_show_each_once),
+    CASE(a_list_is_filtered),
+    CASE(sums_are_of_those_that_began_then),
+    CASE(a_share_keeps_its_token_until_it_is_revoked),
+    CASE(a_share_that_has_expired_gets_another_token),
+    CASE(only_the_owner_shares_what_is_there),
+    CASE(a_share_goes_with_the_key_and_with_the_conversation),
+    CASE(one_conversation_is_erased_alone),
     CASE(a_second_write_replaces_all_but_owner_and_top),
     CASE(a_message_alone_moves_the_last_activity_on),
     CASE(the_active_conversation_is_the_newest_without_an_end),

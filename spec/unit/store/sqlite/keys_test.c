@@ -279,10 +279,9 @@ static void a_plain_database_of_each_earlier_version_can_be_used(void **state) {
   }
 }
 
-static void an_encrypted_database_of_an_earlier_version_can_be_used_and_its_names_are_sealed(void **state) {
-  struct fixture *f = *state;
+static void use_sealed_fixture(struct fixture *f, const char *name) {
   char why[256];
-  take_fixture(f, "sqlite-2-sealed");
+  take_fixture(f, name);
   assert_int_equal(open_code(f, why), E_KEY); /* and it is as it was */
   assert_int_equal(keyring_new(KEY_A, "", 0, &f->keys, why), 0);
   reopen(f);
@@ -297,6 +296,14 @@ static void an_encrypted_database_of_an_earlier_version_can_be_used_and_its_name
   assert_false(file_has(f, "", "What is in the box?"));
 }
 
+static void an_encrypted_database_of_an_earlier_version_can_be_used_and_its_names_are_sealed(void **state) {
+  use_sealed_fixture(*state, "sqlite-2-sealed");
+}
+
+static void an_encrypted_database_of_version_4_can_be_used(void **state) {
+  use_sealed_fixture(*state, "sqlite-4-sealed");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
     STORE(with_a_key_no_text_is_in_the_files),
@@ -309,6 +316,7 @@ int main(void) {
     STORE(a_missing_previous_key_is_named),
     FOLDER(a_plain_database_of_each_earlier_version_can_be_used),
     FOLDER(an_encrypted_database_of_an_earlier_version_can_be_used_and_its_names_are_sealed),
+    FOLDER(an_encrypted_database_of_version_4_can_be_used),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

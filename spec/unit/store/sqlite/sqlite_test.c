@@ -233,7 +233,7 @@ static void a_newer_schema_is_refused(void **state) {
   set_version(f, 9);
   assert_int_equal(open_fails(f, f->url, why), E_SCHEMA);
   assert_non_null(strstr(why, "version 9"));
-  set_version(f, 5);
+  set_version(f, 6);
   reopen(f);
   assert_int_equal(call(f, read_of(STORE_SESSION, 1, NULL, 0))->code, 0);
 }
