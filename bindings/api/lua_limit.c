@@ -22,8 +22,8 @@ static int l_limit_take(lua_State *L) {
 
 static const struct bind_function functions[] = {
   {"take", l_limit_take, "limiter string, key string", "true", false,
-   "Counts one event of key, a user or for public an address, for the limiter messages, reads, ends, live, admin or "
-   "public; refused: nil, message, LIMITED, ms to wait."},
+   "Counts one event of key, a user or for public an address, for the limiter messages, reads, ends, live, admin, "
+   "admin_reads or public; refused: nil, message, LIMITED, ms to wait."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_limit = {"limit", "Rate limits.", functions, NULL};

@@ -15,7 +15,7 @@ static const struct {
 } countable[] = {
   {"messages_received", METRIC_MESSAGES_RECEIVED}, {"message_errors", METRIC_MESSAGE_ERRORS},
   {"messages_sent", METRIC_MESSAGES_SENT},         {"sessions_created", METRIC_SESSIONS_CREATED},
-  {"sessions_ended", METRIC_SESSIONS_ENDED},
+  {"sessions_ended", METRIC_SESSIONS_ENDED},       {"admin_takeovers", METRIC_ADMIN_TAKEOVERS},
 };
 
 /* Takes name and labels. */

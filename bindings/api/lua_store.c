@@ -1,6 +1,6 @@
 /* In: chat.store calls. Out: stored data, as tables. Why: only the calling handler waits. The operation goes to the
  * threads of the store; the reply comes back through the mailbox of the worker and resumes the handler. */
-#include "api.h"
+#include "lua_store_impl.h"
 
 #include "err.h"
 #include "http.h"
@@ -31,8 +31,8 @@ static void set_flag(lua_State *L, const char *name, bool flag) {
   lua_setfield(L, -2, name);
 }
 
-static void push_record(lua_State *L, const struct session_record *r) {
-  lua_createtable(L, 0, 18);
+void store_push_record(lua_State *L, const struct session_record *r) {
+  lua_createtable(L, 0, 20);
   set_text(L, "id", r->id);
   set_text(L, "user_id", r->user_id);
   set_text(L, "name", r->name);
@@ -46,6 +46,10 @@ static void push_record(lua_State *L, const struct session_record *r) {
   set_number(L, "max_response_ms", (double)r->max_response_ms);
   set_number(L, "avg_response_ms", (double)r->avg_response_ms);
   set_number(L, "top", (double)r->top);
+  if (r->share_token) {
+    set_text(L, "share_token", r->share_token);
+    set_number(L, "share_expires_ms", (double)r->share_expires_ms);
+  }
   set_number(L, "received", (double)r->received);
   set_number(L, "read", (double)r->read);
   set_flag(L, "help_requested", r->help_requested);
@@ -110,8 +114,17 @@ static int push_answer(lua_State *L, const struct store_op *op) {
   if (op->kind == STORE_EPOCH) {
     return push_epoch(L, op->epoch);
   }
-  if (op->kind == STORE_SESSION) {
-    push_record(L, &op->session);
+  if (op->kind == STORE_LIST) {
+    return store_push_list(L, op);
+  }
+  if (op->kind == STORE_TOTALS) {
+    return store_push_totals(L, op);
+  }
+  if (op->kind == STORE_SHARE || op->kind == STORE_ERASE) {
+    return store_push_share(L, op);
+  }
+  if (op->kind == STORE_SESSION || op->kind == STORE_SHARED) {
+    store_push_record(L, &op->session);
     return 1;
   }
   if (op->kind == STORE_CID) {
@@ -122,7 +135,7 @@ static int push_answer(lua_State *L, const struct store_op *op) {
   lua_createtable(L, (int)count, 0);
   for (size_t i = 0; i < count; i++) {
     if (op->kind == STORE_SESSIONS) {
-      push_record(L, &op->sessions[i]);
+      store_push_record(L, &op->sessions[i]);
     } else {
       push_message(L, &op->messages[i]);
     }
@@ -134,6 +147,9 @@ static int push_answer(lua_State *L, const struct store_op *op) {
 static void on_answer(struct post *post) {
   struct store_op *op = (struct store_op *)post;
   struct task *t = task_redeem(op->arg);
+  if (op->kind == STORE_ERASE) {
+    store_erase_ended(op);
+  }
   if (t && t->wait.timer) {
     worker_timer_stop(t->vm->worker, t->wait.timer);
     t->wait.timer = NULL;
@@ -150,21 +166,21 @@ static const char *user_of(const struct task *t) {
   return t->session ? session_user(t->session) : who ? who->user_id : NULL;
 }
 
-static void begin_ask(struct task *t) {
+void store_begin_ask(struct task *t) {
   struct store_op *op = t->wait.op;
   t->wait.op = NULL;
   op->post.run = on_answer;
   op->reply_to = worker_mailbox(t->vm->worker);
   op->arg = task_ticket(t);
-  int code = store_submit_for(worker_home(t->vm->worker)->store, user_of(t), op);
+  int code = op->kind == STORE_ERASE ? store_begin_erase(t, op)
+                                     : store_submit_for(worker_home(t->vm->worker)->store, user_of(t), op);
   if (code) {
     op->code = code == E_FULL ? E_STORE : code;
     on_answer(&op->post);
   }
 }
 
-/* Takes op; NULL: memory was out. */
-static int wait_for(lua_State *L, struct store_op *op, const char *what, void (*begin)(struct task *)) {
+int store_wait_for(lua_State *L, struct store_op *op, const char *what, void (*begin)(struct task *)) {
   struct task *t = bind_task(L);
   if (!op) {
     return bind_result(L, UV_ENOMEM);
@@ -176,7 +192,7 @@ static int wait_for(lua_State *L, struct store_op *op, const char *what, void (*
   return task_wait(L, what, begin);
 }
 
-static uint32_t limit_field(lua_State *L) {
+uint32_t store_limit_field(lua_State *L) {
   return (uint32_t)bind_number(L, 1, "limit", 100, 1, STORE_LIMIT_MAX);
 }
 
@@ -195,28 +211,31 @@ static int l_store_session(lua_State *L) {
   if (op) {
     memcpy(op->session.id, id, STORE_ID_LEN + 1);
   }
-  return wait_for(L, op, "chat.store.session", begin_ask);
+  return store_wait_for(L, op, "chat.store.session", store_begin_ask);
 }
 
 static int l_store_sessions(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   const char *user = bind_field(L, 1, "user_id", 1000, NULL);
   luaL_argcheck(L, user, 1, "user_id is needed");
-  uint32_t limit = limit_field(L);
+  uint32_t limit = store_limit_field(L);
+  struct store_place after = {0};
+  store_after_field(L, &after);
   bind_task(L);
   struct store_op *op = store_op_new(STORE_SESSIONS);
   if (op) {
     op->limit = limit;
+    op->after = after;
     op->session.user_id = strdup(user);
   }
-  return wait_for(L, op, "chat.store.sessions", begin_ask);
+  return store_wait_for(L, op, "chat.store.sessions", store_begin_ask);
 }
 
 static int l_store_history(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   const char *id = bind_field(L, 1, "session_id", 1000, NULL);
   luaL_argcheck(L, id, 1, "session_id is needed");
-  uint32_t limit = limit_field(L);
+  uint32_t limit = store_limit_field(L);
   double before = bind_number(L, 1, "before_seq", 0, 0, 9007199254740992.0);
   double bytes = bind_number(L, 1, "bytes", 0, 0, STORE_HISTORY_BYTES);
   bind_task(L);
@@ -230,7 +249,7 @@ static int l_store_history(lua_State *L) {
     op->before_seq = (uint64_t)before;
     op->bytes = (size_t)bytes;
   }
-  return wait_for(L, op, "chat.store.history", begin_ask);
+  return store_wait_for(L, op, "chat.store.history", store_begin_ask);
 }
 
 static int l_store_message(lua_State *L) {
@@ -247,15 +266,16 @@ static int l_store_message(lua_State *L) {
     op->message_count = 1;
     op->messages[0].cid = strdup(cid);
   }
-  return wait_for(L, op, "chat.store.message", begin_ask);
+  return store_wait_for(L, op, "chat.store.message", store_begin_ask);
 }
 
 static int l_store_epoch(lua_State *L) {
   struct store *store = worker_home(bind_vm(L)->worker)->store;
   uint64_t epoch;
   bind_task(L);
-  return store && store_epoch(store, &epoch) ? push_epoch(L, epoch)
-                                             : wait_for(L, store_op_new(STORE_EPOCH), "chat.store.epoch", begin_ask);
+  return store && store_epoch(store, &epoch)
+           ? push_epoch(L, epoch)
+           : store_wait_for(L, store_op_new(STORE_EPOCH), "chat.store.epoch", store_begin_ask);
 }
 
 static void on_ready_timeout(void *arg) {
@@ -266,7 +286,7 @@ static void on_ready_timeout(void *arg) {
 
 static void begin_ready(struct task *t) {
   t->wait.timer = worker_timer(t->vm->worker, READY_LIMIT_MS, on_ready_timeout, t);
-  begin_ask(t);
+  store_begin_ask(t);
 }
 
 static int l_store_ready(lua_State *L) {
@@ -274,13 +294,29 @@ static int l_store_ready(lua_State *L) {
   if (atomic_load(bind_vm(L)->world->stopping)) {
     return push_ready(L, false, "the server is stopping");
   }
-  return wait_for(L, store_op_new(STORE_PING), "chat.store.ready", begin_ready);
+  return store_wait_for(L, store_op_new(STORE_PING), "chat.store.ready", begin_ready);
 }
 
 static const struct bind_function functions[] = {
   {"session", l_store_session, "id string", "table record", true, "A stored conversation, without its messages."},
   {"sessions", l_store_sessions, "query table", "table records", true,
-   "Conversations of {user_id, limit? = 100}, newest first."},
+   "Conversations of {user_id, limit? = 100, after?}, newest first; after: the last record of the page before."},
+  {"list", store_list, "query table", "table records, table? last", true,
+   "Conversations of everybody, or of {user_id?}: {active?, assisted?} booleans, that began {from_ms?} to {to_ms?}, by "
+   "{sort? = start_time, end_time, message_count, total_tokens, user_id, duration, last_activity}, {ascending?}, "
+   "{limit? = 100}, {offset?}, behind {after?}: what the page before gave as last. No last: there is nothing behind."},
+  {"totals", store_totals, "query table", "table totals", true,
+   "Of all conversations that began {from_ms} to {to_ms}: sessions, active, assisted, tokens, max_response_ms, "
+   "avg_response_ms, lasted_ms."},
+  {"share", store_share, "query table", "table share", true,
+   "Lets whoever has the token read {session_id} of {user_id} until {expires_ms?} (0: for ever): {token, expires_ms}. "
+   "One that is there and holds stays, and has that expiry if one was given."},
+  {"unshare", store_unshare, "query table", "true", true,
+   "Nobody reads {session_id} of {user_id} by a token any more."},
+  {"shared", store_shared, "token string", "table record", true,
+   "The conversation with that token; it may have expired."},
+  {"erase", store_erase, "query table", "true", true,
+   "Erases {session_id} of {user_id}: in memory, and in the store. {actor} is written down."},
   {"history", l_store_history, "query table", "table messages", true,
    "The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first; fewer when their content is "
    "more than {bytes? = 16 MiB}. One that cannot be read, or is not genuine, has damaged = true and no content, "

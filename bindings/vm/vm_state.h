@@ -29,6 +29,7 @@ struct vm_world {
   struct networks *metrics_networks;
   struct token_verifier *verifier; /* of tokens on open connections; NULL: none is taken */
   atomic_bool *stopping;           /* the server is not ready any more */
+  struct erasure *erasure;         /* of conversations; NULL: they are erased in the store alone */
   struct scripts *scripts;         /* for chat.scripts; NULL: there is nothing to command */
   /* A script failed: one line with file and line, for admins in development. Any worker; may be NULL. */
   void (*script_error)(void *arg, const char *text, const char *version);

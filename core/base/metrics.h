@@ -25,6 +25,9 @@
   X(SESSIONS_EVICTED, "chatbox_sessions_evicted_total", COUNTER, "Idle conversations that left memory for others")     \
   X(RATELIMIT_BLOCKED, "chatbox_ratelimit_blocked_total", COUNTER, "Refusals by limiter")                              \
   X(HTTP_SECONDS, "chatbox_http_request_duration_seconds", HISTOGRAM, "HTTP requests by endpoint and method")          \
+  X(ADMIN_TAKEOVERS, "chatbox_admin_takeovers_total", COUNTER, "Conversations taken over by an administrator")         \
+  X(ADMIN_DROPPED, "chatbox_admin_messages_dropped_total", COUNTER, "Messages an administrator read too slowly for")   \
+  X(MONGODB_SECONDS, "chatbox_mongodb_operation_seconds", HISTOGRAM, "Store operations under the reference's names")   \
   X(STORE_SECONDS, "chatbox_store_operation_seconds", HISTOGRAM, "Store operations, waiting included")                 \
   X(STORE_COMMITS, "chatbox_store_commits_total", COUNTER, "Transactions committed")                                   \
   X(STORE_ERRORS, "chatbox_store_errors_total", COUNTER, "Store operations that failed")                               \

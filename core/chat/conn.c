@@ -184,6 +184,13 @@ static void outbox_drop(struct conn *c) {
   }
 }
 
+static void count_overflow(struct conn *c) {
+  struct identity *who = conn_identity(c);
+  metrics_add(METRIC_OUTBOX_OVERFLOWS, 1);
+  metrics_add(METRIC_ADMIN_DROPPED, who->admin ? 1 : 0);
+  identity_unref(who);
+}
+
 /* Takes the reference. */
 static void put_here(struct conn *c, struct message *m) {
   if (c->dead || c->close_code) {
@@ -195,7 +202,7 @@ static void put_here(struct conn *c, struct message *m) {
     message_unref(m);
     outbox_drop(c);
     c->bye_code = 0;
-    metrics_add(METRIC_OUTBOX_OVERFLOWS, 1);
+    count_overflow(c);
     close_here(c, CLOSE_TRY_LATER, "reading too slowly, come back");
     return;
   }

@@ -151,6 +151,8 @@ static int change(struct session *s, struct effects *e, struct store_op *op) REQ
   if (!code && e->write.whole) {
     code = session_record_copy(&op->session, session_fields(s));
     op->has_session = !code;
+    op->begins = e->write.inserts;
+    op->ends = e->ends;
   }
   if (code) {
     (void)failed(s, e, SESSION_NO_DOUBT);

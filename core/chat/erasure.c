@@ -4,6 +4,7 @@
 
 #include "bye.h"
 #include "err.h"
+#include "lock.h"
 #include "log.h"
 
 #include <stdatomic.h>
@@ -23,18 +24,38 @@ struct erasure {
   /* of what is idle */
   bool expiring;
   int64_t before_ms, now_ms;
+  struct lock lock; /* guards what follows */
+  struct single *singles;
+};
+
+/* An erasure of one conversation that waits until every worker has had a turn. */
+struct single {
+  struct single *next, **link;
+  struct erasure *of;
+  struct store_op *op;
+  atomic_size_t turns;
 };
 
 struct erasure *erasure_new(const struct erasure_world *w) {
   struct erasure *e = calloc(1, sizeof *e);
-  if (e)
+  if (e) {
     e->world = *w;
+    lock_init(&e->lock);
+  }
   return e;
 }
 
 void erasure_free(struct erasure *e) {
-  if (e)
+  while (e && e->singles) {
+    struct single *s = e->singles;
+    e->singles = s->next;
+    store_op_free(s->op);
+    free(s);
+  }
+  if (e) {
     store_op_free(e->op);
+    lock_deinit(&e->lock);
+  }
   free(e);
 }
 
@@ -51,13 +72,13 @@ static int submit(struct erasure *e, struct store_op *op, void (*reply)(struct p
 
 /* Takes the table's reference. Its people are sent away. Whoever was erased must not come back with what he had not
  * sent yet, for that is erased, too; what expired was idle, and its people come back to a new conversation. */
-static void session_gone(struct erasure *e, struct session *s, bool of_user, int64_t now_ms) {
+static void session_gone(struct session *s, bool of_user, int64_t now_ms, const struct mailbox *here) {
   struct members members;
   session_erase(s);
   session_members(s, &members);
   for (size_t i = 0; i < members.count; i++)
     bye_say(members.all[i], of_user ? CLOSE_NOT_YOU : CLOSE_TRY_LATER, of_user ? "erased" : "try_later",
-            "The conversation was erased", (uint64_t)now_ms, e->world.home);
+            "The conversation was erased", (uint64_t)now_ms, here);
   members_free(&members);
   session_unref(s);
 }
@@ -116,7 +137,7 @@ int erasure_user(struct erasure *e, const char *user_id, const char *actor, int6
   e->done = done;
   e->arg = arg;
   for (size_t i = 0; i < count; i++)
-    session_gone(e, all[i], true, now_ms);
+    session_gone(all[i], true, now_ms, e->world.home);
   free(all);
   atomic_store(&e->turns, SIZE_MAX / 2); /* so that none is the last before their number is known */
   size_t workers = e->world.each_worker(e->world.ctx, on_turn, e);
@@ -125,6 +146,53 @@ int erasure_user(struct erasure *e, const char *user_id, const char *actor, int6
     mailbox_put(e->world.home, &e->post);
   }
   return 0;
+}
+
+/* ---- one conversation ---- */
+
+static void single_turns(struct single *s, size_t n) {
+  struct erasure *e = s->of;
+  if (atomic_fetch_sub(&s->turns, n) != n)
+    return;
+  lock_acquire(&e->lock);
+  *s->link = s->next;
+  if (s->next)
+    s->next->link = s->link;
+  lock_release(&e->lock);
+  int code = store_submit(e->world.store, s->op);
+  if (code) {
+    s->op->code = code;
+    mailbox_put(s->op->reply_to, &s->op->post);
+  }
+  free(s);
+}
+
+static void on_single_turn(void *arg) {
+  single_turns(arg, 1);
+}
+
+int erasure_session(struct erasure *e, struct store_op *op, const struct mailbox *here, int64_t now_ms) {
+  struct single *s = calloc(1, sizeof *s);
+  if (!s)
+    return UV_ENOMEM;
+  *s = (struct single){.of = e, .op = op};
+  atomic_store(&s->turns, SIZE_MAX / 2); /* so that none is the last before their number is known */
+  lock_acquire(&e->lock);
+  s->link = &e->singles;
+  s->next = e->singles;
+  if (s->next)
+    s->next->link = &s->next;
+  e->singles = s;
+  lock_release(&e->lock);
+  erasure_session_ended(e, op->session.id, here, now_ms);
+  single_turns(s, SIZE_MAX / 2 - e->world.each_worker(e->world.ctx, on_single_turn, s));
+  return 0;
+}
+
+void erasure_session_ended(struct erasure *e, const char *id, const struct mailbox *here, int64_t now_ms) {
+  struct session *s = sessions_take(e->world.sessions, id);
+  if (s)
+    session_gone(s, false, now_ms, here);
 }
 
 /* ---- what is idle ---- */
@@ -146,7 +214,7 @@ static void on_expired(struct post *post) {
   for (size_t i = 0; i < op->session_count; i++) { /* opened just then */
     struct session *s = sessions_take(e->world.sessions, op->sessions[i].id);
     if (s)
-      session_gone(e, s, false, e->now_ms);
+      session_gone(s, false, e->now_ms, e->world.home);
   }
   if (op->session_count)
     LOG(LOG_INFO, "erasure", "old conversations were erased (RETENTION_DAYS)",

@@ -2,7 +2,7 @@
  * Why: what is in memory would write back what was erased. So it leaves memory first and takes no more writes; then
  * each worker has had its turn, so that what was on its way is in the store's queue; then the erasure goes in behind
  * it.
- * Thread: the owner of `home`, alone. One erasure and one expiry at a time. */
+ * Thread: the owner of `home`, alone, but for erasure_session. One erasure of a user and one expiry at a time. */
 #pragma once
 #include "attr.h"
 #include "session.h"
@@ -32,6 +32,12 @@ void erasure_free(struct erasure *e);
 /* done: once, later. 0; E_BUSY: one is running; E_STORE, UV_ENOMEM: done is not called. */
 int erasure_user(struct erasure *e, const char *user_id, const char *actor, int64_t now_ms, erasure_done *done,
                  void *arg) NODISCARD;
+/* One conversation, of any worker's thread. op: STORE_ERASE of session.id, with its reply_to and post.run; taken, and
+ * answered as by store_submit. Whoever gets the answer calls erasure_session_ended. 0; E_STOPPING, UV_ENOMEM: the
+ * caller keeps op. here: the caller's mailbox. */
+int erasure_session(struct erasure *e, struct store_op *op, const struct mailbox *here, int64_t now_ms) NODISCARD;
+/* It is in the store no more: who has opened it meanwhile is sent away, too. */
+void erasure_session_ended(struct erasure *e, const char *id, const struct mailbox *here, int64_t now_ms);
 /* Conversations that are not in memory and were last active before before_ms, step by step until there are no more.
  * Does nothing while it is at it. */
 void erasure_idle(struct erasure *e, int64_t before_ms, int64_t now_ms);

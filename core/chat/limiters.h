@@ -15,12 +15,13 @@ struct limiters;
 
 /* name, label of chatbox_ratelimit_blocked_total, setting, whether its keys are addresses */
 #define LIMITERS_OF_ROUTES(X)                                                                                          \
-  X(MESSAGES, "messages", "message", SETTING_RATE_LIMIT, false)  /* what is said, and what changes a conversation */   \
-  X(READS, "reads", "read", SETTING_READ_RATE_LIMIT, false)      /* what is read from the store */                     \
-  X(ENDS, "ends", "end", SETTING_END_RATE_LIMIT, false)          /* conversations ended */                             \
-  X(LIVE, "live", "live", SETTING_LIVE_RATE_LIMIT, false)        /* typing, pings: what leaves nothing behind */       \
-  X(ADMIN, "admin", "admin", SETTING_ADMIN_RATE_LIMIT, false)    /* orders and reports about the scripts */            \
-  X(PUBLIC, "public", "public", SETTING_PUBLIC_RATE_LIMIT, true) /* without a token */
+  X(MESSAGES, "messages", "message", SETTING_RATE_LIMIT, false) /* what is said, and what changes a conversation */    \
+  X(READS, "reads", "read", SETTING_READ_RATE_LIMIT, false)     /* what is read from the store */                      \
+  X(ENDS, "ends", "end", SETTING_END_RATE_LIMIT, false)         /* conversations ended */                              \
+  X(LIVE, "live", "live", SETTING_LIVE_RATE_LIMIT, false)       /* typing, pings: what leaves nothing behind */        \
+  X(ADMIN, "admin", "admin", SETTING_ADMIN_RATE_LIMIT, false)   /* orders of administrators */                         \
+  X(ADMIN_READS, "admin_reads", "admin_read", SETTING_ADMIN_READ_RATE_LIMIT, false) /* what they read */               \
+  X(PUBLIC, "public", "public", SETTING_PUBLIC_RATE_LIMIT, true)                    /* without a token */
 /* Of the server itself, before there is a request a script sees. */
 #define LIMITERS_OF_SERVER(X)                                                                                          \
   X(CONNECTS, LIMITS_CONNECTS, "connect", SETTING_CONNECT_RATE_LIMIT, false)        /* WebSockets opened */            \

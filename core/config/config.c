@@ -159,6 +159,24 @@ static int origins_check(enum setting s, const char *list, char why[WHY_MAX]) {
                 reason);
 }
 
+/* They go into a header, where a semicolon would begin another rule. */
+static int ancestors_check(enum setting s, const char *list, char why[WHY_MAX]) {
+  static const char *const words[] = {"'self'", "'none'", "*"};
+  char one[64];
+  for (const char *p = list + strspn(list, ", "); *p; p += strspn(p, ", ")) {
+    size_t len = strcspn(p, ", ");
+    bool known = strncmp(p, "https://", 8) == 0 || strncmp(p, "http://", 7) == 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+      known = known || (strlen(words[i]) == len && strncmp(p, words[i], len) == 0);
+    bool plain = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:/.-*'[]_") >= len;
+    snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : sizeof one - 1), p);
+    if (!known || !plain)
+      return refuse(why, s, list, "has an entry, %s, that is no origin, nor 'self', 'none' or *", one);
+    p += len;
+  }
+  return 0;
+}
+
 /* What a row's type and bounds cannot say. */
 static int shape_check(enum setting s, const char *text, char why[WHY_MAX]) {
   enum log_level level;
@@ -176,6 +194,8 @@ static int shape_check(enum setting s, const char *text, char why[WHY_MAX]) {
     if (text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_")] != '\0')
       return refuse(why, s, text, "is not the name of a bot (a-z, 0-9 and _ only)");
     return 0;
+  case SETTING_FRAME_ANCESTORS:
+    return ancestors_check(s, text, why);
   case SETTING_WS_ALLOWED_ORIGINS:
   case SETTING_CORS_ALLOWED_ORIGINS:
     return origins_check(s, text, why);

@@ -56,6 +56,9 @@
     "Comma list of origins that may open a WebSocket, such as https://chat.example.org; * or empty allows all.")       \
   X(CORS_ALLOWED_ORIGINS, "CORS_ALLOWED_ORIGINS", STRING, "", 0, 8192, false,                                          \
     "Comma list of origins that may call the HTTP API; * is all, empty switches CORS off.")                            \
+  X(FRAME_ANCESTORS, "FRAME_ANCESTORS", STRING, "", 0, 8192, false,                                                    \
+    "Comma list of origins whose pages may show ours in a frame, such as https://shop.example.org, or 'self', or "     \
+    "'none'; empty: all.")                                                                                             \
   X(TRUSTED_PROXIES, "TRUSTED_PROXIES", STRING, "127.0.0.0/8,::1", 0, 8192, false,                                     \
     "Networks whose X-Forwarded-For is believed: name the proxy in front of the server when it is on another "         \
     "machine.")                                                                                                        \
@@ -116,8 +119,10 @@
   X(END_RATE_LIMIT, "END_RATE_LIMIT", INT, "30", 1, 1000000, false, "Conversations a user may end per minute.")        \
   X(LIVE_RATE_LIMIT, "LIVE_RATE_LIMIT", INT, "600", 1, 1000000, false,                                                 \
     "Typing indicators and pings per user and minute.")                                                                \
-  X(ADMIN_RATE_LIMIT, "ADMIN_RATE_LIMIT", INT, "240", 1, 1000000, false,                                               \
-    "Requests about the scripts per administrator and minute.")                                                        \
+  X(ADMIN_RATE_LIMIT, "ADMIN_RATE_LIMIT", INT, "20", 1, 1000000, false,                                                \
+    "Orders of an administrator per minute: taking over a conversation, changing the scripts.")                        \
+  X(ADMIN_READ_RATE_LIMIT, "ADMIN_READ_RATE_LIMIT", INT, "240", 1, 1000000, false,                                     \
+    "Lists and reports an administrator may read per minute; they are counted apart from orders.")                     \
   X(PUBLIC_RATE_LIMIT, "PUBLIC_RATE_LIMIT", INT, "60", 1, 1000000, false,                                              \
     "Requests per address and minute on public endpoints; the probes are never refused.")                              \
   X(CONNECT_RATE_LIMIT, "CONNECT_RATE_LIMIT", INT, "120", 1, 1000000, false, "WebSockets a user may open per minute.") \

@@ -17,10 +17,12 @@ void exchange_free(struct exchange *x) {
   free(x);
 }
 
-static void count_request(const struct http_request *req, const struct http_response *res, uint64_t now_ns) {
-  char labels[256];
+void answer_count(const struct exchange *x, const char *endpoint) {
+  const struct http_request *req = &x->req;
+  char labels[512];
   const char *method = strcmp(req->method, "HEAD") == 0 ? "GET" : *req->method ? req->method : "other";
-  snprintf(labels, sizeof labels, "endpoint=\"%s\",method=\"%s\"", res->endpoint ? res->endpoint : "", method);
+  snprintf(labels, sizeof labels, "endpoint=\"%s\",method=\"%s\"", endpoint ? endpoint : "", method);
+  uint64_t now_ns = worker_now_ns(x->net->worker);
   metrics_observe_labelled(METRIC_HTTP_SECONDS, labels, (double)(now_ns - req->started_ns) / 1e9);
 }
 
@@ -28,7 +30,7 @@ void http_respond(struct http_request *req, const struct http_response *res) {
   struct exchange *x = (struct exchange *)req;
   struct peer *p = x->peer;
   struct net *n = x->net;
-  count_request(req, res, worker_now_ns(n->worker));
+  answer_count(x, res->endpoint);
   if (!p) {
     exchange_free(x);
     return;
@@ -108,6 +110,7 @@ static void respond_page(struct exchange *x, const struct page *page) {
     }
   }
   x->frame.page = true;
+  x->frame.ancestors = x->net->ancestors;
   http_respond(&x->req, &res);
 }
 

@@ -26,12 +26,20 @@ static void tell_user_limit(struct net *n, const struct identity *who) {
   }
 }
 
+#define SOCKET_ENDPOINT_MAX 300
+
+static void socket_endpoint(const struct exchange *x, char out[SOCKET_ENDPOINT_MAX]) {
+  snprintf(out, SOCKET_ENDPOINT_MAX, "%s/ws", x->net->prefix);
+}
+
 static void refuse(struct exchange *x, const struct gate_refusal *no) {
+  char endpoint[SOCKET_ENDPOINT_MAX];
+  socket_endpoint(x, endpoint);
   struct http_response res = {.status = no->status,
                               .type = "text/plain; charset=utf-8",
                               .body = no->body,
                               .body_len = strlen(no->body),
-                              .endpoint = "/ws",
+                              .endpoint = endpoint,
                               .header_count = no->version_header,
                               .headers = {{"Sec-Websocket-Version", "13"}}};
   x->dispatched = true;
@@ -59,6 +67,9 @@ static void upgrade(struct exchange *x, struct identity *who, const char *key, c
   p->exchange = NULL;
   const struct websocket_offer offer = {who, x->address, wanted, bytes, (size_t)len};
   if (websocket_open(p, &offer) == 0) {
+    char endpoint[SOCKET_ENDPOINT_MAX];
+    socket_endpoint(x, endpoint);
+    answer_count(x, endpoint);
     exchange_free(x);
     return;
   }

@@ -87,7 +87,19 @@ static bool header_ok(const struct http_header *h) {
 static const char api_headers[] = "X-Frame-Options: DENY\r\n";
 static const char page_headers[] = "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "
                                    "img-src 'self' data:; connect-src 'self' ws: wss:; media-src https:; "
-                                   "base-uri 'none'; form-action 'none'\r\n";
+                                   "base-uri 'none'; form-action 'none'";
+
+/* A list with commas becomes one with blanks. */
+static void write_page_headers(FILE *out, const char *ancestors) {
+  fputs(page_headers, out);
+  if (ancestors && *ancestors && one_line(ancestors)) {
+    fputs("; frame-ancestors ", out);
+    for (const char *p = ancestors; *p; p++) {
+      fputc(*p == ',' || *p == ';' ? ' ' : *p, out);
+    }
+  }
+  fputs("\r\n", out);
+}
 
 void http_date(int64_t now_s, char out[HTTP_DATE_MAX]) {
   static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -133,11 +145,15 @@ static void write_headers(FILE *out, const struct http_response *res, const stru
   fputs("X-Content-Type-Options: nosniff\r\nReferrer-Policy: strict-origin-when-cross-origin\r\n"
         "X-XSS-Protection: 1; mode=block\r\n",
         out);
-  fputs(frame->page ? page_headers : api_headers, out);
+  if (frame->page) {
+    write_page_headers(out, frame->ancestors);
+  } else {
+    fputs(api_headers, out);
+  }
   if (frame->cors_origin && one_line(frame->cors_origin)) {
     fprintf(out,
             "Access-Control-Allow-Origin: %s\r\nAccess-Control-Allow-Credentials: true\r\n"
-            "Access-Control-Expose-Headers: Content-Length\r\nVary: Origin\r\n",
+            "Access-Control-Expose-Headers: Content-Length,Link,Retry-After\r\nVary: Origin\r\n",
             frame->cors_origin);
   }
   for (size_t i = 0; i < res->header_count; i++) {

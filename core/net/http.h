@@ -56,6 +56,7 @@ struct http_frame {
   bool head;               /* the method is HEAD: no body */
   const char *cors_origin; /* NULL: no CORS headers */
   bool page;               /* a page may be framed; an API answer may not */
+  const char *ancestors;   /* of a page: by whom, FRAME_ANCESTORS; NULL or "": by all */
   bool close;              /* the connection ends behind it */
   bool keep_alive;         /* it stays, which a client of HTTP/1.0 has to be told */
   bool bad_token;          /* a 401 is because of the token, not for want of one */

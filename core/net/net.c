@@ -151,6 +151,7 @@ int net_open(struct worker *w, const struct net_options *o, struct net **out, ch
   n->idle = (struct link){&n->idle, &n->idle};
   n->prefix = config_string(c, SETTING_PATH_PREFIX);
   n->prefix_len = strlen(n->prefix);
+  n->ancestors = config_string(c, SETTING_FRAME_ANCESTORS);
   n->message_limit = (size_t)config_int(c, SETTING_MAX_MESSAGE_SIZE);
   n->others_limit = (size_t)config_int(c, SETTING_MAX_HANDSHAKES);
   n->source_limit = (size_t)config_int(c, SETTING_MAX_HANDSHAKES_PER_ADDRESS);

@@ -115,6 +115,7 @@ struct net {
   struct pages *pages;
   const char *prefix;
   size_t prefix_len;
+  const char *ancestors; /* FRAME_ANCESTORS */
   size_t message_limit, body_limit, others_limit, source_limit;
   uint64_t ping_ms, pong_ms, tick_ms, handshake_ms, idle_ms;
   unsigned char tx[TX_ROOM];
@@ -172,6 +173,8 @@ int websocket_open(struct peer *p, const struct websocket_offer *offer) NODISCAR
 
 /* Answers a request that is complete from memory, or gives it to the scripts. */
 void answer_request(struct exchange *x);
+/* endpoint: as in struct http_response. */
+void answer_count(const struct exchange *x, const char *endpoint);
 /* The same for a request nothing more than its status is said about. body NULL: the reason as JSON. */
 void answer_status(struct exchange *x, int status, const char *body);
 /* 429: not before so many ms. The connection closes. */

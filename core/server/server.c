@@ -329,6 +329,7 @@ static int open_parts(struct server *s, char why[512]) {
   code = code ? code : store_open(&store, &s->store, why);
   if (!code) {
     s->erasure = erasure_new(&(struct erasure_world){s->sessions, s->store, s->home, each_worker, s});
+    s->world.erasure = s->erasure;
     code = s->erasure ? 0 : UV_ENOMEM;
   }
   return code ? code : control_open(&s->loop, path, server_command, s, &s->control, why);

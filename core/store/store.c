@@ -181,13 +181,29 @@ static const char *kind_label(enum store_kind kind) {
   return labels[kind];
 }
 
+/* Names that monitors of the reference know; whichever store it is. */
+static const char *reference_label(const struct store_op *op) {
+  if (op->kind == STORE_LIST)
+    return "operation=\"list_all_sessions_with_options\"";
+  if (op->kind == STORE_TOTALS)
+    return "operation=\"get_session_metrics\"";
+  return op->begins ? "operation=\"create_session\"" : op->ends ? "operation=\"end_session\"" : NULL;
+}
+
+static void op_measure(const struct store_op *op, uint64_t now) {
+  double seconds = (double)(now - op->submitted_ns) / 1e9;
+  const char *label = reference_label(op);
+  metrics_observe_labelled(METRIC_STORE_SECONDS, kind_label(op->kind), seconds);
+  if (label)
+    metrics_observe_labelled(METRIC_MONGODB_SECONDS, label, seconds);
+}
+
 /* Once posted, an operation belongs to its receiver. */
 static void ops_answer(struct store *s, struct store_op **ops, size_t count) {
   uint64_t now = uv_hrtime();
   metrics_add(METRIC_STORE_QUEUED, -(int64_t)count);
   for (size_t i = 0; i < count; i++) {
-    metrics_observe_labelled(METRIC_STORE_SECONDS, kind_label(ops[i]->kind),
-                             (double)(now - ops[i]->submitted_ns) / 1e9);
+    op_measure(ops[i], now);
     if (ops[i]->code == E_STORE)
       metrics_add(METRIC_STORE_ERRORS, 1);
     mailbox_put(ops[i]->reply_to, &ops[i]->post);
@@ -304,7 +320,11 @@ static size_t keep_waiting(struct store *s, struct store_op **ops, size_t n, boo
   for (size_t i = 0; i < n; i++) {
     bool late = last_try || (s->timeout_ns && now >= ops[i]->submitted_ns + s->timeout_ns);
     e->failed = e->failed || ops[i]->code == E_STORE;
-    if (ops[i]->code == E_MORE) {
+    if (ops[i]->code == E_MORE && ops[i]->soon) {
+      ops[i]->code = 0;
+      e->leftover = true;
+      done[done_count++] = ops[i];
+    } else if (ops[i]->code == E_MORE) {
       erasing_add(e, ops[i]);
     } else if (ops[i]->code != E_AWAY) {
       done[done_count++] = ops[i];

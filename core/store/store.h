@@ -154,7 +154,8 @@ enum store_kind {
                    * has, with its expiry. revoke: it has none any more */
   STORE_ERASE,    /* all conversations of session.user_id, or only session.id when that is set, with their messages ->
                    * erased. From its place among the writes    on nobody finds them; they go in steps, between which other
-                   * writes are served; audit is written at    the end. One that is interrupted goes on at the next start */
+                   * writes are served; audit is written at    the end. One that is interrupted goes on at the next start
+                   */
   STORE_EXPIRE,   /* conversations with last_activity_ms < before_ms that are not in_use, oldest first, at most limit;
                    * audit is written when there was one -> erased, sessions[] (id and user_id only) */
   STORE_AUDIT     /* writes audit */
@@ -173,6 +174,7 @@ struct store_op {
   struct message_record *messages; /* write: in; history: reply */
   size_t message_count;
   struct store_mark mark; /* write */
+  bool begins, ends;      /* write, for the metrics: it makes the conversation, it ends it */
   bool with_open;         /* session, active */
   uint64_t before_seq;
   size_t bytes;   /* history: in place of STORE_HISTORY_BYTES; 0: those */
@@ -187,7 +189,9 @@ struct store_op {
   bool (*in_use)(void *arg, const char *id); /* expire: asked on a store thread, with arg. NULL: none is */
   struct store_erased erased;                /* reply */
   struct audit_record audit;                 /* erase, expire, audit */
-  int64_t erasure;                           /* the backend's, of one that is not at its end */
+  void *ended_with;                          /* the caller's, like arg */
+  bool soon;       /* erase: answered as soon as nobody finds it any more; what is left goes on by itself */
+  int64_t erasure; /* the backend's, of one that is not at its end */
   uint64_t submitted_ns;
   uint64_t share;     /* the store's: whose part of the queue it takes; 0: nobody's */
   const char *reason; /* reply of a ping that failed: why, a static text; or NULL */

@@ -206,12 +206,42 @@ chat.store = {}
 ---@return table record
 function chat.store.session(id) end
 
---- Conversations of {user_id, limit? = 100}, newest first. Waits.
+--- Conversations of {user_id, limit? = 100, after?}, newest first; after: the last record of the page before. Waits.
 ---@param query table
 ---@return table records
 function chat.store.sessions(query) end
 
---- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first; fewer when their content is more than {bytes? = 16 MiB}. One that cannot be read, or is not genuine, has damaged = true and no content, whatever else it says. Waits.
+--- Conversations of everybody, or of {user_id?}: {active?, assisted?} booleans, that began {from_ms?} to {to_ms?}, by {sort? = start_time, end_time, message_count, total_tokens, user_id, duration, last_activity}, {ascending?}, {limit? = 100}, {offset?}, behind {after?}: what the page before gave as last. No last: there is nothing behind. Waits.
+---@param query table
+---@return table records, table? last
+function chat.store.list(query) end
+
+--- Of all conversations that began {from_ms} to {to_ms}: sessions, active, assisted, tokens, max_response_ms, avg_response_ms, lasted_ms. Waits.
+---@param query table
+---@return table totals
+function chat.store.totals(query) end
+
+--- Lets whoever has the token read {session_id} of {user_id} until {expires_ms?} (0: for ever): {token, expires_ms}. One that is there and holds stays, and has that expiry if one was given. Waits.
+---@param query table
+---@return table share
+function chat.store.share(query) end
+
+--- Nobody reads {session_id} of {user_id} by a token any more. Waits.
+---@param query table
+---@return true
+function chat.store.unshare(query) end
+
+--- The conversation with that token; it may have expired. Waits.
+---@param token string
+---@return table record
+function chat.store.shared(token) end
+
+--- Erases {session_id} of {user_id}: in memory, and in the store. {actor} is written down. Waits.
+---@param query table
+---@return true
+function chat.store.erase(query) end
+
+--- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. One that cannot be read, or is not genuine, has damaged = true and no content, whatever else it says. Waits.
 ---@param query table
 ---@return table messages
 function chat.store.history(query) end
@@ -317,7 +347,7 @@ function chat.config.allows(name, address, relayed) end
 --- Rate limits.
 chat.limit = {}
 
---- Counts one event of key, a user or for public an address, for the limiter messages, reads, ends, live, admin or public; refused: nil, message, LIMITED, ms to wait.
+--- Counts one event of key, a user or for public an address, for the limiter messages, reads, ends, live, admin, admin_reads or public; refused: nil, message, LIMITED, ms to wait.
 ---@param limiter string
 ---@param key string
 ---@return true

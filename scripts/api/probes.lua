@@ -1,4 +1,5 @@
 -- Is the server alive, may it get work, what does it count (reference, 3.6).
+local models = require "handlers.models"
 local response = require "lib.response"
 
 local probes = {}
@@ -27,17 +28,19 @@ function probes.healthz()
   return response.json(200, { status = "healthy", timestamp = timestamp() })
 end
 
---- Monitors of the reference look for the store under the name `mongodb`, so that is its name here, whichever store it
---- is. The reference's `llm` check counts configured providers; there are none to count as long as bots answer by
---- themselves, and a check that is always ready would say nothing.
+--- Monitors of the reference look for the store under the name `mongodb`, whichever store it is, and count as
+--- providers who can answer: those that clients are offered as models.
 function probes.readyz()
   local is_ready, reason = store_ready()
   local failed = "Database connectivity check failed" -- the reference's words come first
   local store = is_ready and { status = "ready" }
     or { status = "not ready", reason = reason and failed .. ": " .. reason or failed }
-  return response.json(is_ready and 200 or 503, {
-    status = store.status,
-    checks = { mongodb = store },
+  local answering = #models.list > 0 and { status = "ready", providers_count = #models.list }
+    or { status = "not ready", reason = "No LLM providers configured" }
+  local all = is_ready and answering.status == "ready"
+  return response.json(all and 200 or 503, {
+    status = all and "ready" or "not ready",
+    checks = { mongodb = store, llm = answering },
     timestamp = timestamp(),
   })
 end

@@ -1,9 +1,11 @@
 -- In: an HTTP request. Out: the response of the endpoint that api/routes.lua names, or a refusal.
 -- Order of the checks: path and method, network, limit of the address, token, limit of the user.
+-- A path with a slash too many at its end is sent to the right one.
 local response = require "lib.response"
 
 local router = {}
 
+local PREFIX = chat.config.get "CHATBOX_PATH_PREFIX"
 local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
 local aside = chat.guard.aside()
 
@@ -16,6 +18,7 @@ local function compile(routes)
       method = route[1],
       pattern = "^" .. escaped:gsub(":%w+", "([^/]+)") .. "$",
       route = route,
+      endpoint = PREFIX .. route[2],
       name = name,
       handler = chat.guard.watch(name, function(request, id)
         local answer = route[3](request, id) -- no tail call: this function is what the guard looks for
@@ -27,9 +30,9 @@ local function compile(routes)
 end
 
 -- Counts one request of key; the refusal when that is too many.
-local function limited(limiter, key)
+local function limited(limiter, key, told)
   local ok, _, _, retry_after_ms = chat.limit.take(limiter, key)
-  return not ok and response.too_many(retry_after_ms) or nil
+  return not ok and response.too_many(retry_after_ms, told) or nil
 end
 
 -- nil when the request may pass.
@@ -51,7 +54,23 @@ local function refuse(route, request)
   elseif route.auth == "admin" and not request.user.admin then
     return response.error(403)
   end
-  return route.rate and limited(route.rate, request.user.id) or nil
+  return route.rate and limited(route.rate, request.user.id, route.auth == "admin") or nil
+end
+
+local function escape(text)
+  return (text:gsub("[^%w%-._]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end))
+end
+
+-- The same path without the slash at its end, relative to the one with it, and with the query.
+local function without_slash(path, query)
+  local words = {}
+  for name, value in pairs(query) do
+    words[#words + 1] = escape(name) .. "=" .. escape(value)
+  end
+  table.sort(words)
+  return "../" .. escape(path:match "([^/]*)/$") .. (#words > 0 and "?" .. table.concat(words, "&") or "")
 end
 
 --- The function the server calls for every request.
@@ -60,18 +79,27 @@ end
 function router.new(routes)
   local compiled = compile(routes)
 
-  return function(request)
+  local function find(method, path)
     for i = 1, #compiled do
       local candidate = compiled[i]
-      local found = candidate.method == request.method and request.path:match(candidate.pattern)
+      local found = candidate.method == method and path:match(candidate.pattern)
       if found then
-        local route = candidate.route
-        local answer = refuse(route, request)
-          or aside[candidate.name] and response.error(503, ASIDE, "SERVICE_ERROR")
-          or candidate.handler(request, found)
-        answer.endpoint = route[2]
-        return answer
+        return candidate, found
       end
+    end
+  end
+
+  return function(request)
+    local path = request.path
+    local candidate, found = find(request.method, path)
+    if candidate then
+      local answer = refuse(candidate.route, request)
+        or aside[candidate.name] and response.error(503, ASIDE, "SERVICE_ERROR")
+        or candidate.handler(request, found)
+      answer.endpoint = candidate.endpoint
+      return answer
+    elseif path:find "[^/]/$" and find(request.method, path:sub(1, -2)) then
+      return response.redirect(request.method == "GET" and 301 or 307, without_slash(path, request.query))
     end
     return response.text(404, "404 page not found")
   end

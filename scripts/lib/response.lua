@@ -46,12 +46,24 @@ function response.unavailable()
   return answer
 end
 
----@param retry_after_ms integer
+--- To another spelling of the same path; relative to what was asked for, so it is right behind any proxy.
+---@param status integer
+---@param location string
 ---@return table
-function response.too_many(retry_after_ms)
+function response.redirect(status, location)
+  local answer = response.text(status, "")
+  answer.headers = { Location = location }
+  return answer
+end
+
+---@param retry_after_ms integer
+---@param told boolean? the body says it to the millisecond, too
+---@return table
+function response.too_many(retry_after_ms, told)
   local answer = response.json(429, {
     error = "rate_limit_exceeded",
     message = "Too many requests. Please try again later.",
+    retry_after_ms = told and math.max(1, math.ceil(retry_after_ms)) or nil,
   })
   answer.headers = { ["Retry-After"] = ("%d"):format(math.max(1, math.ceil(retry_after_ms / 1000))) }
   return answer

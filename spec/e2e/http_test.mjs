@@ -84,7 +84,7 @@ describe("metrics", () => {
     const open = await server.metric("chatbox_websocket_connections_total");
     assert.ok(open >= 1);
     await alice.leaves();
-    assert.match(text, /chatbox_http_request_duration_seconds_count\{endpoint="\/healthz",method="GET"\}/);
+    assert.match(text, /chatbox_http_request_duration_seconds_count\{endpoint="\/chatbox\/healthz",method="GET"\}/);
   });
 
   test("are for the networks that may see them", async (t) => {
@@ -274,6 +274,12 @@ describe("the pages", () => {
       assert.doesNotMatch(headers["content-security-policy"], /unsafe/);
       assert.equal(headers["x-content-type-options"], "nosniff");
     }
+  });
+
+  test("may be shown in a frame by the pages that FRAME_ANCESTORS names", async (t) => {
+    const framed = await serve(t, { env: { FRAME_ANCESTORS: "'self', https://shop.example" } });
+    assert.match((await framed.get("/chat.html")).headers["content-security-policy"], /; frame-ancestors 'self'\s+https:\/\/shop\.example$/);
+    assert.doesNotMatch((await server.get("/chat.html")).headers["content-security-policy"], /frame-ancestors/);
   });
 
   test("are what / and the prefix lead to", async () => {

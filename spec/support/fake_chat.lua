@@ -9,14 +9,17 @@ local codec = require "chatbox_spec".json
 local fake = {}
 
 local START_MS = 1772463600000 -- 2026-03-02T15:00:00Z
-local CONFIG = { CHATBOX_BOT = "echo", DEVELOPMENT = false, SCRIPT_ASIDE_TEXT = "Out of order.",
-  REPLAY_LIMIT = 256 * 1024, WS_PING_PERIOD = 54000 }
+local CONFIG = {
+  CHATBOX_BOT = "echo", CHATBOX_PATH_PREFIX = "/chatbox", DEVELOPMENT = false, SCRIPT_ASIDE_TEXT = "Out of order.",
+  REPLAY_LIMIT = 256 * 1024, WS_PING_PERIOD = 54000,
+}
 local LIMITS = {
   messages = { 100, 60000 },
   reads = { 240, 60000 },
   ends = { 30, 60000 },
   live = { 600, 60000 },
-  admin = { 240, 60000 },
+  admin = { 20, 60000 },
+  admin_reads = { 240, 60000 },
   public = { 60, 60000 },
 }
 local RECORD = {

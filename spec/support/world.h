@@ -3,6 +3,7 @@
  * store, turned by hand. What core/server/server.c does between transport and scripts is done here for clients that are
  * lists. Thread: one (the store has its own). */
 #pragma once
+#include "erasure.h"
 #include "faulty_store.h"
 #include "memory_log.h"
 
@@ -377,12 +378,20 @@ static int open_store(struct world *w, char why[512]) {
   return store_open(&o, &w->store, why);
 }
 
+/* There is only this one, and it has its turn. */
+static size_t each_worker(void *ctx, void (*fn)(void *arg), void *arg) {
+  (void)ctx;
+  fn(arg);
+  return 1;
+}
+
 /* Conversations, scripts, a worker: all that a crash takes and a start makes. */
 static int start_worker(struct world *w, char why[512]) {
   char scripts[60];
   const struct config *c = w->config;
   w->sessions = sessions_new((size_t)config_int(c, SETTING_MAX_SESSIONS), (size_t)config_int(c, SETTING_INBOX_LIMIT),
                              worker_run_session);
+  w->vm.erasure = erasure_new(&(struct erasure_world){w->sessions, w->store, w->home, each_worker, w});
   snprintf(scripts, sizeof scripts, "%s/scripts", w->folder);
   int code = scripts_new(&w->vm, scripts, 1, w->home, &w->scripts, why);
   if (code) {
@@ -456,6 +465,7 @@ static inline int world_crash(struct world *w, char why[512]) {
   stop_worker(w);
   worker_free(w->worker);
   scripts_free(w->scripts);
+  erasure_free(w->vm.erasure);
   sessions_free(w->sessions);
   w->worker = NULL;
   w->scripts = NULL;
@@ -492,6 +502,7 @@ static void world_close(struct world *w) {
     scripts_free(w->scripts);
   }
   if (w->config) {
+    erasure_free(w->vm.erasure);
     if (w->sessions) {
       sessions_free(w->sessions);
     }

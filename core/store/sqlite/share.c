@@ -71,7 +71,7 @@ static int share_give(struct sqlite_handle *h, struct store_op *op, const struct
 }
 
 int sqlite_share(struct sqlite_handle *h, struct store_op *op) {
-  struct session_row p = {.id = op->session.id};
+  struct session_row p;
   int r = place_find(h, op->session.id, &p);
   if (r != 1)
     return r < 0 ? r : E_NOT_FOUND;

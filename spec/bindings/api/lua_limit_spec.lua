@@ -36,7 +36,7 @@ describe("chat.limit.take", function()
 
   it("refuses a limiter that does not exist", function()
     local _, message = scene.run "chat.limit.take('mine', 'a')"
-    assert.matches("the limiters are messages, reads, ends, live, admin, public", message)
+    assert.matches("the limiters are messages, reads, ends, live, admin, admin_reads, public", message)
     _, message = scene.run "chat.limit.take 'public'"
     assert.matches("bad argument #2 to 'take' (string expected", message, 1, true)
   end)

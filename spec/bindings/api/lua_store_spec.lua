@@ -106,6 +106,131 @@ describe("chat.store", function()
     assert.same({ {} }, world:connect("bob"):asks "nobody")
   end)
 
+  it(".sessions goes on behind a record", function()
+    local world = scene.case [[ return {
+      say = function(s) s:append { sender = "user", type = "x", content = "x" } s:flush() s:close() return s.id end,
+      page = function(s)
+        local ids, after = {}, nil
+        repeat
+          local list = chat.store.sessions { user_id = s.user_id, limit = 2, after = after }
+          for _, record in ipairs(list) do ids[#ids + 1], after = record.id, record end
+        until #list < 2
+        return ids
+      end } ]]
+    local ids = {}
+    for i = 3, 1, -1 do
+      local alice = world:connect "alice"
+      ids[i] = alice:asks("say")[1]
+      alice:leave()
+      world:advance "1s"
+    end
+    assert.same({ ids }, world:connect("alice"):asks "page")
+  end)
+
+  local OPERATOR = [[ return {
+    say = function(s, c, text)
+      s:append { sender = "user", type = "x", content = text }
+      s:set { admin_assisted = text == "help" }
+      s:flush()
+      return s.id
+    end,
+    close = function(s) s:close() s:flush() end,
+    all = function(s, c, sort)
+      local ids, after, last, list = {}, nil, nil, nil
+      repeat
+        list, last = chat.store.list { sort = sort, limit = 1, after = after }
+        for i, record in ipairs(list) do ids[#ids + 1] = record.user_id end
+        after = last
+      until not last
+      return table.concat(ids, " ")
+    end,
+    some = function(s, c, what)
+      local query = { assisted = { assisted = true }, ended = { active = false }, bobs = { user_id = "bob" },
+        old = { to_ms = 5 }, second = { offset = 1, limit = 1, ascending = true } }
+      local ids = {}
+      for i, record in ipairs(chat.store.list(query[what])) do ids[i] = record.user_id end
+      return table.concat(ids, " ")
+    end,
+    totals = function() return chat.store.totals { from_ms = 0, to_ms = 8e15 } end,
+    misuse = function(s, c, what)
+      return pcall(chat.store.list, ({ sort = { sort = "x" }, limit = { limit = 1001 }, offset = { offset = 10001 },
+        after = { after = { id = "x" } } })[what])
+    end,
+    share = function(s, c, rest)
+      local id, user, expires = rest:match "(%S+) (%S+) ?(%d*)"
+      local share, why, code = chat.store.share { session_id = id, user_id = user, expires_ms = tonumber(expires) }
+      return share and share.token or code, share and share.expires_ms
+    end,
+    unshare = function(s, c, rest)
+      local id, user = rest:match "(%S+) (%S+)"
+      return chat.store.unshare { session_id = id, user_id = user }
+    end,
+    shared = function(s, c, token)
+      local record, _, code = chat.store.shared(token)
+      return record and record.id or code
+    end,
+    erase = function(s, c, rest)
+      local id, user = rest:match "(%S+) (%S+)"
+      return chat.store.erase { session_id = id, user_id = user, actor = "spec" }
+    end,
+    record = function(s, c, id) local r, _, code = chat.store.session(id) return r and r.id or code end,
+  } ]]
+
+  it(".list and .totals are of everybody's conversations", function()
+    local world = scene.case(OPERATOR)
+    local clients = {}
+    for i, user in ipairs { "alice", "bob", "carl" } do
+      clients[i] = world:connect(user)
+      clients[i]:asks("say " .. (i == 2 and "help" or "x"))
+      world:advance "1s"
+    end
+    clients[3]:sends "close"
+    local root = world:connect "root"
+    assert.same({ "carl bob alice" }, root:asks "all start_time")
+    assert.same({ "carl bob alice" }, root:asks "all user_id")
+    assert.equal(#"carl bob alice", #root:asks("all duration")[1])
+    assert.same({ "bob" }, root:asks "some assisted")
+    assert.same({ "carl" }, root:asks "some ended")
+    assert.same({ "bob" }, root:asks "some bobs")
+    assert.same({ "" }, root:asks "some old")
+    assert.same({ "bob" }, root:asks "some second")
+    local totals = root:asks("totals")[1]
+    assert.same({ 3, 2, 1, 0 }, { totals.sessions, totals.active, totals.assisted, totals.tokens })
+    for _, what in ipairs { "sort", "limit", "offset", "after" } do
+      assert.is_false(root:asks("misuse " .. what)[1])
+    end
+  end)
+
+  it(".share gives a token, .shared what it shows, .unshare takes it back", function()
+    local world = scene.case(OPERATOR)
+    local alice = world:connect "alice"
+    local id = alice:asks("say x")[1]
+    local token = alice:asks("share " .. id .. " alice")[1]
+    assert.equal(32, #token)
+    assert.same({ token, 0 }, alice:asks("share " .. id .. " alice"))
+    assert.same({ token, 8000000000000 }, alice:asks("share " .. id .. " alice 8000000000000"))
+    assert.same({ token, 8000000000000 }, alice:asks("share " .. id .. " alice"))
+    assert.same({ "NOT_FOUND" }, { alice:asks("share " .. id .. " bob")[1] })
+    assert.same({ "NOT_FOUND" }, { alice:asks("share nothing alice")[1] })
+    assert.same({ id }, alice:asks("shared " .. token))
+    assert.same({ "NOT_FOUND" }, alice:asks "shared nothing")
+    assert.same(UNKNOWN, alice:asks("unshare " .. id .. " bob"))
+    assert.same({ true }, alice:asks("unshare " .. id .. " alice"))
+    assert.same({ "NOT_FOUND" }, alice:asks("shared " .. token))
+  end)
+
+  it(".erase erases one conversation of its user, in memory and in the store", function()
+    local world = scene.case(OPERATOR)
+    local alice, bob = world:connect "alice", world:connect "bob"
+    local id, kept = alice:asks("say x")[1], bob:asks("say y")[1]
+    assert.same(UNKNOWN, bob:asks("erase " .. id .. " bob"))
+    local again = world:connect "alice"
+    assert.same({ true }, bob:asks("erase " .. again:asks("say z")[1] .. " alice"))
+    assert.same({ "NOT_FOUND" }, bob:asks("record " .. id))
+    assert.same({ kept }, bob:asks("record " .. kept))
+    assert.truthy(alice:closed())
+  end)
+
   it(".history gives the last messages, the oldest first, page by page", function()
     local world = scene.case(STORE)
     local alice = world:connect "alice"

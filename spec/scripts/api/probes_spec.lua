@@ -16,7 +16,8 @@ describe("the probes", function()
   it("readyz is ready when the store is", function()
     local response = world:http { method = "GET", path = "/readyz" }
     assert.equal(200, response.status)
-    assert.same({ status = "ready", checks = { mongodb = { status = "ready" } }, timestamp = "2026-03-02T15:00:00.000Z" }, response.json)
+    local checks = { mongodb = { status = "ready" }, llm = { status = "ready", providers_count = 1 } }
+    assert.same({ status = "ready", checks = checks, timestamp = "2026-03-02T15:00:00.000Z" }, response.json)
   end)
 
   it("readyz says what is not", function()
@@ -25,7 +26,7 @@ describe("the probes", function()
     assert.equal(503, response.status)
     assert.equal("not ready", response.json.status)
     local reason = "Database connectivity check failed: no room is left"
-    assert.same({ mongodb = { status = "not ready", reason = reason } }, response.json.checks)
+    assert.same({ status = "not ready", reason = reason }, response.json.checks.mongodb)
   end)
 
   it("metrics are text of the format Prometheus reads", function()

@@ -10,8 +10,9 @@ describe("the HTTP API", function()
 
   it("answers what it does not know with 404, whatever the method", function()
     for _, case in ipairs {
-      { "GET", "/" }, { "GET", "/nothing" }, { "POST", "/sessions" }, { "GET", SESSION .. "/end" }, { "DELETE", SESSION },
-      { "GET", "/sessions/" }, { "GET", "/sessions/a/b" }, { "GET", "/healthz/x" }, { "GET", "/xhealthz" }, { "BREW", "/healthz" },
+      { "GET", "/" }, { "GET", "/nothing" }, { "POST", "/sessions" }, { "GET", SESSION .. "/end" }, { "PUT", SESSION },
+      { "GET", "//" }, { "GET", "/nothing/" }, { "POST", "/sessions/" },
+      { "GET", "/sessions/a/b" }, { "GET", "/healthz/x" }, { "GET", "/xhealthz" }, { "BREW", "/healthz" },
     } do
       local response = world:http { method = case[1], path = case[2], user = "anna" }
       assert.same({ 404, "404 page not found", "text/plain; charset=utf-8" }, { response.status, response.body, response.type })
@@ -20,8 +21,19 @@ describe("the HTTP API", function()
   end)
 
   it("names the endpoint for the metric by its template, never by what a client sent", function()
-    assert.equal("/sessions/:id", world:http({ method = "GET", path = SESSION, user = "anna" }).endpoint)
-    assert.equal("/sessions/:id/end", world:http({ method = "POST", path = SESSION .. "/end" }).endpoint)
+    assert.equal("/chatbox/sessions/:id", world:http({ method = "GET", path = SESSION, user = "anna" }).endpoint)
+    assert.equal("/chatbox/sessions/:id/end", world:http({ method = "POST", path = SESSION .. "/end" }).endpoint)
+  end)
+
+  it("leads from a slash too many to the right path, relative to it and with the query", function()
+    local response = world:http { method = "GET", path = "/sessions/", query = { q = "a b&c", limit = "3" } }
+    assert.same({ 301, "../sessions?limit=3&q=a%20b%26c" }, { response.status, response.headers.Location })
+    response = world:http { method = "GET", path = SESSION .. "/", user = "anna" }
+    assert.same({ 301, "../" .. ("ab"):rep(16) }, { response.status, response.headers.Location })
+    response = world:http { method = "POST", path = SESSION .. "/end/", user = "anna" }
+    assert.same({ 307, "../end" }, { response.status, response.headers.Location })
+    response = world:http { method = "GET", path = "/shared/a b:\r\nX: y/" }
+    assert.same({ 301, "../a%20b%3A%0D%0AX%3A%20y" }, { response.status, response.headers.Location })
   end)
 
   for _, case in ipairs { { "GET", "/sessions" }, { "GET", SESSION }, { "POST", SESSION .. "/end" } } do
@@ -71,6 +83,19 @@ describe("the HTTP API", function()
       assert.not_equal(429, world:http({ method = "POST", path = SESSION .. "/end", user = "bob" }).status)
     end
     assert.equal(429, world:http({ method = "POST", path = SESSION .. "/end", user = "bob" }).status)
+  end)
+
+  it("has two rates of an administrator, and says when to come back", function()
+    local root = { id = "root", name = "root", roles = { "admin" }, admin = true }
+    for _ = 1, 20 do
+      assert.equal(404, world:http({ method = "POST", path = "/admin/takeover/x", user = root }).status)
+    end
+    local response = world:http { method = "POST", path = "/admin/takeover/x", user = root }
+    assert.same({ 429, "60" }, { response.status, response.headers["Retry-After"] })
+    assert.same({
+      error = "rate_limit_exceeded", message = "Too many requests. Please try again later.", retry_after_ms = 60000,
+    }, response.json)
+    assert.equal(400, world:http({ method = "GET", path = "/admin/metrics", query = { start_time = "x" }, user = root }).status)
   end)
 
   it("keeps metrics to the networks they are for", function()

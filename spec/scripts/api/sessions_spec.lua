@@ -30,7 +30,8 @@ describe("a user's conversations", function()
       anna:send { type = "user_message", content = "Hello world. How are you?" }
       world:advance(90500)
       assert.same({ {
-        id = anna.session.id, user_id = "anna", name = "Hello world.", last_activity = "2026-03-02T15:00:00.000Z", message_count = 2,
+        id = anna.session.id, session_id = anna.session.id, help_requested = false,
+        user_id = "anna", name = "Hello world.", last_activity = "2026-03-02T15:00:00.000Z", message_count = 2,
         unread = 2,
         admin_assisted = false, start_time = "2026-03-02T15:00:00.000Z", is_active = true, duration = 90, total_tokens = 6,
         max_response_time = 0, avg_response_time = 0,

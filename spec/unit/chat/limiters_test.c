@@ -49,9 +49,10 @@ static void each_kind_counts_for_itself(void **state) {
   assert_int_equal(take("ends", "ann"), 0);
   assert_int_equal(take("live", "ann"), 0);
   assert_int_equal(take("admin", "ann"), 0);
+  assert_int_equal(take("admin_reads", "ann"), 0);
   assert_int_equal(take("connects", "ann"), 0);
   assert_int_equal(take("mine", "ann"), E_NOT_FOUND);
-  assert_string_equal(limiters_names, "messages, reads, ends, live, admin, public");
+  assert_string_equal(limiters_names, "messages, reads, ends, live, admin, admin_reads, public");
 }
 
 static void one_network_of_64_bits_is_one_and_a_users_name_is_never_taken_for_an_address(void **state) {

@@ -431,6 +431,22 @@ static void cors_origins_are_origins(void **state) {
     assert_int_equal(set(SETTING_CORS_ALLOWED_ORIGINS, bad[i], why), E_INVALID);
 }
 
+static void who_may_frame_pages_is_a_list_of_origins_and_can_add_no_other_rule(void **state) {
+  (void)state;
+  static const char *const good[] = {"", "'self'", "'none'", "*", "https://a.example, 'self'", "http://*.a.example:81"};
+  static const char *const bad[] = {"https://a.example; script-src *", "a.example", "'unsafe-inline'", "javascript:x",
+                                    "https://a.example\"x"};
+  char why[512];
+  struct config *c = config_new();
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+    assert_int_equal(config_set(c, SETTING_FRAME_ANCESTORS, good[i], why), 0);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    assert_int_equal(config_set(c, SETTING_FRAME_ANCESTORS, bad[i], why), E_INVALID);
+    assert_non_null(strstr(why, "FRAME_ANCESTORS"));
+  }
+  config_free(c);
+}
+
 static void origins_of_sockets_are_checked_in_the_same_way(void **state) {
   (void)state;
   char why[512];
@@ -696,6 +712,7 @@ int main(void) {
     cmocka_unit_test(a_prefix_starts_with_a_slash_and_ends_without),
     cmocka_unit_test(words_are_checked),
     cmocka_unit_test(cors_origins_are_origins),
+    cmocka_unit_test(who_may_frame_pages_is_a_list_of_origins_and_can_add_no_other_rule),
     cmocka_unit_test(origins_of_sockets_are_checked_in_the_same_way),
     cmocka_unit_test(a_proxy_is_trusted_on_this_machine_only_until_others_are_named),
     cmocka_unit_test(settings_that_need_each_other_are_checked_together),

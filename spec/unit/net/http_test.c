@@ -54,15 +54,30 @@ static void a_page_may_be_framed_and_runs_only_its_own_scripts(void **state) {
                  "base-uri 'none'; form-action 'none'\r\n\r\nx");
 }
 
+static void a_page_may_be_framed_by_whom_the_operator_names(void **state) {
+  (void)state;
+  const struct http_response res = {.status = 200, .type = "text/html; charset=utf-8", .body = "x", .body_len = 1};
+  struct http_frame frame = {.page = true, .ancestors = "'self',https://a.example"};
+  char *text = render(&res, &frame);
+  assert_non_null(strstr(text, "; form-action 'none'; frame-ancestors 'self' https://a.example\r\n"));
+  free(text);
+  frame.page = false;
+  text = render(&res, &frame);
+  assert_null(strstr(text, "frame-ancestors"));
+  assert_non_null(strstr(text, "X-Frame-Options: DENY\r\n"));
+  free(text);
+}
+
 static void another_origins_page_is_let_read(void **state) {
   (void)state;
   const struct http_response res = {.status = 404, .body = "", .body_len = 0};
   const struct http_frame frame = {.cors_origin = "https://a.example"};
-  assert_renders(&res, &frame,
-                 "HTTP/1.1 404 Not Found\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: "
-                 "0\r\n" SECURITY "X-Frame-Options: DENY\r\nAccess-Control-Allow-Origin: https://a.example\r\n"
-                 "Access-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: Content-Length\r\n"
-                 "Vary: Origin\r\n\r\n");
+  assert_renders(
+    &res, &frame,
+    "HTTP/1.1 404 Not Found\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: "
+    "0\r\n" SECURITY "X-Frame-Options: DENY\r\nAccess-Control-Allow-Origin: https://a.example\r\n"
+    "Access-Control-Allow-Credentials: true\r\nAccess-Control-Expose-Headers: Content-Length,Link,Retry-After\r\n"
+    "Vary: Origin\r\n\r\n");
 }
 
 static void to_head_the_length_is_told_and_the_body_is_not_sent(void **state) {
@@ -213,6 +228,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test(an_answer_is_these_bytes_and_no_others),
     cmocka_unit_test(a_page_may_be_framed_and_runs_only_its_own_scripts),
+    cmocka_unit_test(a_page_may_be_framed_by_whom_the_operator_names),
     cmocka_unit_test(another_origins_page_is_let_read),
     cmocka_unit_test(to_head_the_length_is_told_and_the_body_is_not_sent),
     cmocka_unit_test(an_answer_says_when_it_was_and_whether_the_connection_stays),

@@ -471,7 +471,7 @@ static void a_newer_schema_is_refused_with_one_line(void **state) {
   close_store(f);
   change("chatbox", "{'_id': 'schema'}", "{'$set': {'version': 99}}");
   assert_int_equal(try_open(f, why), E_SCHEMA);
-  assert_string_equal(why, "the database has schema version 99, this program knows versions up to 2");
+  assert_string_equal(why, "the database has schema version 99, this program knows versions up to 3");
 }
 
 static const struct store_backend *backend_of(const char *url) {

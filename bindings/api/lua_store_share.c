@@ -1,0 +1,118 @@
+/* In: chat.store.share, unshare, shared and erase. Out: tokens, and conversations that are gone. Why: each of them
+ * names a conversation and its owner, and the store looks whether they belong together. */
+#include "lua_store_impl.h"
+
+#include "erasure.h"
+#include "err.h"
+#include "id.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct store_op *named_op(const char *id, const char *user, struct store_op *op) {
+  if (op) {
+    memcpy(op->session.id, id, STORE_ID_LEN + 1);
+    op->session.user_id = strdup(user);
+  }
+  return op;
+}
+
+/* session_id and user_id of the table at index 1; false: such an id cannot be there. */
+static bool names_field(lua_State *L, const char **id, const char **user) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  *id = bind_field(L, 1, "session_id", 1000, NULL);
+  *user = bind_field(L, 1, "user_id", 1000, NULL);
+  luaL_argcheck(L, *id && *user, 1, "session_id and user_id are needed");
+  bind_task(L);
+  return id_valid(*id);
+}
+
+int store_share(lua_State *L) {
+  const char *id, *user;
+  if (!names_field(L, &id, &user)) {
+    return bind_result(L, E_NOT_FOUND);
+  }
+  double expires_ms = bind_number(L, 1, "expires_ms", -1, -1, 8640000000000000.0);
+  char token[ID_LEN + 1];
+  id_new(token);
+  struct store_op *op = named_op(id, user, store_op_new(STORE_SHARE));
+  if (op) {
+    op->session.share_token = strdup(token);
+    op->share = (struct store_share){.now_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker),
+                                     .sets_expiry = expires_ms >= 0,
+                                     .expires_ms = expires_ms > 0 ? (int64_t)expires_ms : 0};
+  }
+  return store_wait_for(L, op, "chat.store.share", store_begin_ask);
+}
+
+int store_unshare(lua_State *L) {
+  const char *id, *user;
+  if (!names_field(L, &id, &user)) {
+    return bind_result(L, E_NOT_FOUND);
+  }
+  struct store_op *op = named_op(id, user, store_op_new(STORE_SHARE));
+  if (op) {
+    op->share.revoke = true;
+  }
+  return store_wait_for(L, op, "chat.store.unshare", store_begin_ask);
+}
+
+int store_shared(lua_State *L) {
+  const char *token = bind_text(L, 1, 1000);
+  bind_task(L);
+  if (!id_valid(token)) {
+    return bind_result(L, E_NOT_FOUND);
+  }
+  struct store_op *op = store_op_new(STORE_SHARED);
+  if (op) {
+    op->session.share_token = strdup(token);
+  }
+  return store_wait_for(L, op, "chat.store.shared", store_begin_ask);
+}
+
+int store_push_share(lua_State *L, const struct store_op *op) {
+  if (op->kind == STORE_ERASE || op->share.revoke) {
+    return bind_result(L, 0);
+  }
+  lua_createtable(L, 0, 2);
+  lua_pushstring(L, op->session.share_token);
+  lua_setfield(L, -2, "token");
+  lua_pushnumber(L, (double)op->session.share_expires_ms);
+  lua_setfield(L, -2, "expires_ms");
+  return 1;
+}
+
+/* ---- erasing ---- */
+
+/* The answer is looked at when the handler may be gone: whom to ask for the rest goes along. */
+int store_erase(lua_State *L) {
+  const char *id, *user;
+  char subject[STORE_AUDIT_MAX];
+  if (!names_field(L, &id, &user)) {
+    return bind_result(L, E_NOT_FOUND);
+  }
+  const char *actor = bind_field(L, 1, "actor", STORE_AUDIT_MAX, NULL);
+  struct vm *vm = bind_vm(L);
+  snprintf(subject, sizeof subject, "session %s", id);
+  struct store_op *op = named_op(
+    id, user,
+    store_op_audit(STORE_ERASE, actor ? actor : "script", "erase", subject, (int64_t)worker_wall_ms(vm->worker)));
+  if (op) {
+    op->soon = true;
+  }
+  return store_wait_for(L, op, "chat.store.erase", store_begin_ask);
+}
+
+int store_begin_erase(struct task *t, struct store_op *op) {
+  struct erasure *e = t->vm->world->erasure;
+  int64_t now_ms = (int64_t)worker_wall_ms(t->vm->worker);
+  op->ended_with = e;
+  return e ? erasure_session(e, op, op->reply_to, now_ms) : store_submit(worker_home(t->vm->worker)->store, op);
+}
+
+void store_erase_ended(const struct store_op *op) {
+  if (op->ended_with) {
+    erasure_session_ended(op->ended_with, op->session.id, op->reply_to, op->audit.at_ms);
+  }
+}
