@@ -1,5 +1,6 @@
 -- What the server calls. Everything else is reached from here.
 local api = require "api.router"
+local described = require "api.described"
 local errors = require "lib.errors"
 local live = require "handlers.live"
 local router = require "router"
@@ -31,7 +32,12 @@ return {
   refused = refused,
   unanswered = router.unanswered(routes),
   stored = router.stored(routes),
-  describe = function()
-    return router.describe(routes)
+  describe = function(which)
+    if which == "openapi" or which == "asyncapi" then
+      return described[which]().body
+    end
+    return described.page(function()
+      return router.describe(routes)
+    end)
   end,
 }

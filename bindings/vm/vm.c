@@ -451,13 +451,14 @@ void vm_http(struct vm *vm, struct http_request *req) {
   task_run(t, 1);
 }
 
-char *vm_describe(struct vm *vm) {
+char *vm_describe(struct vm *vm, const char *which) {
   if (vm->describe_ref == LUA_NOREF) {
     return NULL;
   }
   lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->describe_ref);
   guard_enter(&vm->guard, vm->guard.message_ns, 0);
-  int failed = lua_pcall(vm->L, 0, 1, 0);
+  lua_pushstring(vm->L, which);
+  int failed = lua_pcall(vm->L, 1, 1, 0);
   guard_leave(&vm->guard, 0);
   bool ok = !failed && lua_isstring(vm->L, -1);
   char *text = ok ? strdup(lua_tostring(vm->L, -1)) : NULL;

@@ -35,5 +35,6 @@ void vm_cancel(struct vm *vm);
 void vm_replace(struct vm *vm);
 /* Cancels only those that wait for an answer of the user: that can take for ever, so a stop does not wait for them. */
 void vm_cancel_askers(struct vm *vm);
-/* The description of the protocol by scripts/init.lua: a heap string the caller frees; NULL when there is none. */
-char *vm_describe(struct vm *vm);
+/* The description of the protocol by scripts/init.lua, in the form it calls `which`: a heap string the caller frees;
+ * NULL when there is none. */
+char *vm_describe(struct vm *vm, const char *which);

@@ -215,10 +215,10 @@ static int docs(int argc, char **argv) {
     docs_lua(bind_modules, stdout);
   } else if (strcmp(which, "stubs") == 0) {
     docs_stubs(bind_modules, stdout);
-  } else if (strcmp(which, "protocol") == 0) {
-    return command_protocol();
+  } else if (strcmp(which, "protocol") == 0 || strcmp(which, "openapi") == 0 || strcmp(which, "asyncapi") == 0) {
+    return command_protocol(which);
   } else {
-    return complain("docs: settings, lua, stubs or protocol", EXIT_USAGE);
+    return complain("docs: settings, lua, stubs, protocol, openapi or asyncapi", EXIT_USAGE);
   }
   return EXIT_DONE;
 }
@@ -273,8 +273,9 @@ static const struct command commands[] = {
    "is sent, and the exit code is 0 when all were, within --timeout each. A connection that breaks is made anew. "
    "ADDRESS is like https://chat.example.com/chatbox; of https the certificate is checked (SSL_CERT_FILE names other "
    "authorities)."},
-  {"docs", "docs settings|lua|stubs|protocol", docs,
-   "Prints a reference page: settings, the Lua functions, editor stubs, the protocol."},
+  {"docs", "docs settings|lua|stubs|protocol|openapi|asyncapi", docs,
+   "Prints a reference page: settings, the Lua functions, editor stubs, the protocol; for machines as OpenAPI and "
+   "AsyncAPI."},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 

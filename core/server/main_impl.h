@@ -37,5 +37,5 @@ int command_reload(int argc, char **argv);
 int command_promote(int argc, char **argv);
 int command_rollback(int argc, char **argv);
 int command_scripts(int argc, char **argv);
-/* What scripts/init.lua says of the protocol. */
-int command_protocol(void);
+/* What scripts/init.lua says of the protocol: "protocol", a page; "openapi", "asyncapi". */
+int command_protocol(const char *which);

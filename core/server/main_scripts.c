@@ -279,7 +279,7 @@ int command_check(int argc, char **argv) {
   return code;
 }
 
-int command_protocol(void) {
+int command_protocol(const char *which) {
   struct config *c = load(NULL);
   if (!c) {
     return EXIT_USAGE;
@@ -292,7 +292,7 @@ int command_protocol(void) {
   code = code ? code : bundle_read(config_string(c, SETTING_SCRIPTS_DIR), &b, why);
   code = code ? code : vm_new(q.worker, &q.world, b, &vm, why);
   if (vm) {
-    text = vm_describe(vm);
+    text = vm_describe(vm, which);
     puts(text ? text : "");
     vm_free(vm);
   }

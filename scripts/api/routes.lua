@@ -4,30 +4,59 @@
 --     limit     counts against this limiter of the address; the probes have none, or a flood could make a healthy
 --               server look ill
 --     rate      counts against this limiter of the user
+--     does      what it is for; asks, gives: the bodies of request and answer (api/schemas; "text": none of those);
+--               query: its parameters (below). The description at /openapi.json is made from these
 -- A handler is function(request, id) -> response; `:id` matches one part of a path. HEAD is GET without a body.
 local admin = require "api.admin"
 local admin_scripts = require "api.admin_scripts"
+local described = require "api.described"
 local probes = require "api.probes"
 local sessions = require "api.sessions"
 
+local PAGE = { "limit", "before_seq" }
+local LIST = {
+  "user_id", "status", "admin_assisted", "sort_by", "sort_order", "limit", "offset", "cursor", "start_time_from",
+  "start_time_to", "start_time", "end_time",
+}
+
+-- stylua: ignore
 return {
-  { "GET", "/healthz", probes.healthz },
-  { "GET", "/readyz", probes.readyz },
-  { "GET", "/metrics/prometheus", probes.metrics, networks = "METRICS_ALLOWED_NETWORKS", limit = "public" },
-  { "GET", "/sessions", sessions.list, auth = "user", rate = "reads" },
-  { "GET", "/sessions/:id", sessions.show, auth = "user", rate = "reads" },
-  { "PATCH", "/sessions/:id", sessions.rename, auth = "user", rate = "messages" },
-  { "DELETE", "/sessions/:id", sessions.delete, auth = "user", rate = "ends" },
-  { "POST", "/sessions/:id/end", sessions.finish, auth = "user", rate = "ends" },
-  { "POST", "/sessions/:id/share", sessions.share, auth = "user", rate = "messages" },
-  { "DELETE", "/sessions/:id/share", sessions.unshare, auth = "user", rate = "messages" },
-  { "GET", "/shared/:token", sessions.shared, limit = "public" },
-  { "GET", "/admin/sessions", admin.sessions, auth = "admin", rate = "admin_reads" },
-  { "GET", "/admin/metrics", admin.metrics, auth = "admin", rate = "admin_reads" },
-  { "GET", "/admin/users/:id/sessions", admin.user_sessions, auth = "admin", rate = "admin_reads" },
-  { "POST", "/admin/takeover/:id", admin.takeover, auth = "admin", rate = "admin" },
-  { "GET", "/admin/scripts", admin_scripts.show, auth = "admin", rate = "admin_reads" },
-  { "POST", "/admin/scripts/reload", admin_scripts.reload, auth = "admin", rate = "admin" },
-  { "POST", "/admin/scripts/promote", admin_scripts.promote, auth = "admin", rate = "admin" },
-  { "POST", "/admin/scripts/rollback", admin_scripts.rollback, auth = "admin", rate = "admin" },
+  { "GET", "/healthz", probes.healthz, does = "Whether the process lives", gives = "Health" },
+  { "GET", "/readyz", probes.readyz, does = "Whether it may be given work", gives = "Ready" },
+  { "GET", "/metrics/prometheus", probes.metrics, networks = "METRICS_ALLOWED_NETWORKS", limit = "public",
+    does = "All metrics in the text format of Prometheus", gives = "text" },
+  { "GET", "/openapi.json", described.openapi, limit = "public", does = "This description" },
+  { "GET", "/asyncapi.json", described.asyncapi, limit = "public", does = "The description of the WebSocket" },
+  { "GET", "/sessions", sessions.list, auth = "user", rate = "reads", query = { "q", "limit", "cursor" },
+    does = "One's own conversations, the newest first", gives = "SessionList" },
+  { "GET", "/sessions/:id", sessions.show, auth = "user", rate = "reads", query = PAGE,
+    does = "The messages of a conversation; an administrator reads any", gives = "History" },
+  { "PATCH", "/sessions/:id", sessions.rename, auth = "user", rate = "messages",
+    does = "Gives a conversation another name", asks = "Name", gives = "Renamed" },
+  { "DELETE", "/sessions/:id", sessions.delete, auth = "user", rate = "ends",
+    does = "Erases a conversation with all its messages", gives = "Status" },
+  { "POST", "/sessions/:id/end", sessions.finish, auth = "user", rate = "ends",
+    does = "Ends a conversation", gives = "Status" },
+  { "POST", "/sessions/:id/share", sessions.share, auth = "user", rate = "messages",
+    does = "Gives the token with which anybody can read a conversation", asks = "ShareRequest", gives = "Share" },
+  { "DELETE", "/sessions/:id/share", sessions.unshare, auth = "user", rate = "messages",
+    does = "Takes that token back", gives = "Status" },
+  { "GET", "/shared/:token", sessions.shared, limit = "public", query = PAGE,
+    does = "The conversation that has this token", gives = "Shared" },
+  { "GET", "/admin/sessions", admin.sessions, auth = "admin", rate = "admin_reads", query = LIST,
+    does = "Everybody's conversations: an array, or an object when a limit or an offset is named", gives = "Sessions" },
+  { "GET", "/admin/metrics", admin.metrics, auth = "admin", rate = "admin_reads", query = { "start_time", "end_time" },
+    does = "Sums over the conversations that began in a time, by default the last day", gives = "Metrics" },
+  { "GET", "/admin/users/:id/sessions", admin.user_sessions, auth = "admin", rate = "admin_reads", query = LIST,
+    does = "Those of one user", gives = "Sessions" },
+  { "POST", "/admin/takeover/:id", admin.takeover, auth = "admin", rate = "admin",
+    does = "Takes a conversation over, and tells everybody in it", gives = "Takeover" },
+  { "GET", "/admin/scripts", admin_scripts.show, auth = "admin", rate = "admin_reads",
+    does = "Which versions of the scripts answer, and how well", gives = "Scripts" },
+  { "POST", "/admin/scripts/reload", admin_scripts.reload, auth = "admin", rate = "admin",
+    does = "Takes the scripts of the folder", asks = "ScriptOrder", gives = "ScriptOutcome" },
+  { "POST", "/admin/scripts/promote", admin_scripts.promote, auth = "admin", rate = "admin",
+    does = "Gives the canary all conversations", asks = "ScriptOrder", gives = "ScriptOutcome" },
+  { "POST", "/admin/scripts/rollback", admin_scripts.rollback, auth = "admin", rate = "admin",
+    does = "Takes the canary, or the current version, back", asks = "ScriptOrder", gives = "ScriptOutcome" },
 }

@@ -5,6 +5,91 @@ local json = require "lib.json"
 
 local envelope = {}
 
+--- What each kind is for, in both directions; the descriptions are made from it.
+envelope.kinds = {
+  -- from clients
+  user_message = "Somebody said something",
+  file_upload = "Somebody showed a file that lies elsewhere",
+  voice_message = "Somebody spoke; the recording lies elsewhere",
+  model_select = "Who is to answer from now on",
+  help_request = "Asks for a person",
+  history = "Messages that were said before",
+  typing_indicator = "Somebody is typing",
+  ping = "Is the server there?",
+  refresh = "A new token, before the old one ends",
+  hello = "Asks for version 2 of the protocol, and for what was missed",
+  mark = "How far somebody has received and read",
+  typing = "Somebody is typing, or has stopped",
+  -- from the server
+  connection_status = "Where the connection is, and what holds there now",
+  welcome = "What holds in the conversation, and whether all that was missed follows",
+  loading = "An answer is being made",
+  ai_response = "An answer, or a part of one",
+  admin_join = "An administrator has joined",
+  admin_leave = "An administrator has left",
+  notification = "A word from the server",
+  pong = "It is",
+  ack = "A message is stored under this id and seq",
+  refreshed = "The new token is in force",
+  error = "What could not be done, and why",
+  bye = "The connection is about to be closed, and why",
+}
+
+local TEXT, FLAG, WHOLE = { type = "string" }, { type = "boolean" }, { type = "integer", minimum = 0 }
+
+--- What each field that the server sends is, as JSON Schema.
+envelope.fields = {
+  content = TEXT,
+  metadata = { type = "object" },
+  file_id = TEXT,
+  file_url = TEXT,
+  model_id = TEXT,
+  user_id = TEXT,
+  cid = TEXT,
+  id = TEXT,
+  seq = WHOLE,
+  before_seq = WHOLE,
+  duplicate = FLAG,
+  ended = FLAG,
+  expires_at = { type = "string", format = "date-time" },
+  messages = { type = "array", items = { type = "object" } },
+  models = {
+    type = "array",
+    items = { type = "object", required = json.array { "id", "name" }, properties = { id = TEXT, name = TEXT } },
+  },
+  error = {
+    type = "object",
+    required = json.array { "code", "message", "recoverable" },
+    properties = {
+      code = TEXT,
+      message = TEXT,
+      recoverable = FLAG,
+      retry_after = WHOLE,
+      incident = TEXT,
+      detail = TEXT,
+    },
+  },
+  code = TEXT,
+  reason = TEXT,
+  retry_after_ms = WHOLE,
+}
+
+--- Close codes: the number in the close frame, the word in `bye`, whether to come back.
+envelope.closes = {
+  { 1000, "–", "the client asked for it" },
+  { 1001, "`going_away`", "yes, after `retry_after_ms`: the server stops" },
+  { 1002, "`protocol`", "no: the client broke the rules of WebSockets" },
+  { 1007, "`bad_data`", "no: a text was not UTF-8" },
+  { 1008, "`refused`", "no" },
+  { 1009, "`too_big`", "no, not with a message of that size" },
+  { 1013, "`try_later`", "yes, with back-off: too slow a reader, or too much to do" },
+  { 4401, "`token_expired`, `token_revoked`", "with a new token" },
+  { 4403, "`erased`, `not_yours`", "no, and what was unsent is to be forgotten" },
+}
+
+--- Every maker there is: { kind, sender, fields }. `bye` is made by the server itself.
+envelope.made = { { kind = "bye", sender = "system", fields = { "code", "reason", "retry_after_ms" } } }
+
 local encode = json.encode
 local now, iso = chat.timer.now, chat.timer.iso
 
@@ -38,6 +123,7 @@ end
 ---@return fun(session: table, ...: any): string
 function envelope.new(kind, sender, ...)
   local keys = {}
+  envelope.made[#envelope.made + 1] = { kind = kind, sender = sender, fields = { ... } }
   for i, name in ipairs { ... } do
     keys[i] = "," .. encode(name) .. ":"
   end

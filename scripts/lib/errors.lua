@@ -29,6 +29,9 @@ local CODES = {
   INTERNAL = { "An unexpected error occurred", recoverable = true },
 }
 
+--- Read only: every code with its text.
+errors.codes = CODES
+
 local document = envelope.new("error", "ai", "error", "cid")
 
 --- Tells one connection what went wrong; without one, everybody in the conversation.

@@ -14,6 +14,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import WebSocket from "ws";
+import { checkAnswer, checkMessage } from "./described.mjs";
 
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 export const BIN = process.env.CHATBOX_BIN ?? path.join(ROOT, "build/dev/chatbox");
@@ -155,6 +156,7 @@ export class Server {
   static async start({ env = {}, scripts = {}, dir, secret, args = [] } = {}) {
     const server = new Server();
     server.fresh = !dir;
+    server.plain = !dir && Object.keys(scripts).length === 0; // its scripts are ours: what it says is described
     server.args = args;
     server.dir = dir ?? (await mkdtemp(path.join(os.tmpdir(), "chatbox-")));
     server.scripts = path.join(server.dir, "scripts");
@@ -306,7 +308,15 @@ export class Server {
         const parts = [];
         response.on("data", (part) => parts.push(part));
         response.on("error", reject);
-        response.on("end", () => resolve(answer(response, Buffer.concat(parts).toString())));
+        response.on("end", () => {
+          try {
+            const whole = answer(response, Buffer.concat(parts).toString());
+            if (this.plain && prefix === PREFIX) checkAnswer(method, where, whole);
+            resolve(whole);
+          } catch (error) {
+            reject(error);
+          }
+        });
       });
       request.on("upgrade", (response, socket) => {
         socket.destroy();
@@ -399,7 +409,11 @@ export class Client {
         resolve({ code, reason: reason.toString() });
       });
     });
-    client.socket.on("message", (data) => client.heard.put(JSON.parse(data)));
+    client.socket.on("message", (data) => {
+      const message = JSON.parse(data);
+      client.heard.put(message);
+      if (this.plain) checkMessage(message);
+    });
     const opened = new Promise((resolve, reject) => client.socket.on("open", resolve).on("error", reject));
     await within(opened, `${user} to connect`);
     client.socket.on("error", () => {}); // "close" tells

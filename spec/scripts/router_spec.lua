@@ -448,7 +448,7 @@ describe("the router", function()
   end)
 
   it("describes the protocol, one line per kind of message", function()
-    local text = world.app.describe()
+    local text = world.require("router").describe(world.require "routes")
     assert.matches("user_message +content=string 1..10000  %[rate messages%]  %[stored%]", text)
     assert.matches("\nping +%[rate live%]  %[immediate%]\n", text)
     for kind, words in text:gmatch "(%S+)([^\n]*)" do

@@ -295,7 +295,7 @@ static int l_world_version(lua_State *L) {
 }
 
 static int l_world_describe(lua_State *L) {
-  char *text = vm_describe(scripts_vm(check_world(L)->scripts, 0));
+  char *text = vm_describe(scripts_vm(check_world(L)->scripts, 0), luaL_optstring(L, 2, "protocol"));
   lua_pushstring(L, text);
   free(text);
   return 1;
