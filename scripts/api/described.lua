@@ -54,28 +54,25 @@ local function success(route)
 end
 
 local function responses(route)
-  local all = { ["200"] = success(route), ["500"] = failure "A fault of the server" }
+  local all = {
+    ["200"] = success(route),
+    ["400"] = failure "The request is not what this endpoint reads",
+    ["403"] = failure "Not for this user, this address, or a page of that origin",
+    ["429"] = failure "Too often; Retry-After says when to ask again",
+    ["500"] = failure "A fault of the server",
+    ["503"] = failure "The server stops, or its store does not answer; Retry-After says when to ask again",
+  }
   if route.gives == "Ready" then
     all["503"] = { description = "It may not", content = body(ref "Ready") }
-    return all
   end
-  all["503"] = failure "The store does not answer; Retry-After says when to ask again"
   if route.auth then
-    all["400"] = failure "The request is not what this endpoint reads"
     all["401"] = failure "No token, or none that is good"
-  end
-  if route.auth == "admin" or route.networks then
-    all["403"] = failure "Not for this user, or not for this address"
   end
   if route[2]:find(":", 1, true) then
     all["404"] = failure "There is none, or it is somebody else's"
-    all["400"] = all["400"] or failure "The request is not what this endpoint reads"
   end
   if route.asks == "ScriptOrder" then
     all["409"] = failure "The order cannot be carried out now"
-  end
-  if route.rate or route.limit then
-    all["429"] = failure "Too often; Retry-After says when to ask again"
   end
   return all
 end
@@ -117,13 +114,16 @@ local function openapi()
       tags[#tags + 1] = { name = tag, description = "Below " .. PREFIX .. "/" .. tag }
     end
   end
+  table.sort(tags, function(a, b)
+    return a.name < b.name
+  end)
   return {
     openapi = "3.1.0",
     info = {
       title = TITLE,
       version = VERSION,
       description = "Conversations over HTTP. What is said live goes over the WebSocket at " .. PREFIX .. "/ws.",
-      contact = { name = TITLE, url = "https://chatbox.example" },
+      contact = { name = "Whoever runs this server" },
       license = { name = "MIT", identifier = "MIT" },
     },
     servers = json.array { { url = PREFIX, description = "This server" } },
@@ -277,7 +277,7 @@ local function asyncapi()
       title = TITLE,
       version = VERSION,
       description = "One JSON document in each text frame, in both directions.",
-      contact = { name = TITLE, url = "https://chatbox.example" },
+      contact = { name = "Whoever runs this server" },
       license = { name = "MIT", url = "https://opensource.org/license/mit" },
     },
     defaultContentType = "application/json",

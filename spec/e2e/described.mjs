@@ -48,17 +48,18 @@ function must(judge, value, what) {
 }
 
 /** An answer of an endpoint that is described; where: below the prefix. */
-export function checkAnswer(method, where, { status, json }) {
+export function checkAnswer(method, where, { status, headers, text }) {
   const { routes, compile } = judges();
   const below = where.split("?")[0];
   const route = routes.find((r) => r.method === method && r.pattern.test(below));
-  if (!route || json === undefined) return;
+  if (!route) return;
   const what = `${method} ${PREFIX}${below}: ${status}`;
   const described = route.operation.responses[status];
   if (status === 413 || status === 414 || status === 431) return; // refused before it was anybody's
   if (!described) throw new Error(`${what} is not described`);
   const schema = described.content?.["application/json"]?.schema;
-  if (schema) must(compile(schema), json, what);
+  const isJson = headers["content-type"]?.startsWith("application/json") && text !== "";
+  if (schema && isJson) must(compile(schema), JSON.parse(text), what);
 }
 
 /** A message from the server. */

@@ -14,9 +14,12 @@ let server;
 before(async () => (server = await Server.start()));
 after(() => server?.remove());
 
+/** Who runs the server is not known to the server; a license of OpenAPI 3.1 may have an identifier in place of a URL. */
+const NOT_OURS = { "contact-properties": "off", "license-url": "off" };
+
 async function findings(document) {
   const spectral = new spectralCore.Spectral();
-  spectral.setRuleset({ extends: [[spectralRulesets.oas, "all"]], rules: { "oas3-valid-media-example": "off" } });
+  spectral.setRuleset({ extends: [[spectralRulesets.oas, "all"]], rules: NOT_OURS });
   return (await spectral.run(document)).map((f) => `${f.code} ${f.path.join(".")}: ${f.message}`);
 }
 
@@ -45,9 +48,10 @@ describe("the description of HTTP", () => {
   });
 
   test("is what answers are held against", () => {
-    assert.throws(() => checkAnswer("GET", "/healthz", { status: 200, json: { status: "healthy" } }), /timestamp/);
-    assert.throws(() => checkAnswer("GET", "/sessions", { status: 418, json: {} }), /418 is not described/);
-    assert.doesNotThrow(() => checkAnswer("GET", "/nothing", { status: 418, json: {} }));
+    const said = (status, json) => ({ status, headers: { "content-type": "application/json; charset=utf-8" }, text: JSON.stringify(json) });
+    assert.throws(() => checkAnswer("GET", "/healthz", said(200, { status: "healthy" })), /timestamp/);
+    assert.throws(() => checkAnswer("GET", "/sessions", said(418, {})), /418 is not described/);
+    assert.doesNotThrow(() => checkAnswer("GET", "/nothing", said(418, {})));
   });
 });
 

@@ -222,6 +222,7 @@ export class Server {
   }
 
   script(file, text) {
+    this.plain = false;
     return writeFile(path.join(this.scripts, file), text);
   }
 
