@@ -156,7 +156,8 @@ export class Server {
   static async start({ env = {}, scripts = {}, dir, secret, args = [] } = {}) {
     const server = new Server();
     server.fresh = !dir;
-    server.plain = !dir && Object.keys(scripts).length === 0; // its scripts are ours: what it says is described
+    // Its scripts and paths are ours: what it says is described.
+    server.plain = !dir && Object.keys(scripts).length === 0 && env.CHATBOX_PATH_PREFIX === undefined;
     server.args = args;
     server.dir = dir ?? (await mkdtemp(path.join(os.tmpdir(), "chatbox-")));
     server.scripts = path.join(server.dir, "scripts");
