@@ -241,7 +241,7 @@ function chat.store.shared(token) end
 ---@return true
 function chat.store.erase(query) end
 
---- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first. One that cannot be read, or is not genuine, has damaged = true and no content, whatever else it says. Waits.
+--- The last {limit? = 100} messages of {session_id} before {before_seq?}, oldest first; fewer when their content is more than {bytes? = 16 MiB}. One that cannot be read, or is not genuine, has damaged = true and no content, whatever else it says. Waits.
 ---@param query table
 ---@return table messages
 function chat.store.history(query) end

@@ -224,6 +224,7 @@ local function outbound()
           timestamp = { type = "string", format = "date-time" },
           id = { type = "string" },
           seq = { type = "integer", minimum = 0 },
+          cid = { type = "string" },
         },
         additionalProperties = false,
       }

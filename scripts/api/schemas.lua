@@ -48,6 +48,7 @@ schemas.Session = object({
   name_damaged = FLAG,
   last_activity = TIME,
   message_count = WHOLE,
+  unread = WHOLE,
   admin_assisted = FLAG,
   help_requested = FLAG,
   start_time = TIME,

@@ -72,6 +72,20 @@ envelope.fields = {
   code = TEXT,
   reason = TEXT,
   retry_after_ms = WHOLE,
+  v = WHOLE,
+  connection_id = {},
+  epoch = TEXT,
+  top = WHOLE,
+  recovered = FLAG,
+  replayed = WHOLE,
+  received = WHOLE,
+  read = WHOLE,
+  unread = WHOLE,
+  ping_s = { type = "number" },
+  now = {},
+  who = {},
+  state = TEXT,
+  ttl = WHOLE,
 }
 
 --- Close codes: the number in the close frame, the word in `bye`, whether to come back.
@@ -85,6 +99,7 @@ envelope.closes = {
   { 1013, "`try_later`", "yes, with back-off: too slow a reader, or too much to do" },
   { 4401, "`token_expired`, `token_revoked`", "with a new token" },
   { 4403, "`erased`, `not_yours`", "no, and what was unsent is to be forgotten" },
+  { 4409, "`replaced`", "only when its user wants it: another device has its place" },
 }
 
 --- Every maker there is: { kind, sender, fields }. `bye` is made by the server itself.
