@@ -39,9 +39,9 @@ int store_share(lua_State *L) {
   struct store_op *op = named_op(id, user, store_op_new(STORE_SHARE));
   if (op) {
     op->session.share_token = strdup(token);
-    op->share = (struct store_share){.now_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker),
-                                     .sets_expiry = expires_ms >= 0,
-                                     .expires_ms = expires_ms > 0 ? (int64_t)expires_ms : 0};
+    op->sharing = (struct store_share){.now_ms = (int64_t)worker_wall_ms(bind_vm(L)->worker),
+                                       .sets_expiry = expires_ms >= 0,
+                                       .expires_ms = expires_ms > 0 ? (int64_t)expires_ms : 0};
   }
   return store_wait_for(L, op, "chat.store.share", store_begin_ask);
 }
@@ -53,7 +53,7 @@ int store_unshare(lua_State *L) {
   }
   struct store_op *op = named_op(id, user, store_op_new(STORE_SHARE));
   if (op) {
-    op->share.revoke = true;
+    op->sharing.revoke = true;
   }
   return store_wait_for(L, op, "chat.store.unshare", store_begin_ask);
 }
@@ -72,7 +72,7 @@ int store_shared(lua_State *L) {
 }
 
 int store_push_share(lua_State *L, const struct store_op *op) {
-  if (op->kind == STORE_ERASE || op->share.revoke) {
+  if (op->kind == STORE_ERASE || op->sharing.revoke) {
     return bind_result(L, 0);
   }
   lua_createtable(L, 0, 2);

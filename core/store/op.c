@@ -225,7 +225,7 @@ bool store_op_ok(const struct store_op *op) {
   case STORE_PING:
     return true;
   case STORE_SHARE:
-    return id_ok(op->session.id) && op->session.user_id && (op->share.revoke || token_ok(op));
+    return id_ok(op->session.id) && op->session.user_id && (op->sharing.revoke || token_ok(op));
   case STORE_ERASE:
     return op->session.user_id && (op->session.id[0] == '\0' || id_ok(op->session.id)) && audit_ok(&op->audit);
   case STORE_EXPIRE:

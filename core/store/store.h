@@ -184,7 +184,7 @@ struct store_op {
   char *after_user;           /* list */
   struct store_filter filter; /* list, totals */
   struct store_totals totals; /* reply */
-  struct store_share share;   /* share */
+  struct store_share sharing; /* share */
   int64_t before_ms;
   bool (*in_use)(void *arg, const char *id); /* expire: asked on a store thread, with arg. NULL: none is */
   struct store_erased erased;                /* reply */

@@ -34,7 +34,7 @@ static int share_new(struct memory_handle *h, struct store_op *op, struct kept *
     return E_STORE;
   }
   h->m->sealed |= !!h->keys;
-  k->record.share_expires_ms = op->session.share_expires_ms = op->share.expires_ms;
+  k->record.share_expires_ms = op->session.share_expires_ms = op->sharing.expires_ms;
   return 0;
 }
 
@@ -42,18 +42,18 @@ int memory_share(struct memory_handle *h, struct store_op *op) {
   struct kept *k = kept_find(h->m, op->session.id);
   size_t len;
   char *token = NULL;
-  if (!k || strcmp(k->record.user_id, op->session.user_id) != 0 || (op->share.revoke && !k->share))
+  if (!k || strcmp(k->record.user_id, op->session.user_id) != 0 || (op->sharing.revoke && !k->share))
     return E_NOT_FOUND;
-  if (op->share.revoke) {
+  if (op->sharing.revoke) {
     kept_unshare(k);
     return 0;
   }
   int64_t expires = k->record.share_expires_ms;
-  bool holds = k->share && (expires == 0 || expires > op->share.now_ms);
+  bool holds = k->share && (expires == 0 || expires > op->sharing.now_ms);
   if (!holds || sealed_share_open(h->keys, k->record.id, k->record.user_id, k->share, strlen(k->share), &token, &len))
     return share_new(h, op, k);
-  if (op->share.sets_expiry)
-    k->record.share_expires_ms = op->share.expires_ms;
+  if (op->sharing.sets_expiry)
+    k->record.share_expires_ms = op->sharing.expires_ms;
   free(op->session.share_token);
   op->session.share_token = token;
   op->session.share_expires_ms = k->record.share_expires_ms;

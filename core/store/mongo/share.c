@@ -66,8 +66,8 @@ static int share_new(struct mongo *h, struct store_op *op) {
         LSTR("reason", err_text(code)));
     return E_STORE;
   }
-  op->session.share_expires_ms = op->share.expires_ms;
-  code = change(h, op->session.id, share_update(hash, sealed, op->share.expires_ms), &changed);
+  op->session.share_expires_ms = op->sharing.expires_ms;
+  code = change(h, op->session.id, share_update(hash, sealed, op->sharing.expires_ms), &changed);
   free(sealed);
   return code ? code : changed > 0 ? 0 : E_NOT_FOUND;
 }
@@ -85,8 +85,8 @@ int mongo_share(struct mongo *h, struct store_op *op) {
   int code = mongo_session_find(h, op->session.id, &found);
   if (code == 0 && strcmp(found.user_id ? found.user_id : "", op->session.user_id) != 0)
     code = E_NOT_FOUND;
-  bool holds = found.share_token && (found.share_expires_ms == 0 || found.share_expires_ms > op->share.now_ms);
-  if (code == 0 && op->share.revoke) {
+  bool holds = found.share_token && (found.share_expires_ms == 0 || found.share_expires_ms > op->sharing.now_ms);
+  if (code == 0 && op->sharing.revoke) {
     code = share_revoke(h, op, found.share_token);
   } else if (code == 0 && !holds) {
     code = share_new(h, op);
@@ -95,9 +95,9 @@ int mongo_share(struct mongo *h, struct store_op *op) {
     char *token = op->session.share_token;
     op->session.share_token = found.share_token;
     found.share_token = token;
-    op->session.share_expires_ms = op->share.sets_expiry ? op->share.expires_ms : found.share_expires_ms;
-    if (op->share.sets_expiry)
-      code = change(h, op->session.id, share_update(NULL, NULL, op->share.expires_ms), &changed);
+    op->session.share_expires_ms = op->sharing.sets_expiry ? op->sharing.expires_ms : found.share_expires_ms;
+    if (op->sharing.sets_expiry)
+      code = change(h, op->session.id, share_update(NULL, NULL, op->sharing.expires_ms), &changed);
   }
   session_record_deinit(&found);
   return op->code = code;

@@ -21,7 +21,7 @@ static int share_find(struct sqlite_handle *h, struct store_op *op, const struct
   int64_t expires = sqlite3_column_int64(s, 1);
   char *token = NULL;
   size_t len;
-  bool holds = expires == 0 || expires > op->share.now_ms;
+  bool holds = expires == 0 || expires > op->sharing.now_ms;
   if (holds && sealed_share_open(h->keys, p->id, p->user_id, sqlite3_column_blob(s, 0),
                                  (size_t)sqlite3_column_bytes(s, 0), &token, &len) != 0)
     holds = false;
@@ -30,7 +30,7 @@ static int share_find(struct sqlite_handle *h, struct store_op *op, const struct
     return 0;
   free(op->session.share_token);
   op->session.share_token = token;
-  op->session.share_expires_ms = op->share.sets_expiry ? op->share.expires_ms : expires;
+  op->session.share_expires_ms = op->sharing.sets_expiry ? op->sharing.expires_ms : expires;
   return 1;
 }
 
@@ -47,9 +47,9 @@ static int share_insert(struct sqlite_handle *h, struct store_op *op, const stru
   sqlite3_bind_int64(s, 1, p->key);
   statement_bind(s, 2, hash);
   sqlite3_bind_text64(s, 3, stored, len, free, SQLITE_UTF8);
-  sqlite3_bind_int64(s, 4, op->share.now_ms);
-  sqlite3_bind_int64(s, 5, op->share.expires_ms);
-  op->session.share_expires_ms = op->share.expires_ms;
+  sqlite3_bind_int64(s, 4, op->sharing.now_ms);
+  sqlite3_bind_int64(s, 5, op->sharing.expires_ms);
+  op->session.share_expires_ms = op->sharing.expires_ms;
   return statement_do(h, S_SHARE);
 }
 
@@ -63,10 +63,10 @@ static int share_give(struct sqlite_handle *h, struct store_op *op, const struct
   int r = share_find(h, op, p);
   if (r <= 0)
     return r < 0 ? r : share_insert(h, op, p);
-  if (!op->share.sets_expiry)
+  if (!op->sharing.sets_expiry)
     return 0;
   sqlite3_bind_int64(h->statements[S_SHARE_EXPIRY], 1, p->key);
-  sqlite3_bind_int64(h->statements[S_SHARE_EXPIRY], 2, op->share.expires_ms);
+  sqlite3_bind_int64(h->statements[S_SHARE_EXPIRY], 2, op->sharing.expires_ms);
   return statement_do(h, S_SHARE_EXPIRY);
 }
 
@@ -76,7 +76,7 @@ int sqlite_share(struct sqlite_handle *h, struct store_op *op) {
   if (r != 1)
     return r < 0 ? r : E_NOT_FOUND;
   bool own = strcmp(p.user_id, op->session.user_id) == 0;
-  r = !own ? E_NOT_FOUND : op->share.revoke ? share_revoke(h, &p) : share_give(h, op, &p);
+  r = !own ? E_NOT_FOUND : op->sharing.revoke ? share_revoke(h, &p) : share_give(h, op, &p);
   place_deinit(&p);
   return r;
 }

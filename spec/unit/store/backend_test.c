@@ -1142,7 +1142,7 @@ static struct store_op *share(struct fixture *f, unsigned session, const char *u
                               struct store_share how) {
   struct store_op *op = read_of(STORE_SHARE, session, user, 0);
   op->session.share_token = token != NULL ? strdup(token) : NULL;
-  op->share = how;
+  op->sharing = how;
   return call(f, op);
 }
 
