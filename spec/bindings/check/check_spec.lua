@@ -57,7 +57,7 @@ describe("a check finds", function()
   it("settings and limiters that are none", function()
     assert.same({ "1: there is no setting RATE_LIMITT" }, findings 'return chat.config.get "RATE_LIMITT"')
     assert.same({ "1: JWT_SECRET is secret" }, findings 'return chat.config.get "JWT_SECRET"')
-    assert.same({ "1: the limiters are messages, reads, ends, live, admin, public, not message" },
+    assert.same({ "1: the limiters are messages, reads, ends, live, admin, admin_reads, public, not message" },
       findings "chat.limit.take('message', 'x')")
     fine "local name = ... return chat.config.get(name), chat.config.get 'RATE_LIMIT', chat.limit.take('public', 'x')"
   end)
@@ -131,9 +131,9 @@ describe("a check of routes", function()
   end)
 
   it("finds limiters and settings that are none", function()
-    assert.same({ "scripts/routes.lua:2: the limiters are messages, reads, ends, live, admin, public, not mesages" },
+    assert.same({ "scripts/routes.lua:2: the limiters are messages, reads, ends, live, admin, admin_reads, public, not mesages" },
       routes 'return {\na = { print, rate = "mesages" }, b = { print, rate = "messages" } }')
-    assert.same({ "scripts/api/routes.lua:1: the limiters are messages, reads, ends, live, admin, public, not x",
+    assert.same({ "scripts/api/routes.lua:1: the limiters are messages, reads, ends, live, admin, admin_reads, public, not x",
       "scripts/api/routes.lua:2: there is no setting y" },
       endpoints 'return { { "GET", "/a", print, limit = "x" },\n{ "GET", "/b", print, networks = "y" } }')
   end)
