@@ -36,7 +36,7 @@ struct watched_folder {
 };
 
 /* A link to a file, and what is compared of the file. All zero: it leads nowhere, or to no file. */
-struct link {
+struct watched_link {
   char *path;
   struct folder_id id;
   off_t size;
@@ -58,7 +58,7 @@ struct watch {
   size_t root_count;
   struct watched_folder *places[FOLDERS_MAX];
   size_t count;
-  struct link links[LINKS_MAX];
+  struct watched_link links[LINKS_MAX];
   size_t link_count;
   uv_loop_t *loop;
 };
@@ -127,8 +127,8 @@ static void add_place(struct watch *w, const char *path) {
   w->places[w->count++] = place;
 }
 
-static struct link link_look(const char *path) {
-  struct link look = {0};
+static struct watched_link link_look(const char *path) {
+  struct watched_link look = {0};
   struct stat st;
   if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
     look.id = (struct folder_id){st.st_dev, st.st_ino};
@@ -143,8 +143,8 @@ static bool same_time(struct timespec a, struct timespec b) {
   return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-static bool link_differs(const struct link *was) {
-  struct link is = link_look(was->path);
+static bool link_differs(const struct watched_link *was) {
+  struct watched_link is = link_look(was->path);
   return is.id.device != was->id.device || is.id.inode != was->id.inode || is.size != was->size ||
          !same_time(is.modified, was->modified) || !same_time(is.changed, was->changed);
 }
@@ -157,7 +157,7 @@ static void add_link(struct watch *w, const char *path) {
     w->said_too_many = true;
     return;
   }
-  struct link *l = &w->links[w->link_count];
+  struct watched_link *l = &w->links[w->link_count];
   *l = link_look(path);
   l->path = strdup(path);
   w->link_count += !!l->path;

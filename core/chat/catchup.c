@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <uv.h>
 
-struct kept {
+struct held_back {
   struct message *message;
   uint64_t seq;
 };
@@ -15,7 +15,7 @@ struct kept {
 struct catchup {
   struct catchup *next;
   struct conn *conn;
-  struct kept *kept;
+  struct held_back *kept;
   size_t count, room, bytes;
   bool lost; /* something did not fit: the connection is being closed */
 };
@@ -44,7 +44,7 @@ int catchup_begin(struct session *s, struct conn *c) {
 
 static bool grow(struct catchup *u) {
   size_t room = u->room ? 2 * u->room : 8;
-  struct kept *kept = realloc(u->kept, room * sizeof *kept);
+  struct held_back *kept = realloc(u->kept, room * sizeof *kept);
   if (kept) {
     u->kept = kept;
     u->room = room;
@@ -71,7 +71,7 @@ bool catchup_keep(struct session *s, struct conn *c, struct message *m, uint64_t
     lose(u, here);
   }
   if (!u->lost) {
-    u->kept[u->count++] = (struct kept){message_ref(m), seq};
+    u->kept[u->count++] = (struct held_back){message_ref(m), seq};
     u->bytes += cost;
   }
   return true;

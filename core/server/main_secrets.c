@@ -239,7 +239,7 @@ static void documents_walk(struct manifest *m, FILE *in) {
       break;
     }
     yaml_node_t *root = yaml_document_get_root_node(&m->document);
-    more = root != NULL;
+    more = root;
     if (root) {
       walk(m, 1, (struct place){.kind = ""}); /* the root is the first node */
     }

@@ -3,6 +3,7 @@
 
 #include "lock.h"
 #include "log.h"
+#include "store.h"
 
 #include <stdatomic.h>
 #include <stdio.h>

@@ -3,9 +3,11 @@
  * writes; a server that nobody talks to would be ready all the same. Thread: one of its own, with a handle of its own.
  */
 #pragma once
-#include "store.h"
+#include "attr.h"
 
 struct lookout;
+struct store_backend;
+struct store_options;
 
 /* Opens a handle for reading, looks for the first time and goes on about once a second. *out NULL: the backend does not
  * look. 0; or a negative code with one line in why[]. */

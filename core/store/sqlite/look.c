@@ -57,13 +57,13 @@ static const char *disk_judge(const char *path) {
 
 /* ---- its pages ---- */
 
-struct check {
+struct page_check {
   uint64_t until_ns;
   const atomic_bool *stop;
 };
 
 static int on_steps(void *arg) {
-  const struct check *c = arg;
+  const struct page_check *c = arg;
   return atomic_load(c->stop) || uv_hrtime() > c->until_ns;
 }
 
@@ -81,7 +81,7 @@ static int text_of(sqlite3 *db, const char *sql, char out[128]) {
 
 /* SQLITE_ROW: it is whole; what else: SQLite's code, and what it has found. A file that was emptied is whole, too, but
  * not of this program. */
-static int pages_check(const char *path, struct check *c, char found[128]) {
+static int pages_check(const char *path, struct page_check *c, char found[128]) {
   sqlite3 *db = NULL;
   int code = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
   snprintf(found, 128, "%s", sqlite3_errstr(code));
@@ -103,7 +103,7 @@ static const char *pages_judge(struct sqlite_handle *h, const char *path, const 
   char found[128];
   struct stat st;
   uint64_t began = uv_hrtime();
-  struct check c = {.until_ns = began + CHECK_MAX_MS * 1000000ull, .stop = stop};
+  struct page_check c = {.until_ns = began + CHECK_MAX_MS * 1000000ull, .stop = stop};
   if (began < h->check_ns)
     return h->damage;
   bool fits = stat(path, &st) == 0 && st.st_size <= CHECK_MAX_BYTES;
