@@ -385,7 +385,7 @@ bot:hears("short", function(session) chat.timer.sleep(300) session:reply "done" 
     notBefore(since, 2000, "it was gone");
   });
 
-  test("BYE_STEP_MS: at a stop clients are told to come back in 250 ms to 4 s", async (t) => {
+  test("STEP_MS: at a stop clients are told to come back in 250 ms to 4 s", async (t) => {
     const server = await serve(t);
     const people = await Promise.all(Array.from({ length: 5 }, () => server.join(somebody())));
     server.process.kill("SIGTERM");
