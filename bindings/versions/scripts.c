@@ -110,10 +110,17 @@ static void name_version(struct job *job, const struct bundle *bundle) {
   history_version(&job->scripts->history, job->entry, job->named);
 }
 
+static void tell_order(const struct scripts *s, bool begins) {
+  if (s->world->ordered) {
+    s->world->ordered(s->world->arg, begins);
+  }
+}
+
 static void finish(struct job *job, const char *outcome, bool ok, const char *text) {
   struct scripts *s = job->scripts;
   report_outcome(job, outcome, ok, text);
   s->running = NULL;
+  tell_order(s, false);
   job->done(job->arg, ok, text);
   job_free(job);
   if (s->again && !s->running) {
@@ -424,6 +431,7 @@ void scripts_do(struct scripts *s, const struct scripts_order *o, scripts_done *
   job->arg = arg;
   job->entry = history_add(&s->history, verbs[o->verb], o->who, o->why, worker_wall_ms(s->hosts[0].worker));
   s->running = job;
+  tell_order(s, true);
   begin(job);
 }
 

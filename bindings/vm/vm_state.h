@@ -34,6 +34,8 @@ struct vm_world {
   /* A script failed: one line with file and line, for admins in development. Any worker; may be NULL. */
   void (*script_error)(void *arg, const char *text, const char *version);
   void (*reloading)(void *arg); /* the folder is read anew; the main thread. May be NULL. */
+  /* An order for the scripts begins, or is over, whatever came of it; the main thread. May be NULL. */
+  void (*ordered)(void *arg, bool begins);
   void *arg;
 };
 

@@ -1,13 +1,15 @@
-/* In: an address and a port. Out: sockets that share them, one a worker. Why: see listen.h. */
+/* In: an address and a port, or a socket that is handed over. Out: sockets, one a worker. Why: see listen.h. */
 #include "listen.h"
 
 #include "err.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,6 +37,11 @@ static int open_one(const struct sockaddr_storage *at, socklen_t at_len, const i
     return code;
   }
   return fd;
+}
+
+static int port_of(const struct sockaddr_storage *at) {
+  return ntohs(at->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)at)->sin6_port
+                                         : ((const struct sockaddr_in *)at)->sin_port);
 }
 
 int listen_open(const char *address, int port, unsigned count, int *fds, int *bound_port, char why[256]) {
@@ -68,7 +75,55 @@ int listen_open(const char *address, int port, unsigned count, int *fds, int *bo
     }
     return code;
   }
-  *bound_port =
-    ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&at)->sin6_port : ((struct sockaddr_in *)&at)->sin_port);
+  *bound_port = port_of(&at);
+  return 0;
+}
+
+/* ---- handed over by a service manager ---- */
+
+#define FIRST_FD 3 /* SD_LISTEN_FDS_START */
+
+static bool is_listening_port(int fd, struct sockaddr_storage *at) {
+  int listens = 0;
+  socklen_t len = sizeof listens, at_len = sizeof *at;
+  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens &&
+         getsockname(fd, (struct sockaddr *)at, &at_len) == 0 &&
+         (at->ss_family == AF_INET || at->ss_family == AF_INET6);
+}
+
+static int handed_count(void) {
+  const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS"); // NOLINT(concurrency-mt-unsafe): no thread yet
+  bool ours = pid && count && strtol(pid, NULL, 10) == getpid();
+  int n = ours ? (int)strtol(count, NULL, 10) : 0;
+  unsetenv("LISTEN_PID"); // NOLINT(concurrency-mt-unsafe)
+  unsetenv("LISTEN_FDS"); // NOLINT(concurrency-mt-unsafe)
+  return n;
+}
+
+int listen_handed_over(unsigned count, int *fds, int *bound_port, char why[256]) {
+  int handed = handed_count();
+  if (handed == 0) {
+    return E_MISSING;
+  }
+  struct sockaddr_storage at;
+  if (handed != 1 || !is_listening_port(FIRST_FD, &at)) {
+    snprintf(why, 256, "LISTEN_FDS: exactly one listening TCP socket can be handed over");
+    return E_INVALID;
+  }
+  int code = fcntl(FIRST_FD, F_SETFL, fcntl(FIRST_FD, F_GETFL) | O_NONBLOCK) ? uv_translate_sys_error(errno) : 0;
+  unsigned opened = 0;
+  for (; opened < count && code == 0; opened += code == 0) {
+    fds[opened] = fcntl(FIRST_FD, F_DUPFD_CLOEXEC, 0);
+    code = fds[opened] < 0 ? uv_translate_sys_error(errno) : 0;
+  }
+  close(FIRST_FD);
+  if (code) {
+    snprintf(why, 256, "LISTEN_FDS: the socket cannot be used: %s", uv_strerror(code));
+    while (opened) {
+      close(fds[--opened]);
+    }
+    return code;
+  }
+  *bound_port = port_of(&at);
   return 0;
 }

@@ -18,6 +18,7 @@
 #include "log_share.h"
 #include "metrics.h"
 #include "modules.h"
+#include "notify.h"
 #include "pages.h"
 #include "recovery.h"
 #include "watch.h"
@@ -95,6 +96,7 @@ static void stop(struct server *s) {
     return;
   }
   LOG(LOG_INFO, "server", "stopping");
+  (void)notify_send("STOPPING=1");
   atomic_store(&s->stopping, true);
   for (size_t i = 0; i < s->started; i++) {
     atomic_store(&s->sites[i].tasks, 1); /* until its next turn counts them */
@@ -122,6 +124,18 @@ static void on_signal(uv_signal_t *handle, int signum) {
 }
 
 /* ---- upkeep ---- */
+
+static void on_order(void *arg, bool begins) {
+  struct server *s = arg;
+  if (s->phase == STOP_NOT) {
+    notify_reloading(begins);
+  }
+}
+
+static void tell_alive(uv_timer_t *timer) {
+  (void)timer;
+  (void)notify_send("WATCHDOG=1");
+}
 
 static void sweep_sessions(uv_timer_t *timer) {
   struct server *s = timer->data;
@@ -236,6 +250,7 @@ static void open_loop(struct server *s) {
   uv_timer_init(&s->loop, &s->limits_timer);
   uv_timer_init(&s->loop, &s->tell_timer);
   uv_timer_init(&s->loop, &s->retention_timer);
+  uv_timer_init(&s->loop, &s->alive_timer);
   uv_timer_init(&s->loop, &s->recovery_timer);
   uv_timer_init(&s->loop, &s->stop_timer);
   s->recovery_timer.data = s;
@@ -254,8 +269,12 @@ static int open_limits(struct server *s, char why[512]) {
   const struct config *c = s->config;
   struct vm_world *w = &s->world;
   char bad[64];
-  *w = (struct vm_world){
-    .config = c, .modules = bind_modules, .stopping = &s->stopping, .reloading = server_reload_pages, .arg = s};
+  *w = (struct vm_world){.config = c,
+                         .modules = bind_modules,
+                         .stopping = &s->stopping,
+                         .reloading = server_reload_pages,
+                         .ordered = on_order,
+                         .arg = s};
   w->script_error = config_bool(c, SETTING_DEVELOPMENT) ? server_script_error : NULL;
   w->limiters = limiters_new(c);
   w->log_shares = log_shares_new(&(struct bucket_rate){(uint64_t)config_int(c, SETTING_SCRIPT_LOG_RATE), LOG_BURST_MS},
@@ -357,9 +376,11 @@ static int start_workers(struct server *s, int *port, char why[512]) {
   int fds[WORKERS_MAX];
   const char *address = config_string(s->config, SETTING_SERVER_ADDRESS);
   int code = make_workers(s);
-  code = code
-           ? code
-           : listen_open(address, (int)config_int(s->config, SETTING_SERVER_PORT), (unsigned)s->count, fds, port, why);
+  code = code ? code : listen_handed_over((unsigned)s->count, fds, port, why);
+  if (code == E_MISSING) {
+    int wanted = (int)config_int(s->config, SETTING_SERVER_PORT);
+    code = listen_open(address, wanted, (unsigned)s->count, fds, port, why);
+  }
   if (code) {
     return code;
   }
@@ -406,11 +427,15 @@ static int start(struct server *s, char why[512]) {
   if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
   }
+  if (notify_watchdog_ms()) {
+    uv_timer_start(&s->alive_timer, tell_alive, 0, notify_watchdog_ms());
+  }
   hear_signals(s);
   LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_mode(c)));
   LOG(LOG_INFO, "server", "listening", LSTR("address", config_string(c, SETTING_SERVER_ADDRESS)), LINT("port", port),
       LSTR("prefix", config_string(c, SETTING_PATH_PREFIX)), LINT("workers", s->count),
       LSTR("scripts", scripts_version(s->scripts)));
+  (void)notify_send("READY=1");
   return 0;
 }
 
@@ -425,6 +450,7 @@ static void take_down(struct server *s) {
   uv_timer_stop(&s->sessions_timer); /* the loop runs once more below, and what they look at is gone then */
   uv_timer_stop(&s->limits_timer);
   uv_timer_stop(&s->retention_timer);
+  uv_timer_stop(&s->alive_timer);
   uv_timer_stop(&s->recovery_timer);
   stall_ending(s);
   for (size_t i = 0; i < s->started; i++) {

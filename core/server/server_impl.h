@@ -40,6 +40,7 @@ struct server {
   uv_async_t async;
   uv_signal_t signals[3];
   uv_timer_t sessions_timer, limits_timer, tell_timer, retention_timer, recovery_timer, stop_timer;
+  uv_timer_t alive_timer; /* WatchdogSec= of systemd */
   struct mailbox *home;
   struct gate *gate;
   struct tls *tls; /* NULL: none is spoken */

@@ -1,5 +1,6 @@
 /* What core/net/listen.c promises: as many sockets as asked for on one port that nobody else has, or a code and a line
  * that names the setting, and then nothing is left open. */
+#include "err.h"
 #include "listen.h"
 
 #include <setjmp.h>
@@ -10,7 +11,9 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -78,8 +81,72 @@ static void without_descriptors_it_says_so_and_leaves_nothing_open(void **state)
   }
 }
 
+/* ---- handed over ---- */
+
+/* Whatever the test's runner has open there is put back. */
+static int hand_over(int fd, const char *count, int *kept) {
+  char pid[16];
+  snprintf(pid, sizeof pid, "%d", (int)getpid());
+  *kept = fcntl(3, F_DUPFD_CLOEXEC, 10);
+  assert_int_equal(dup2(fd, 3), 3);
+  setenv("LISTEN_PID", pid, 1);
+  setenv("LISTEN_FDS", count, 1);
+  return 3;
+}
+
+static void put_back(int kept) {
+  close(3);
+  if (kept >= 0) {
+    dup2(kept, 3);
+    close(kept);
+  }
+}
+
+static void a_socket_that_is_handed_over_serves_all_and_stays_the_managers(void **state) {
+  (void)state;
+  int mine = 0, fds[COUNT], port = 0, found = 0, kept = 0;
+  char why[256] = "";
+  assert_int_equal(listen_open("127.0.0.1", 0, 1, &mine, &port, why), 0);
+  hand_over(mine, "1", &kept);
+  assert_int_equal(listen_handed_over(COUNT, fds, &found, why), 0);
+  assert_int_equal(found, port);
+  assert_null(getenv("LISTEN_FDS"));
+  assert_int_equal(listen_handed_over(COUNT, fds, &found, why), E_MISSING); /* once */
+  close_all(fds);
+  put_back(kept);
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int caller = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(connect(caller, (struct sockaddr *)&at, sizeof at), 0); /* nobody runs, and still no refusal */
+  close(caller);
+  close(mine);
+}
+
+static void what_is_handed_over_has_to_be_one_listening_port(void **state) {
+  (void)state;
+  int mine = 0, fds[COUNT], port = 0, kept = 0;
+  char why[256] = "";
+  assert_int_equal(listen_open("127.0.0.1", 0, 1, &mine, &port, why), 0);
+  hand_over(mine, "2", &kept);
+  assert_int_equal(listen_handed_over(COUNT, fds, &port, why), E_INVALID);
+  assert_non_null(strstr(why, "LISTEN_FDS"));
+  put_back(kept);
+  int plain = socket(AF_INET, SOCK_STREAM, 0);
+  hand_over(plain, "1", &kept);
+  assert_int_equal(listen_handed_over(COUNT, fds, &port, why), E_INVALID);
+  put_back(kept);
+  hand_over(mine, "1", &kept);
+  setenv("LISTEN_PID", "1", 1); /* meant for another process */
+  assert_int_equal(listen_handed_over(COUNT, fds, &port, why), E_MISSING);
+  put_back(kept);
+  close(plain);
+  close(mine);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(sockets_share_a_port_and_listen),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_socket_that_is_handed_over_serves_all_and_stays_the_managers),
+                                     cmocka_unit_test(what_is_handed_over_has_to_be_one_listening_port),
+                                     cmocka_unit_test(sockets_share_a_port_and_listen),
                                      cmocka_unit_test(a_port_of_somebody_else_is_refused_by_name),
                                      cmocka_unit_test(without_descriptors_it_says_so_and_leaves_nothing_open)};
   return cmocka_run_group_tests(tests, NULL, NULL);
