@@ -2,7 +2,6 @@
  * names a conversation and its owner, and the store looks whether they belong together. */
 #include "lua_store_impl.h"
 
-#include "erasure.h"
 #include "err.h"
 #include "id.h"
 
@@ -71,21 +70,6 @@ int store_shared(lua_State *L) {
   return store_wait_for(L, op, "chat.store.shared", store_begin_ask);
 }
 
-int store_push_share(lua_State *L, const struct store_op *op) {
-  if (op->kind == STORE_ERASE || op->sharing.revoke) {
-    return bind_result(L, 0);
-  }
-  lua_createtable(L, 0, 2);
-  lua_pushstring(L, op->session.share_token);
-  lua_setfield(L, -2, "token");
-  lua_pushnumber(L, (double)op->session.share_expires_ms);
-  lua_setfield(L, -2, "expires_ms");
-  return 1;
-}
-
-/* ---- erasing ---- */
-
-/* The answer is looked at when the handler may be gone: whom to ask for the rest goes along. */
 int store_erase(lua_State *L) {
   const char *id, *user;
   char subject[STORE_AUDIT_MAX];
@@ -102,17 +86,4 @@ int store_erase(lua_State *L) {
     op->soon = true;
   }
   return store_wait_for(L, op, "chat.store.erase", store_begin_ask);
-}
-
-int store_begin_erase(struct task *t, struct store_op *op) {
-  struct erasure *e = t->vm->world->erasure;
-  int64_t now_ms = (int64_t)worker_wall_ms(t->vm->worker);
-  op->ended_with = e;
-  return e ? erasure_session(e, op, op->reply_to, now_ms) : store_submit(worker_home(t->vm->worker)->store, op);
-}
-
-void store_erase_ended(const struct store_op *op) {
-  if (op->ended_with) {
-    erasure_session_ended(op->ended_with, op->session.id, op->reply_to, op->audit.at_ms);
-  }
 }

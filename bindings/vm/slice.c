@@ -249,7 +249,6 @@ void slice_note_client(const struct effects *e, uint64_t now_ms) {
 }
 
 void slice_note_stored(struct task *t, struct effects *e) {
-  const struct message_record *opened = e->opens && e->code == 0 ? &e->messages[e->opens - 1] : NULL;
   if (e->session == t->session && t->errand.dealing.id[0]) {
     if (e->opens) {
       note_errand(t, e);
@@ -259,7 +258,8 @@ void slice_note_stored(struct task *t, struct effects *e) {
   }
   if (e->kept) {
     t->commits.kept--;
-    t->commits.lost |= e->code || (opened && opened->duplicate && !opened->open);
+    const struct message_record *opened = e->messages + e->opens - 1; /* when there is one */
+    t->commits.lost |= e->code || (e->opens && opened->duplicate && !opened->open);
   }
   t->commits.code = t->commits.code ? t->commits.code : e->code;
   for (size_t i = 0; e->code == 0 && i < e->message_count; i++) {

@@ -10,7 +10,7 @@
 #define STEPS 16
 #define STEP_MS 250
 
-static const struct row {
+static const struct bye_row {
   int close;
   const char *code;
   bool again;
@@ -21,7 +21,7 @@ static const struct row {
 };
 
 /* A script closes with whatever number it likes. */
-static const struct row *row_of(int close) {
+static const struct bye_row *row_of(int close) {
   size_t i = 0;
   while (i < sizeof rows / sizeof *rows && rows[i].close != close) {
     i++;
@@ -49,7 +49,7 @@ static size_t escape(char *out, const char *text) {
 
 size_t bye_text(char out[BYE_TEXT_MAX], int close, const char *code, const char *reason, uint64_t conn,
                 uint64_t wall_ms) {
-  const struct row *row = row_of(close);
+  const struct bye_row *row = row_of(close);
   char stamp[32], said[6 * CONN_REASON_MAX + 1], cut[CONN_REASON_MAX + 1];
   time_t now_s = (time_t)(wall_ms / 1000);
   struct tm tm;

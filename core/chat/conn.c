@@ -184,6 +184,13 @@ static void outbox_drop(struct conn *c) {
   }
 }
 
+struct identity *conn_identity(struct conn *c) {
+  lock_acquire(&c->lock);
+  struct identity *who = identity_ref(c->identity);
+  lock_release(&c->lock);
+  return who;
+}
+
 static void count_overflow(struct conn *c) {
   struct identity *who = conn_identity(c);
   metrics_add(METRIC_OUTBOX_OVERFLOWS, 1);

@@ -9,13 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct identity *conn_identity(struct conn *c) {
-  lock_acquire(&c->lock);
-  struct identity *who = identity_ref(c->identity);
-  lock_release(&c->lock);
-  return who;
-}
-
 void conn_expires_in(struct conn *c, struct wheel *w) {
   wheel_put(w, &c->expiry, c->identity->expires_s ? c->identity->expires_s : INT64_MAX);
 }

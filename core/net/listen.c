@@ -105,7 +105,7 @@ int listen_handed_over(unsigned count, int *fds, int *bound_port, char why[256])
   if (handed == 0) {
     return E_MISSING;
   }
-  struct sockaddr_storage at;
+  struct sockaddr_storage at = {0};
   if (handed != 1 || !is_listening_port(FIRST_FD, &at)) {
     snprintf(why, 256, "LISTEN_FDS: exactly one listening TCP socket can be handed over");
     return E_INVALID;

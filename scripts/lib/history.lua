@@ -9,6 +9,9 @@ local history = {}
 local WHOLE = json.raw '{"streaming":"true","done":"true"}' -- as it was sent
 local EVENTS_MAX = 1000 -- as many as one slice may send
 
+-- Whoever changed a row of the database may have put anything there; a client is told one of these all the same.
+local SENDERS = { user = true, ai = true, admin = true, system = true }
+
 -- session_id: for an event, which says where it is.
 local function encode(message, session_id)
   local extra, metadata
@@ -25,7 +28,7 @@ local function encode(message, session_id)
     cid = message.cid,
     type = message.type,
     content = message.content,
-    sender = message.sender,
+    sender = SENDERS[message.sender] and message.sender or "system",
     timestamp = chat.timer.iso(message.at_ms),
     file_id = extra.file_id,
     file_url = extra.file_url,

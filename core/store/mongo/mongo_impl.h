@@ -197,7 +197,13 @@ int mongo_list(struct mongo *h, struct store_op *op);
 int mongo_totals(struct mongo *h, struct store_op *op);
 int mongo_share(struct mongo *h, struct store_op *op);
 bson_t *mongo_shared_match(const char *token); /* what has it; NULL: no */
-int mongo_session_find(struct mongo *h, const char *id, struct session_record *out) NODISCARD; /* read.c */
+
+/* ---- find.c: conversations, without their messages. All take match. ---- */
+
+mongoc_cursor_t *mongo_sessions_find(struct mongo *h, bson_t *match, uint32_t limit); /* the newest first */
+/* 0, and *out, which is freed before, is the one that matches; E_NOT_FOUND or another code, and *out is as it was. */
+int mongo_session_matching(struct mongo *h, bson_t *match, struct session_record *out) NODISCARD;
+int mongo_session_find(struct mongo *h, const char *id, struct session_record *out) NODISCARD;
 
 /* ---- places.c: how far each conversation has come ---- */
 

@@ -13,37 +13,9 @@
 
 /* ---- conversations ---- */
 
-static mongoc_cursor_t *sessions_find(struct mongo *h, bson_t *match, uint32_t limit) {
-  char stages[768];
-  snprintf(stages, sizeof stages, "{'$sort': {'ts': -1, '_id': -1}}, {'$limit': %u}, %s", limit, MONGO_PLACE_STAGES);
-  return mongo_aggregate(h->sessions, mongo_stages(match, stages), h, false);
-}
-
-static int read_session(struct mongo *h, bson_t *match, struct session_record *out) {
-  mongoc_cursor_t *cursor = sessions_find(h, match, 1);
-  struct session_record found = {0};
-  struct unsealing u = {.keys = h->keys};
-  const bson_t *doc;
-  bool any = mongoc_cursor_next(cursor, &doc);
-  int code = any ? mongo_session_read(&u, doc, &found) : 0;
-  int ended = mongo_cursor_end(h, "read a conversation", cursor);
-  code = ended ? ended : any ? code : E_NOT_FOUND;
-  if (code) {
-    session_record_deinit(&found);
-    return code;
-  }
-  session_record_deinit(out); /* what was asked with */
-  *out = found;
-  return 0;
-}
-
-int mongo_session_find(struct mongo *h, const char *id, struct session_record *out) {
-  return read_session(h, BCON_NEW("_id", BCON_UTF8(id)), out);
-}
-
 static int read_shared(struct mongo *h, struct store_op *op) {
   bson_t *match = mongo_shared_match(op->session.share_token);
-  return match ? read_session(h, match, &op->session) : E_STORE;
+  return match ? mongo_session_matching(h, match, &op->session) : E_STORE;
 }
 
 static bson_t *list_match(const struct store_op *op) {
@@ -59,7 +31,7 @@ static int read_sessions(struct mongo *h, struct store_op *op) {
   op->sessions = calloc(op->limit, sizeof *op->sessions);
   if (!op->sessions)
     return mongo_no_memory();
-  mongoc_cursor_t *cursor = sessions_find(h, list_match(op), op->limit);
+  mongoc_cursor_t *cursor = mongo_sessions_find(h, list_match(op), op->limit);
   struct unsealing u = {.keys = h->keys};
   const bson_t *doc;
   int code = 0;
@@ -225,10 +197,11 @@ static int read_kind(struct mongo *h, struct store_op *op) {
     return code;
   switch (op->kind) {
   case STORE_SESSION:
-    code = read_session(h, BCON_NEW("_id", BCON_UTF8(op->session.id)), &op->session);
+    code = mongo_session_matching(h, BCON_NEW("_id", BCON_UTF8(op->session.id)), &op->session);
     return code || !op->with_open ? code : mongo_open_of(h, op);
   case STORE_ACTIVE:
-    code = read_session(h, BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), MONGO_END, BCON_NULL), &op->session);
+    code = mongo_session_matching(h, BCON_NEW(MONGO_UID, BCON_UTF8(op->session.user_id), MONGO_END, BCON_NULL),
+                                  &op->session);
     return code || !op->with_open ? code : mongo_open_of(h, op);
   case STORE_CID:
     return read_cid(h, op);

@@ -228,7 +228,7 @@ int scrub_begin(struct sqlite_handle *h) NODISCARD;
 int scrub_step(struct sqlite_handle *h) NODISCARD;
 void scrub_end(struct sqlite_handle *h); /* in any case, also when it was broken off */
 
-/* read.c: a row of SESSIONS. False: no memory. */
+/* columns.c: a row of SESSIONS. False: no memory. */
 bool session_columns(struct unsealing *u, sqlite3_stmt *s, struct session_record *r) NODISCARD;
 int sqlite_list(struct sqlite_handle *h, struct store_op *op) NODISCARD; /* list.c */
 int sqlite_totals(struct sqlite_handle *h, struct store_op *op) NODISCARD;

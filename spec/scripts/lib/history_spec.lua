@@ -31,6 +31,14 @@ describe("a page of history", function()
     assert.is_nil(before_seq)
   end)
 
+  it("names one of the senders there are, whatever somebody has put into the database", function()
+    fill(1)
+    world.messages[id][1].sender, world.messages[id][1].damaged = "user_message", true
+    local found = page()
+    assert.equal("system", found[1].sender)
+    assert.is_true(found[1].damaged)
+  end)
+
   it("holds everything about a message", function()
     fill(1, "hi", '{"metadata":{"a":"1"},"file_id":"f","file_url":"https://a.example/"}')
     assert.same({ {
