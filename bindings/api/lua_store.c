@@ -1,5 +1,5 @@
-/* In: calls of chat.store. Out: operations for the store (lua_store_ask.c), whose answers resume the handler. Why: what a
- * script asks for is checked here, and the store is never asked for what cannot be. */
+/* In: calls of chat.store. Out: operations for the store (lua_store_ask.c), whose answers resume the handler. Why: what
+ * a script asks for is checked here, and the store is never asked for what cannot be. */
 #include "lua_store_impl.h"
 
 #include "err.h"
