@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL 4096     /* bytes; most texts are shorter and need no memory of their own */
-#define KEY_SHOWN 64   /* bytes of a key in the place of a fault */
-#define EXACT 0x1p53   /* whole numbers up to this one are exact */
-#define FAULT_TEXT 320 /* bytes */
+#define SMALL 4096          /* bytes; most texts are shorter and need no memory of their own */
+#define KEY_SHOWN 64        /* bytes of a key in the place of a fault */
+#define EXACT 0x1p53        /* whole numbers up to this one are exact */
+#define FAULT_TEXT 320      /* bytes */
+#define LOOK_UP_BYTES 65536 /* of a text: then it is looked whether the slice has to end */
 
 struct json_step {
   const char *key; /* NULL: an index */
@@ -97,6 +98,9 @@ static bool put_string(struct writer *w, const char *text, size_t len) {
   }
   w->bytes[w->len++] = '"';
   for (size_t from = 0, i = 0; i <= len; i++) {
+    if (i % LOOK_UP_BYTES == LOOK_UP_BYTES - 1 && guard_ending()) {
+      return too_much(w, "ended");
+    }
     if (i == len || escaped[(unsigned char)text[i]]) {
       if (!put(w, text + from, i - from) || (i < len && !put_escape(w, (unsigned char)text[i]))) {
         return false;
