@@ -7,7 +7,7 @@ import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { chromium } from "playwright-core";
 import { Network, chance } from "../e2e/network.mjs";
-import { DEADLINE_MS, PREFIX, ROOT, Server, TEST_MS, serve, somebody, within } from "../e2e/support.mjs";
+import { Client, DEADLINE_MS, PREFIX, ROOT, Server, TEST_MS, budget, serve, somebody, within } from "../e2e/support.mjs";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const SHOTS = path.join(ROOT, "build/shots");
@@ -131,6 +131,21 @@ describe("in a browser", { skip: missing, timeout: TEST_MS }, () => {
     await alice.sees("only mine");
     const { sessions } = (await server.get("/sessions", { user: bob })).json;
     assert.deepEqual((await server.history(bob, sessions[0].id)).map((m) => m.content), ["hello", "hello"]);
+  });
+
+  test("who says nothing stays: the browser answers the pings, while a client that does not is gone twice", async (t) => {
+    const place = await serve(t, { env: { WS_PING_PERIOD: budget(1000), WS_PONG_WAIT: budget(4000) } });
+    const alice = await Person.opens(t, { place });
+    const sockets = [];
+    await alice.status("open");
+    alice.page.on("websocket", (socket) => sockets.push(socket.url()));
+    for (let i = 0; i < 2; i++) { // that much time has passed, then
+      const mute = await Client.connect(place, somebody("mute"), { autoPong: false });
+      await mute.ends();
+    }
+    assert.deepEqual(sockets, [], "it had to connect again");
+    await alice.says("still here");
+    await alice.sees("still here");
   });
 
   test("a network that is back is used at once: the browser says so", async (t) => {
