@@ -138,7 +138,7 @@ static struct heard_all settle(struct dialogue *d, const struct client *speaker)
 static void say_now(struct dialogue *d, struct client *speaker, const char *text, size_t len) {
   begin(d);
   d->texts = 1;
-  put_or_refuse(speaker, text, len);
+  put_or_refuse(speaker, text, len, (struct conn_refusal){0});
   struct heard_all heard = settle(d, speaker);
   json_t *doc = json_loadb(text, len, JSON_ALLOW_NUL, NULL);
   check(heard.errors <= 1 || d->failing, "one text, %u errors: %s", heard.errors, text);
@@ -154,7 +154,7 @@ static void say(struct dialogue *d, struct client *speaker, const char *bytes, s
   fuzz_utf8(text, len);
   if (d->held) {
     d->texts++;
-    put_or_refuse(speaker, text, len);
+    put_or_refuse(speaker, text, len, (struct conn_refusal){0});
     world_settle(d->world);
   } else {
     say_now(d, speaker, text, len);

@@ -138,7 +138,7 @@ static void converse(struct world *w, const char *user, char id[STORE_ID_LEN + 1
   struct client *c = client_new(w, who, "");
   identity_unref(who);
   snprintf(id, STORE_ID_LEN + 1, "%s", session_id(conn_session(c->conn)));
-  put_or_refuse(c, said, sizeof said - 1);
+  put_or_refuse(c, said, sizeof said - 1, (struct conn_refusal){0});
   world_settle(w);
 }
 

@@ -28,7 +28,7 @@ static void forget_heard(struct client *c) {
 static void ask_intact(struct world *w, struct client *c) {
   static const char question[] = "intact?";
   forget_heard(c);
-  put_or_refuse(c, question, sizeof question - 1);
+  put_or_refuse(c, question, sizeof question - 1, (struct conn_refusal){0});
   world_settle(w);
   struct message *m = client_hears(c);
   check(m, "nobody answers any more");
@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct client *c = join(w, user), *judge = join(w, other);
   memcpy(text, data, len);
   fuzz_utf8(text, len);
-  put_or_refuse(c, text, len);
+  put_or_refuse(c, text, len, (struct conn_refusal){0});
   world_settle(w);
   worker_advance(w->worker, 60000);
   world_settle(w);
