@@ -111,8 +111,25 @@ static void check_bytes(const struct request *r) {
 }
 
 static void check_answer(const struct request *r) {
-  static const char *const endpoints[] = {"",          "/healthz",      "/readyz",          "/metrics/prometheus",
-                                          "/sessions", "/sessions/:id", "/sessions/:id/end"};
+  static const char *const endpoints[] = {"",
+                                          "/chatbox/admin/metrics",
+                                          "/chatbox/admin/scripts",
+                                          "/chatbox/admin/scripts/promote",
+                                          "/chatbox/admin/scripts/reload",
+                                          "/chatbox/admin/scripts/rollback",
+                                          "/chatbox/admin/sessions",
+                                          "/chatbox/admin/takeover/:id",
+                                          "/chatbox/admin/users/:id/sessions",
+                                          "/chatbox/asyncapi.json",
+                                          "/chatbox/healthz",
+                                          "/chatbox/metrics/prometheus",
+                                          "/chatbox/openapi.json",
+                                          "/chatbox/readyz",
+                                          "/chatbox/sessions",
+                                          "/chatbox/sessions/:id",
+                                          "/chatbox/sessions/:id/end",
+                                          "/chatbox/sessions/:id/share",
+                                          "/chatbox/shared/:token"};
   check(r->answered, "no answer");
   check((r->status >= 200 && r->status < 500) || r->status == 503, "status %d: %.*s", r->status, (int)r->body_len,
         r->body);
