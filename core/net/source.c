@@ -21,7 +21,7 @@ struct source {
 };
 
 static bool address_of(int fd, char out[ADDRESS_MAX]) {
-  struct sockaddr_storage a;
+  struct sockaddr_storage a = {0};
   socklen_t len = sizeof a;
   if (getpeername(fd, (struct sockaddr *)&a, &len)) {
     return false;
