@@ -199,13 +199,19 @@ static int l_connection_forward(lua_State *L) {
   return bind_result(L, code);
 }
 
+/* RFC 6455, section 7.4: the others stand for something that is never in a close frame, or are for later versions. */
+static bool may_be_sent(int code) {
+  bool defined = code >= 1000 && code <= 1014 && (code < 1004 || code > 1006);
+  return defined || (code >= 3000 && code < 5000);
+}
+
 static int l_connection_close(lua_State *L) {
   struct vm *vm = bind_vm(L);
   struct task *t = bind_task(L);
   int ws_code = (int)luaL_checkinteger(L, 3);
   const char *reason = bind_text(L, 4, CONN_REASON_MAX);
   bind_check_utf8(L, "reason", reason, strlen(reason));
-  luaL_argcheck(L, ws_code >= 1000 && ws_code < 5000, 3, "a WebSocket close code is 1000 to 4999");
+  luaL_argcheck(L, may_be_sent(ws_code), 3, "a close code is 1000 to 1014 without 1004 to 1006, or 3000 to 4999");
   uint64_t id = bind_check_connection(L, 2);
   struct session *s = bind_session_ref(vm, bind_check_session(L, 1));
   struct effects *e = s ? slice_effects(t, s) : NULL;

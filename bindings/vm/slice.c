@@ -117,7 +117,7 @@ void slice_end_errand(struct task *t) {
   slice_forget_errand(t);
 }
 
-/* What follows it in the conversation waits: what is refused has to be sent again first, see conn_refused. */
+/* What follows it in the conversation waits: what is refused has to be sent again first, see conn_turn.c. */
 static void take_turn(struct task *t, struct effects *e) {
   struct mailbox *wake;
   bool again = false;
@@ -248,6 +248,15 @@ void slice_note_client(const struct effects *e, uint64_t now_ms) {
   }
 }
 
+/* The message this answers was there already, and has its answer. */
+static bool was_dealt_with(const struct effects *e) {
+  if (!e->opens) {
+    return false;
+  }
+  const struct message_record *opened = &e->messages[e->opens - 1];
+  return opened->duplicate && !opened->open;
+}
+
 void slice_note_stored(struct task *t, struct effects *e) {
   if (e->session == t->session && t->errand.dealing.id[0]) {
     if (e->opens) {
@@ -258,8 +267,7 @@ void slice_note_stored(struct task *t, struct effects *e) {
   }
   if (e->kept) {
     t->commits.kept--;
-    const struct message_record *opened = e->messages + e->opens - 1; /* when there is one */
-    t->commits.lost |= e->code || (e->opens && opened->duplicate && !opened->open);
+    t->commits.lost |= e->code || was_dealt_with(e);
   }
   t->commits.code = t->commits.code ? t->commits.code : e->code;
   for (size_t i = 0; e->code == 0 && i < e->message_count; i++) {

@@ -2,6 +2,7 @@
  */
 #include "bye.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
@@ -61,7 +62,8 @@ size_t bye_text(char out[BYE_TEXT_MAX], int close, const char *code, const char 
                      "{\"type\":\"bye\",\"code\":\"%s\",\"reason\":\"%s\",\"retry_after_ms\":%u,\"sender\":\"system\","
                      "\"timestamp\":\"%s.%03uZ\"}",
                      code ? code : row->code, said, retry_after_ms, stamp, (unsigned)(wall_ms % 1000));
-  return len > 0 && len < BYE_TEXT_MAX ? (size_t)len : 0;
+  assert(len > 0 && len < BYE_TEXT_MAX);
+  return (size_t)len;
 }
 
 static void say(struct conn *c, int close, const char *code, const char *reason, uint64_t wall_ms,

@@ -235,7 +235,9 @@ describe("chat.connection", function()
     refused("chat.connection.user(session, 0/0)", "a connection is expected")
     refused("chat.connection.user({}, connection)", "bad argument #1 to 'user' (session expected")
     refused("chat.connection.close(session, 0, 1000, '')", "a connection is expected")
-    refused("chat.connection.close(session, connection, 999, '')", "a WebSocket close code is 1000 to 4999")
+    for _, code in ipairs { 0, 999, 1004, 1005, 1006, 1015, 1999, 2999, 5000, -1000, 65536 + 1000 } do
+      refused(("chat.connection.close(session, connection, %d, '')"):format(code), "a close code is 1000 to 1014 without 1004 to 1006")
+    end
     refused("chat.connection.close(session, connection, 1000, ('x'):rep(65))", "the text is too long")
     refused("chat.connection.close(session, connection, 1000, 'a\\0b')", "the text contains a NUL")
     refused("chat.connection.move(session, connection)", "bad argument #3 to 'move' (session expected")
