@@ -18,7 +18,7 @@
   X(CLOSE_NOT_YOU, "not_yours", false)                                                                                 \
   X(CLOSE_REPLACED, "replaced", false)
 
-#define BYE_TEXT_MAX 640 /* bytes; a reason in which each byte is escaped takes six times its length */
+#define BYE_TEXT_MAX 512 /* bytes: a reason in which each byte is escaped takes six times its length, and fits */
 /* Any thread. The document of the close number, for who has that connection id; its length. code: a word of the
  * protocol, or NULL: that of the number. reason: a sentence of UTF-8, CONN_REASON_MAX bytes at most. */
 size_t bye_text(char out[BYE_TEXT_MAX], int close, const char *code, const char *reason, uint64_t conn,
