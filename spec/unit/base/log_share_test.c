@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -74,12 +75,34 @@ static void beyond_the_bound_they_share_one(void **state) {
   assert_int_equal(taken(l, name, 1, 5000), 0);
 }
 
+enum { THREADS = 4, LINES = 50000 };
+
+static void *write_lines(void *arg) {
+  return (void *)(uintptr_t)taken(arg, "a.lua", LINES, 5000);
+}
+
+static void whichever_thread_writes_each_line_is_counted_once(void **state) {
+  struct log_shares *l = *state;
+  pthread_t threads[THREADS];
+  uintptr_t written = 0;
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, write_lines, l), 0);
+  for (int i = 0; i < THREADS; i++) {
+    void *n;
+    pthread_join(threads[i], &n);
+    written += (uintptr_t)n;
+  }
+  assert_int_equal(written, 10);
+  assert_string_equal(tells(l), "a.lua:199990 ");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
     TEST(each_has_its_own_rate),
     TEST(what_was_left_out_is_told_once),
     TEST(beyond_the_bound_they_share_one),
+    TEST(whichever_thread_writes_each_line_is_counted_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,9 @@
 
 #include "err.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 static uint64_t now; /* of the clock */
 
 static int open_client(void **state) {
@@ -96,6 +99,34 @@ static void nobody_waits_longer_than_its_sender_may_be_unaware_of_it(void **stat
   assert_int_equal(waits(*state, "c"), E_STORE);
 }
 
+enum { ROUNDS = 20000 };
+static atomic_bool done;
+
+/* A worker refuses, takes it again, refuses another one, while the connection's own thread asks. */
+static void *refuse_and_take(void *arg) {
+  for (int i = 0; i < ROUNDS; i++) {
+    const char *cid = i % 2 ? "a" : "another";
+    conn_hold(arg, of(cid, i % 2 ? E_LIMITED : E_FULL), now);
+    conn_came(arg, cid);
+  }
+  atomic_store(&done, true);
+  return NULL;
+}
+
+static void what_is_waited_for_is_never_half_of_two_refusals(void **state) {
+  pthread_t refuses;
+  uint64_t limited = of("a", 0).cid, full = of("another", 0).cid;
+  assert_int_equal(pthread_create(&refuses, NULL, refuse_and_take, *state), 0);
+  while (!atomic_load(&done)) {
+    struct conn_refusal why;
+    if (conn_waits(*state, "b", now, &why)) {
+      assert_true((why.cid == limited && why.code == E_LIMITED) || (why.cid == full && why.code == E_FULL));
+    }
+  }
+  pthread_join(refuses, NULL);
+  assert_int_equal(waits(*state, "b"), 0);
+}
+
 int main(void) {
 #define ONE(name) cmocka_unit_test_setup_teardown(name, open_client, close_client)
   const struct CMUnitTest tests[] = {
@@ -105,6 +136,7 @@ int main(void) {
     ONE(for_one_without_a_cid_nobody_waits),
     ONE(nobody_waits_longer_than_its_sender_may_be_unaware_of_it),
     ONE(what_is_put_off_travels_once_and_of_several_the_first),
+    ONE(what_is_waited_for_is_never_half_of_two_refusals),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
