@@ -32,9 +32,6 @@
 #define STOP_STEP_MS 10
 #define LOG_SHARES_MAX 1024 /* files of scripts whose lines are counted apart */
 #define LOG_BURST_MS 10000
-#define TELL_MS 1000
-#define DAY_MS 86400000ll
-#define RECOVERY_EVERY_MS 1000
 
 /* ---- stopping ---- */
 
@@ -123,76 +120,6 @@ static void on_signal(uv_signal_t *handle, int signum) {
   }
 }
 
-/* ---- upkeep ---- */
-
-static void on_order(void *arg, bool begins) {
-  struct server *s = arg;
-  if (s->phase == STOP_NOT) {
-    notify_reloading(begins);
-  }
-}
-
-static void tell_alive(uv_timer_t *timer) {
-  (void)timer;
-  (void)notify_send("WATCHDOG=1");
-}
-
-static void sweep_sessions(uv_timer_t *timer) {
-  struct server *s = timer->data;
-  struct worker *any = s->sites[0].worker;
-  size_t gone = sessions_sweep(s->sessions, worker_now_ms(any), (uint64_t)config_int(s->config, SETTING_SESSION_TTL));
-  if (gone) {
-    LOG(LOG_INFO, "server", "idle conversations have left memory", LINT("count", gone),
-        LINT("left", sessions_count(s->sessions)));
-  }
-}
-
-static struct worker *take_turns(void *ctx, size_t number) {
-  struct server *s = ctx;
-  return s->sites[number % s->started].worker;
-}
-
-/* What an earlier server left unanswered. */
-static void recover(uv_timer_t *timer) {
-  struct server *s = timer->data;
-  if (atomic_load(&s->stopping) || !recovery_step(s->recovery)) {
-    uv_timer_stop(timer);
-  }
-}
-
-static int start_recovery(struct server *s) {
-  int64_t now_ms = (int64_t)worker_wall_ms(s->sites[0].worker);
-  s->recovery = recovery_new(&(struct recovery_world){s->store, s->home, take_turns, s},
-                             now_ms - config_int(s->config, SETTING_ANSWER_LATE_MAX));
-  return s->recovery ? uv_timer_start(&s->recovery_timer, recover, 0, RECOVERY_EVERY_MS) : UV_ENOMEM;
-}
-
-static void sweep_old(uv_timer_t *timer) {
-  struct server *s = timer->data;
-  int64_t now_ms = (int64_t)worker_wall_ms(s->sites[0].worker);
-  erasure_idle(s->erasure, now_ms - config_int(s->config, SETTING_RETENTION_DAYS) * DAY_MS, now_ms);
-}
-
-static void sweep_limits(uv_timer_t *timer) {
-  struct server *s = timer->data;
-  uint64_t now = worker_now_ms(s->sites[0].worker);
-  size_t gone = limiters_sweep(s->world.limiters, now);
-  admission_sweep(s, now);
-  shared_sweep(s->shared, now);
-  LOG(LOG_DEBUG, "server", "the limiters are cleaned up", LINT("forgotten", gone));
-}
-
-static void say_left_out(void *arg, const char *script, uint64_t left_out) {
-  (void)arg;
-  LOG(LOG_WARN, "script", "lines left out of the log: more than SCRIPT_LOG_RATE", LSTR("script", script),
-      LINT("count", left_out));
-}
-
-static void tell_left_out(uv_timer_t *timer) {
-  struct server *s = timer->data;
-  log_shares_tell(s->world.log_shares, say_left_out, NULL);
-}
-
 /* ---- starting ---- */
 
 static void on_change(void *arg) {
@@ -246,16 +173,9 @@ static void hear_signals(struct server *s) {
 static void open_loop(struct server *s) {
   uv_loop_init(&s->loop);
   uv_async_init(&s->loop, &s->async, on_async);
-  uv_timer_init(&s->loop, &s->sessions_timer);
-  uv_timer_init(&s->loop, &s->limits_timer);
-  uv_timer_init(&s->loop, &s->tell_timer);
-  uv_timer_init(&s->loop, &s->retention_timer);
-  uv_timer_init(&s->loop, &s->alive_timer);
-  uv_timer_init(&s->loop, &s->recovery_timer);
   uv_timer_init(&s->loop, &s->stop_timer);
-  s->recovery_timer.data = s;
-  s->async.data = s->sessions_timer.data = s->limits_timer.data = s->tell_timer.data = s->retention_timer.data =
-    s->stop_timer.data = s;
+  s->async.data = s->stop_timer.data = s;
+  upkeep_open(s);
   for (size_t i = 0; i < 3; i++) {
     uv_signal_init(&s->loop, &s->signals[i]);
     signal(signums[i], signums[i] == SIGHUP ? SIG_IGN : leave_at_once);
@@ -273,7 +193,7 @@ static int open_limits(struct server *s, char why[512]) {
                          .modules = bind_modules,
                          .stopping = &s->stopping,
                          .reloading = server_reload_pages,
-                         .ordered = on_order,
+                         .ordered = upkeep_order,
                          .arg = s};
   w->script_error = config_bool(c, SETTING_DEVELOPMENT) ? server_script_error : NULL;
   w->limiters = limiters_new(c);
@@ -405,7 +325,7 @@ static int start(struct server *s, char why[512]) {
   int code = s->trial ? stall_open(s, why) : UV_ENOMEM;
   code = code ? code : open_parts(s, why);
   code = code ? code : start_workers(s, &port, why);
-  code = code ? code : start_recovery(s);
+  code = code ? code : upkeep_start(s);
   if (code) {
     return code;
   }
@@ -416,19 +336,8 @@ static int start(struct server *s, char why[512]) {
     const char *folders[] = {config_string(c, SETTING_SCRIPTS_DIR), config_string(c, SETTING_WEB_DIR)};
     s->watch = watch_new(&s->loop, folders, 2, on_change, s);
   }
-  uint64_t sessions_ms = (uint64_t)config_int(c, SETTING_SESSION_CLEANUP_INTERVAL);
-  uint64_t limits_ms = (uint64_t)config_int(c, SETTING_RATE_LIMIT_CLEANUP_INTERVAL);
-  uv_timer_start(&s->sessions_timer, sweep_sessions, sessions_ms, sessions_ms);
-  uv_timer_start(&s->tell_timer, tell_left_out, TELL_MS, TELL_MS);
-  uv_timer_start(&s->limits_timer, sweep_limits, limits_ms, limits_ms);
-  if (config_int(c, SETTING_RETENTION_DAYS)) {
-    uv_timer_start(&s->retention_timer, sweep_old, 0, (uint64_t)config_int(c, SETTING_RETENTION_CLEANUP_INTERVAL));
-  }
   if (!s->keys && !config_bool(c, SETTING_DEVELOPMENT)) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
-  }
-  if (notify_watchdog_ms()) {
-    uv_timer_start(&s->alive_timer, tell_alive, 0, notify_watchdog_ms());
   }
   hear_signals(s);
   LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_mode(c)));
@@ -447,11 +356,7 @@ static void close_handle(uv_handle_t *handle, void *arg) {
 }
 
 static void take_down(struct server *s) {
-  uv_timer_stop(&s->sessions_timer); /* the loop runs once more below, and what they look at is gone then */
-  uv_timer_stop(&s->limits_timer);
-  uv_timer_stop(&s->retention_timer);
-  uv_timer_stop(&s->alive_timer);
-  uv_timer_stop(&s->recovery_timer);
+  upkeep_stop(s); /* the loop runs once more below, and what it looks at is gone then */
   stall_ending(s);
   for (size_t i = 0; i < s->started; i++) {
     worker_stop(s->sites[i].worker);

@@ -11,6 +11,7 @@
 #include "net.h"
 #include "scripts.h"
 #include "store.h"
+#include "upkeep.h"
 #include "watchdog.h"
 #include "worker.h"
 
@@ -39,8 +40,8 @@ struct server {
   uv_loop_t loop;
   uv_async_t async;
   uv_signal_t signals[3];
-  uv_timer_t sessions_timer, limits_timer, tell_timer, retention_timer, recovery_timer, stop_timer;
-  uv_timer_t alive_timer; /* WatchdogSec= of systemd */
+  uv_timer_t stop_timer, upkeep[UPKEEP_TIMERS];
+  size_t upkeep_count; /* of those, running */
   struct mailbox *home;
   struct gate *gate;
   struct tls *tls; /* NULL: none is spoken */

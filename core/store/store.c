@@ -10,31 +10,17 @@
 #include "log.h"
 #include "lookout.h"
 #include "metrics.h"
+#include "queue.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <uthash.h>
 #include <uv.h>
 
 #define BATCH_MAX 512
 #define AWAY_WAIT_MS 100     /* between two tries while the database is away */
 #define FAILING_WAIT_MS 1000 /* between two looks at one that takes no writes */
-
-/* What one user has in a queue. */
-struct share {
-  uint64_t user; /* a hash of the id; two that have the same one share it */
-  size_t count, bytes;
-  UT_hash_handle hh;
-};
-
-struct queue {
-  struct post *first, **last; /* linked through store_op.post */
-  size_t count, bytes;
-  struct share *shares; /* of those who have something in it */
-  pthread_cond_t ready;
-};
 
 struct store_thread {
   struct store *store;
@@ -47,7 +33,6 @@ struct store {
   const struct store_backend *backend;
   char *folder;
   struct lookout *lookout; /* NULL: nobody looks */
-  size_t queue_max, user_max;
   struct hash_seed seed;
   uint64_t timeout_ns; /* 0: none */
   struct lock lock;    /* guards what follows, up to idle */
@@ -62,81 +47,7 @@ struct store {
   struct store_thread threads[]; /* the writer, then the readers */
 };
 
-/* ---- queues; the store's lock is held ---- */
-
-_Static_assert(offsetof(struct store_op, post) == 0, "a queued post is its operation");
-
-static void monotonic_cond(pthread_cond_t *c) {
-  pthread_condattr_t attr;
-  pthread_condattr_init(&attr);
-  pthread_condattr_setclock(&attr, CLOCK_MONOTONIC); /* for waits that have a limit */
-  pthread_cond_init(c, &attr);
-  pthread_condattr_destroy(&attr);
-}
-
-static void queue_init(struct queue *q) {
-  q->last = &q->first;
-  monotonic_cond(&q->ready);
-}
-
-static struct share *share_find(struct queue *q, uint64_t user) {
-  struct share *h;
-  HASH_FIND(hh, q->shares, &user, sizeof user, h);
-  return h;
-}
-
-/* Without memory for it, it has no bound: better than refusing what there is room for. */
-static void share_take(struct queue *q, uint64_t user, size_t bytes) {
-  struct share *h = user ? share_find(q, user) : NULL;
-  if (user && !h && (h = calloc(1, sizeof *h))) {
-    h->user = user;
-    HASH_ADD(hh, q->shares, user, sizeof h->user, h);
-  }
-  if (h) {
-    h->count++;
-    h->bytes += bytes;
-  }
-}
-
-static void share_give(struct queue *q, uint64_t user, size_t bytes) {
-  struct share *h = user ? share_find(q, user) : NULL;
-  if (!h)
-    return;
-  h->bytes -= bytes < h->bytes ? bytes : h->bytes;
-  if (--h->count == 0) {
-    HASH_DEL(q->shares, h);
-    free(h);
-  }
-}
-
-static bool share_full(const struct store *s, struct queue *q, uint64_t user, size_t bytes) {
-  const struct share *h = user ? share_find(q, user) : NULL;
-  return h && (h->count >= s->user_max || h->bytes + bytes > STORE_QUEUE_BYTES / 8);
-}
-
-static void queue_push(struct queue *q, struct store_op *op) {
-  share_take(q, op->share, store_op_bytes(op));
-  op->post.next = NULL;
-  *q->last = &op->post;
-  q->last = &op->post.next;
-  q->count++;
-  q->bytes += store_op_bytes(op);
-}
-
-static size_t queue_take(struct queue *q, struct store_op **ops, size_t max) {
-  size_t n = 0;
-  while (n < max && q->first) {
-    struct store_op *op = (struct store_op *)q->first;
-    q->first = op->post.next;
-    q->count--;
-    q->bytes -= store_op_bytes(op);
-    share_give(q, op->share, store_op_bytes(op));
-    ops[n++] = op;
-  }
-  if (!q->first)
-    q->last = &q->first;
-  return n;
-}
+/* ---- taking operations ---- */
 
 int store_submit(struct store *s, struct store_op *op) {
   return store_submit_for(s, NULL, op);
@@ -154,8 +65,7 @@ int store_submit_for(struct store *s, const char *user_id, struct store_op *op) 
   lock_acquire(&s->lock);
   if (s->refusing)
     r = E_STOPPING;
-  else if (q->count >= s->queue_max || (q->count > 0 && q->bytes + bytes > STORE_QUEUE_BYTES) ||
-           share_full(s, q, op->share, bytes))
+  else if (queue_full(q, op->share, bytes))
     r = E_FULL;
   else {
     queue_push(q, op);
@@ -506,13 +416,12 @@ static struct store *store_new(const struct store_options *o, const struct store
     return NULL;
   s->backend = backend;
   s->folder = folder_of(location);
-  s->queue_max = o->queue;
-  s->user_max = o->queue_per_user ? o->queue_per_user : o->queue;
   s->seed = hash_seed_draw();
   s->timeout_ns = (uint64_t)o->timeout_ms * 1000000;
   lock_init(&s->lock);
-  queue_init(&s->writes);
-  queue_init(&s->reads);
+  size_t user_max = o->queue_per_user ? o->queue_per_user : o->queue;
+  queue_init(&s->writes, o->queue, user_max);
+  queue_init(&s->reads, o->queue, user_max);
   monotonic_cond(&s->idle);
   return s;
 }
