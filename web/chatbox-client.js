@@ -1544,22 +1544,26 @@ export class ChatboxClient {
     return { page: whole || !this.#known ? page : page.slice(-PAGE), whole };
   }
 
-  /** @param {any[]} page @param {boolean} whole @param {"first" | "gap" | "epoch" | "moved"} reason */
-  #catchUp(page, whole, reason) {
+  /** @param {any[]} found @param {boolean} whole @param {"first" | "gap" | "epoch" | "moved"} reason */
+  #catchUp(found, whole, reason) {
     const now = this.#world.now();
-    const entries = page.map((m) => entryOf(m, now));
+    const entries = found.map((m) => entryOf(m, now));
     if (whole && this.#known) {
       this.#conversation.catchUp([]); // what only this client showed goes
       for (const entry of entries) if ((entry.seq ?? 0) <= this.#last) this.#take(entry);
       for (const entry of entries) if (entry.seq === this.#last + 1) this.#advance(entry);
     } else {
+      // What was said since the welcome is news, although the page has it already.
+      const since = this.#v2 ? entries.findIndex((e) => e.seq === this.#top + 1) : -1;
+      const page = since < 0 ? entries : entries.slice(0, since);
       this.#conversation.forget();
-      for (const entry of entries) this.#take(entry);
-      this.#last = entries.at(-1)?.seq ?? 0;
+      for (const entry of page) this.#take(entry);
+      this.#last = page.at(-1)?.seq ?? (since < 0 ? 0 : this.#top);
       this.#top = Math.max(this.#last, this.#known ? this.#top : 0);
       this.#known = true;
       if (this.#options.markReceived) this.#received = this.#last;
       this.#emit("history", { messages: this.#conversation.entries.filter((e) => e.state === ""), reason });
+      for (const entry of entries.slice(page.length)) if (entry.seq === this.#last + 1) this.#advance(entry);
     }
     this.#drain();
     this.#markSoon();

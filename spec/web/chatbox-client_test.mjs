@@ -818,6 +818,21 @@ describe("with a server that knows hello", () => {
     assert.equal(client.position.seq, 6);
   });
 
+  test("what is said while the first page is on its way is told, once and in order, also when the page has it", async () => {
+    world.answers = pages(5); // the server greeted us at 3
+    const { client, told } = await online({}, { welcome: { top: 3 } });
+    world.socket.says(event(4), event(5), event(6));
+    assert.deepEqual(told.history.map((h) => [h.reason, said(h.messages)]), [["first", ["m1", "m2", "m3"]]]);
+    assert.deepEqual(said(told.message), ["m4", "m5", "m6"]);
+    assert.deepEqual(said(client.messages), ["m1", "m2", "m3", "m4", "m5", "m6"]);
+  });
+
+  test("in a conversation that was empty all of it is news", async () => {
+    world.answers = pages(2);
+    const { told } = await online({}, { welcome: { top: 0 } });
+    assert.deepEqual([said(told.history[0].messages), said(told.message)], [[], ["m1", "m2"]]);
+  });
+
   test("what the server did not replay is fetched", async () => {
     world.answers = pages(3);
     const { told } = await online({}, { welcome: { top: 3 } });

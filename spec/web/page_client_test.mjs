@@ -254,13 +254,10 @@ async function talk({ token, count, base = "" }) {
   const client = new ChatboxClient({ token, maxUnsent: count, markReceived: false, ...(base && { url: base }), world: { random: () => Math.random() / 20 } });
   let all;
   const done = new Promise((resolve) => (all = resolve));
-  const hear = ({ seq, sender, content }) => {
+  client.on("message", ({ seq, sender, content }) => {
     told.push({ seq, sender, content });
     if (sender === "ai" && ++answers === count) all();
-  };
-  client.on("message", hear);
-  // What was said while the first page was on its way is in that page.
-  client.on("history", ({ messages }) => messages.filter((m) => !told.some((one) => one.seq === m.seq)).forEach(hear));
+  });
   client.connect();
   const sent = [];
   for (let i = 0; i < count; i++) sent.push(client.delivered(client.send(`n${i}`)));
