@@ -84,6 +84,10 @@
     "An HTTP connection on which nothing is asked for so long is closed.")                                             \
   X(MAX_MESSAGE_SIZE, "MAX_MESSAGE_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest message from a client.")       \
   X(MAX_BODY_SIZE, "MAX_BODY_SIZE", SIZE, "1MiB", 1024, 67108864, false, "Largest HTTP request body.")                 \
+  X(BODY_BYTES_PER_ADDRESS, "BODY_BYTES_PER_ADDRESS", SIZE, "8MiB", 1024, 1073741824, false,                           \
+    "Memory per worker of request bodies of one address (IPv6: network of 64 bits) that are not complete or not "      \
+    "answered; at the bound the oldest that is not complete goes, with 429. One alone is always taken. A trusted "     \
+    "proxy's own has no bound.")                                                                                       \
   X(OUTBOX_LIMIT, "OUTBOX_LIMIT", SIZE, "1MiB", 4096, 67108864, false,                                                 \
     "Bytes waiting for one slow reader; at the bound it is closed and can come back.")                                 \
   X(REPLAY_LIMIT, "REPLAY_LIMIT", SIZE, "256KiB", 0, 67108864, false,                                                  \

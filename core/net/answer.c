@@ -13,6 +13,7 @@
 void exchange_free(struct exchange *x) {
   identity_unref(x->req.identity);
   free((char *)x->frame.cors_origin);
+  bodies_let_go(&x->net->bodies, &x->share);
   free(x->body);
   free(x);
 }
@@ -169,6 +170,7 @@ const char *net_below_prefix(const struct net *n, const char *path) {
 void answer_request(struct exchange *x) {
   struct net *n = x->net;
   x->dispatched = true;
+  bodies_complete(&x->share);
   const char *path = x->req.path, *below = net_below_prefix(n, path);
   bool get = strcmp(x->req.method, "GET") == 0 || x->frame.head;
   if (get && (strcmp(path, "/") == 0 || (below && (!*below || strcmp(below, "/") == 0)))) {

@@ -1,6 +1,6 @@
 /* In: links embedded in peers. Out: lists, oldest first. Why: a peer is in several at once and leaves each without a
  * search. */
-#include "net_impl.h"
+#include "link.h"
 
 void link_put(struct link *list, struct link *l) {
   l->prev = list->prev;

@@ -156,6 +156,7 @@ int net_open(struct worker *w, const struct net_options *o, struct net **out, ch
   n->others_limit = (size_t)config_int(c, SETTING_MAX_HANDSHAKES);
   n->source_limit = (size_t)config_int(c, SETTING_MAX_HANDSHAKES_PER_ADDRESS);
   n->body_limit = (size_t)config_int(c, SETTING_MAX_BODY_SIZE);
+  n->bodies.limit = (size_t)config_int(c, SETTING_BODY_BYTES_PER_ADDRESS);
   n->ping_ms = (uint64_t)config_int(c, SETTING_WS_PING_PERIOD);
   n->pong_ms = (uint64_t)config_int(c, SETTING_WS_PONG_WAIT);
   n->handshake_ms = (uint64_t)config_int(c, SETTING_HANDSHAKE_TIMEOUT);

@@ -1,16 +1,18 @@
 /* In: nothing. Out: the inside of the transport, for the files of this room only, which are the only files that know
  * libwebsockets. Why: it keeps the sockets and TLS, and adopts connections raw: heads, bodies and frames are ours
  * (head.c, body.c, decoder.c), because its own parser leaves the end of a request in doubt. Read from below: link.c,
- * source.c, peer.c (one connection: writing, closing), websocket.c, answer.c, handshake.c, request.c (HTTP), accept.c,
- * net.c. Each knows only those before it; peer.c reaches upwards through the role a connection has. */
+ * bodies.c, source.c, peer.c (one connection: writing, closing), websocket.c, answer.c, handshake.c, request.c (HTTP),
+ * accept.c, net.c. Each knows only those before it; peer.c reaches upwards through the role a connection has. */
 #pragma once
 #ifndef ROOM_NET
 #error "net_impl.h is private to core/net"
 #endif
 
+#include "bodies.h"
 #include "body.h"
 #include "decoder.h"
 #include "head.h"
+#include "link.h"
 #include "net.h"
 
 #include <libwebsockets.h>
@@ -22,11 +24,6 @@
 #define CLOSE_GRACE_MS 5000 /* a client that does not answer its close frame is cut after so long */
 #define LINGER_MS 2000      /* the last answer may be read for so long */
 #define LINGER_MAX 16777216 /* bytes dropped meanwhile */
-
-/* Lists of peers: doubly linked through an embedded link. */
-struct link {
-  struct link *prev, *next;
-};
 
 struct peer;
 /* What a connection is at present: who is asked about it. */
@@ -87,6 +84,7 @@ struct exchange {
   bool keep;       /* the client would ask again */
   char *body;
   size_t body_len, body_room;
+  struct body_share share; /* its room, in n->bodies */
   char address[ADDRESS_MAX];
   char head[]; /* where the strings are */
 };
@@ -109,6 +107,7 @@ struct net {
   struct peer *dirty, *dirty_last;            /* to be flushed, the first that had something first */
   size_t websockets, others, refusing, freed; /* freed: of all that ever were */
   struct source *sources;                     /* of the others */
+  struct bodies bodies;
   struct timer *tick;
   uint64_t tick_due_ms;
   bool tick_late; /* the one before came late, and judged nobody */
@@ -121,14 +120,11 @@ struct net {
   unsigned char tx[TX_ROOM];
 };
 
-/* ---- link.c ---- */
-
-void link_put(struct link *list, struct link *l); /* behind the last */
-void link_drop(struct link *l);                   /* and empty; one that is empty already is left alone */
-
 /* ---- source.c: connections that are no WebSockets, by address ---- */
 
-/* Who counts as one at the other end of a socket; false: it has no bound. */
+/* As whom an address counts; false: it has no bound. */
+bool source_group(const struct net *n, const char *address, char out[ADDRESS_MAX]);
+/* The same of what is at the other end of a socket. */
 bool source_address(const struct net *n, int fd, char out[ADDRESS_MAX]);
 /* Whether that address is at its bound; then *victim is who has to go, or NULL: each of them is being answered. */
 bool source_full(struct net *n, const char *address, struct peer **victim);

@@ -1,10 +1,16 @@
 /* In: bytes of a connection that speaks HTTP. Out: requests, one after the other, each when the one before is answered.
  * Why: whatever leaves the end of a request in doubt is answered and nothing behind it is ever read as a request; what
- * was sent early waits its turn. Bounds: HEAD_BYTES_MAX, MAX_BODY_SIZE, and one read of what waits. */
+ * was sent early waits its turn. Bounds: HEAD_BYTES_MAX, MAX_BODY_SIZE, BODY_BYTES_PER_ADDRESS, and one read of
+ * what waits. */
 #include "net_impl.h"
+
+#include "err.h"
+#include "metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define BODY_AGAIN_MS 1000 /* Retry-After when an address sends too much at once */
 
 struct held {
   size_t len;
@@ -212,12 +218,36 @@ static size_t take_head(struct peer *p, char *bytes, size_t len) {
 
 /* ---- its body ---- */
 
-static bool add_body(struct exchange *x, const char *bytes, size_t len) {
+/* At the bound of its address the oldest body of that address goes that is not complete: who sends one and means it is
+ * not kept out by those who never finish theirs. False: there is none, or memory is out. */
+static bool hold_room(struct exchange *x, size_t room) {
+  struct bodies *b = &x->net->bodies;
+  char address[ADDRESS_MAX];
+  if (!source_group(x->net, x->address, address)) {
+    return true;
+  }
+  int code;
+  while ((code = bodies_hold(b, &x->share, address, room)) == E_FULL) {
+    struct body_share *oldest = bodies_oldest(b, &x->share, address);
+    metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, "limiter=\"address_body\"", 1);
+    if (!oldest) {
+      break;
+    }
+    answer_too_many((struct exchange *)((char *)oldest - offsetof(struct exchange, share)), BODY_AGAIN_MS);
+  }
+  return code == 0;
+}
+
+/* 0, or the status that refuses it. */
+static int add_body(struct exchange *x, const char *bytes, size_t len) {
   if (x->body_len + len + 1 > x->body_room) {
     size_t room = (x->body_len + len + 1) * 2;
+    if (!hold_room(x, room)) {
+      return 429;
+    }
     char *body = realloc(x->body, room);
     if (!body) {
-      return false;
+      return 503;
     }
     x->body = body;
     x->body_room = room;
@@ -225,7 +255,7 @@ static bool add_body(struct exchange *x, const char *bytes, size_t len) {
   memcpy(x->body + x->body_len, bytes, len);
   x->body_len += len;
   x->body[x->body_len] = 0;
-  return true;
+  return 0;
 }
 
 static size_t take_body(struct peer *p, const char *bytes, size_t len) {
@@ -235,12 +265,13 @@ static size_t take_body(struct peer *p, const char *bytes, size_t len) {
     const char *piece;
     size_t piece_len;
     int status = body_next(&x->framing, &bytes, &left, &piece, &piece_len);
-    if (status) {
-      refuse(x, status);
+    status = status == 0 && piece_len ? add_body(x, piece, piece_len) : status;
+    if (status == 429) {
+      answer_too_many(x, BODY_AGAIN_MS);
       return len;
     }
-    if (piece_len && !add_body(x, piece, piece_len)) {
-      peer_cut(p);
+    if (status) {
+      refuse(x, status);
       return len;
     }
   }

@@ -32,9 +32,13 @@ static bool address_of(int fd, char out[ADDRESS_MAX]) {
   return bytes && inet_ntop(a.ss_family, bytes, out, ADDRESS_MAX);
 }
 
+bool source_group(const struct net *n, const char *address, char out[ADDRESS_MAX]) {
+  return !networks_contain(gate_trusted(n->o.gate), address) && address_group(address, out);
+}
+
 bool source_address(const struct net *n, int fd, char out[ADDRESS_MAX]) {
   char peer[ADDRESS_MAX];
-  return address_of(fd, peer) && !networks_contain(gate_trusted(n->o.gate), peer) && address_group(peer, out);
+  return address_of(fd, peer) && source_group(n, peer, out);
 }
 
 static struct source *find(struct net *n, const char *address) {

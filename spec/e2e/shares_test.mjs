@@ -533,3 +533,65 @@ describe("one address that begins requests and does not finish them", () => {
     for (const raw of slow) raw.drop();
   });
 });
+
+describe("one address that sends bodies and does not finish them", () => {
+  const SIZE = 262144;
+  const body = Buffer.alloc(SIZE, "x");
+  const head = (address) =>
+    `POST /chatbox/nowhere HTTP/1.1\r\nHost: x\r\n${address ? `X-Forwarded-For: ${address}\r\n` : ""}Content-Length: ${SIZE}\r\n\r\n`;
+  const status = (raw) => raw.received.toString("latin1").match(/^HTTP\/1\.1 (\d+)/)?.[1];
+  const env = { ...TALKER, WORKERS: "1", MAX_BODY_SIZE: `${SIZE}`, BODY_BYTES_PER_ADDRESS: "1MiB", HANDSHAKE_TIMEOUT: "600s", SHUTDOWN_TIMEOUT: "2s" };
+
+  test("keeps no more memory than its share: the oldest goes, its newcomers and all others are served", async (t) => {
+    const server = await serve(t, { env });
+    const begin = async (address) => {
+      const raw = await server.raw(head(address));
+      raw.socket.write(body.subarray(1));
+      return raw;
+    };
+    const whole = async (address) => {
+      const raw = await server.raw(Buffer.concat([Buffer.from(head(address)), body]));
+      await raw.receives(/\r\n\r\n/);
+      raw.drop();
+      return status(raw);
+    };
+    const slow = [];
+    for (let i = 0; i < 20; i++) slow.push(await begin("203.0.113.7"));
+    await within(Promise.all(slow.slice(0, 12).map((raw) => raw.receives(/\r\n\r\n/))), "the oldest to be refused");
+    assert.deepEqual([...new Set(slow.slice(0, 12).map(status))], ["429"]);
+    assert.match(slow[0].received.toString("latin1"), /\r\nRetry-After: 1\r\n[^]*\r\nConnection: close\r\n|\r\nConnection: close\r\n[^]*\r\nRetry-After: 1\r\n/);
+    for (let i = 0; i < 10; i++) assert.equal(await whole("203.0.113.7"), "404"); // its own newcomer
+    assert.equal(await whole("203.0.113.8"), "404");
+    const proxied = [];
+    for (let i = 0; i < 20; i++) proxied.push(await begin()); // loopback is a trusted proxy
+    for (const raw of proxied) raw.socket.write("x");
+    await Promise.all(proxied.map((raw) => raw.receives(/\r\n\r\n/)));
+    assert.deepEqual([...new Set(proxied.map(status))], ["404"]);
+    for (const raw of [...slow, ...proxied]) raw.drop();
+  });
+
+  test("what a script still works on counts, too; a newcomer that finds only such is told to come again", async (t) => {
+    const server = await serve(t, { env });
+    const sessions = await server.readScript("api/sessions.lua");
+    const alice = somebody("alice");
+    const waiting = /function sessions\.finish\([^)]*\)\n/;
+    assert.match(sessions, waiting);
+    await server.stop();
+    await server.script("api/sessions.lua", sessions.replace(waiting, (line) => `${line}while not chat.shared.get "released" do chat.timer.sleep(20) end\n`));
+    const patient = await server.again();
+    t.after(() => patient.stop());
+    const end = Buffer.concat([
+      Buffer.from(`POST /chatbox/sessions/none/end HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\nAuthorization: Bearer ${patient.token(alice)}\r\nContent-Length: ${SIZE}\r\n\r\n`),
+      body,
+    ]);
+    const all = [];
+    for (let i = 0; i < 20; i++) all.push(await patient.raw(end));
+    await within(Promise.race(all.map((raw) => raw.receives(/\r\n\r\n/))), "one to be refused");
+    const refused = all.find(status);
+    assert.equal(status(refused), "429");
+    const again = await patient.raw(end);
+    await again.receives(/^HTTP\/1\.1 429 [^]*Retry-After: 1\r\n/);
+    await (await patient.join(somebody("bob"))).talks("hello");
+    for (const raw of [...all, again]) raw.drop();
+  });
+});
