@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 mapfile -t c_files < <(find core bindings bench spec -name node_modules -prune -o -name '*.[ch]' -print | sort)
 mapfile -t lua_files < <(find scripts bindings spec bench -name node_modules -prune -o -name '*.lua' -print | sort)
-mapfile -t shell_files < <(grep -lE '^#!.*(bash|/sh)|shellcheck shell=' dev .ci/* spec/support/*.sh bench/* deployments/*/* 2>/dev/null)
+mapfile -t shell_files < <(grep -lE '^#!.*(bash|/sh)|shellcheck shell=' dev .ci/* spec/support/*.sh spec/deployments/*.sh bench/* deployments/*/* 2>/dev/null)
 failed=0
 
 # shellcheck source=spec/support/stamps.sh

@@ -2,7 +2,7 @@
 # it below, and at last one line "N passed, N failed". Why: one command tells whether a change is good, on a laptop and in CI
 # alike. Sourced by ./dev. A ring is a command and the kind of its output (see count.awk); its log stays in build/test/.
 # A ring that looks at time runs alone (`ring`); the others run two at a time (`ring_beside`), also beside the next build.
-# shellcheck shell=bash disable=SC2154  # root, build and need_npm come from ./dev
+# shellcheck shell=bash disable=SC2154  # root, build, need_npm and need_packages come from ./dev
 
 logs=$root/build/test
 declare -A failure_lines=(
@@ -163,6 +163,26 @@ dialogues() { # PRESET FILE…: one after the other, so that one that hangs is n
   return $failed
 }
 
+# What makes images and boots systems takes minutes, root and the network. Only a run that is asked for it does it.
+slow_deployments=(spec/deployments/slow/*_test.mjs)
+
+deployments_slow() { # FILE…: a ring for each
+  local file
+  if ((EUID == 0)) && ! (need_packages "${deployment_packages[@]}"); then ring_count 0 1 0 && return 1; fi
+  for file in "$@"; do
+    if ((EUID == 0)); then
+      SPEC_LONG=1 ring "$file" node dialogues dev "$file"
+    else
+      ring_skip "$file" "only root can make what it looks at"
+    fi
+  done
+}
+
+deployments_slow_skip() {
+  local file
+  for file in "${slow_deployments[@]}"; do ring_skip "$file" "takes minutes: ./dev test deployments, or --long"; done
+}
+
 own_tests() {
   local file failed=0
   for file in spec/support/{rings,stamps}_test.sh; do "$file" || failed=1; done
@@ -202,6 +222,7 @@ rings_all() {
     ring_beside "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
     ring_beside "pages" node dialogues dev spec/web/*_test.mjs
     ring_beside "deployments" node dialogues dev spec/deployments/*_test.mjs
+    if [ -n "${SPEC_LONG:-}" ]; then deployments_slow "${slow_deployments[@]}"; else deployments_slow_skip; fi
   fi
   if ring_build asan; then rings_of asan "address + undefined" ring_beside; fi
   if ring_build tsan; then
@@ -252,7 +273,12 @@ ring_of() { # PATH
   spec/scripts* | spec/bindings*) ring_build dev chatbox_spec lua_host && ring "$1" busted specs dev "$1" ;;
   spec/e2e) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/e2e/*_test.mjs ;;
   spec/e2e/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
-  spec/deployments) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/deployments/*_test.mjs ;;
+  spec/deployments)
+    need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/deployments/*_test.mjs
+    deployments_slow "${slow_deployments[@]}"
+    ;;
+  spec/deployments/slow) need_npm && ring_build dev chatbox && deployments_slow "${slow_deployments[@]}" ;;
+  spec/deployments/slow/*_test.mjs) need_npm && ring_build dev chatbox && deployments_slow "$1" ;;
   spec/deployments/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
   spec/web) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev spec/web/*_test.mjs ;;
   spec/web/*_test.mjs) need_npm && ring_build dev chatbox && ring "$1" node dialogues dev "$1" ;;
