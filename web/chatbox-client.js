@@ -579,6 +579,8 @@ export class ChatboxClient {
   #epoch = undefined;
   #last = 0; // all messages up to this seq have been told
   #known = false; // #last means something: the first page is here
+  /** @type {number | undefined} */
+  #newsFrom = undefined; // what came after this seq is news, however many connections the first page takes
   /** @type {Map<number, any>} */
   #ahead = new Map(); // seq → entry: wait for a hole to be filled
   #syncing = 0; // the sync that runs, 0: none
@@ -1259,6 +1261,7 @@ export class ChatboxClient {
       this.#last = this.#top = this.#read = this.#received = 0;
       this.#told = { received: 0, read: 0 };
       this.#known = false;
+      this.#newsFrom = undefined;
       this.#epoch = undefined;
       if (this.#ready && id) this.#sync("moved");
     }
@@ -1286,6 +1289,7 @@ export class ChatboxClient {
     const anew = this.#epoch !== undefined && m.epoch !== undefined && m.epoch !== this.#epoch;
     this.#epoch = m.epoch;
     if (anew) this.#known = false; // the numbers mean something else now
+    if (anew || this.#newsFrom === undefined) this.#newsFrom = this.#top;
     const [received, read] = [Number(m.received) || 0, Number(m.read) || 0];
     this.#told = { received, read };
     this.#read = anew ? read : Math.max(this.#read, read);
@@ -1531,11 +1535,11 @@ export class ChatboxClient {
     }
   }
 
-  /** The messages after #last; whole: there is no hole between. @param {string} session @param {() => boolean} over */
+  /** The messages after #last, or the first page and what is news; whole: there is no hole between. @param {string} session @param {() => boolean} over */
   async #missing(session, over) {
     let page = await this.#history(session, 0, this.#known ? FETCH_PAGE : PAGE);
-    const most = this.#known ? this.#options.recoverMax : 0;
-    while (!over() && page.length && page[0].seq > this.#last + 1 && page.length < most) {
+    const from = this.#known ? this.#last : (this.#newsFrom ?? Infinity);
+    while (!over() && page.length && page[0].seq > from + 1 && page.length < this.#options.recoverMax) {
       const before = await this.#history(session, page[0].seq, FETCH_PAGE);
       if (!before.length) break;
       page = [...before, ...page];
@@ -1553,12 +1557,13 @@ export class ChatboxClient {
       for (const entry of entries) if ((entry.seq ?? 0) <= this.#last) this.#take(entry);
       for (const entry of entries) if (entry.seq === this.#last + 1) this.#advance(entry);
     } else {
-      // What was said since the welcome is news, although the page has it already.
-      const since = this.#v2 ? entries.findIndex((e) => e.seq === this.#top + 1) : -1;
+      // What was said since the first welcome is news, although the page has it already.
+      const from = this.#known ? this.#top : (this.#newsFrom ?? this.#top);
+      const since = this.#v2 ? entries.findIndex((e) => e.seq === from + 1) : -1;
       const page = since < 0 ? entries : entries.slice(0, since);
       this.#conversation.forget();
       for (const entry of page) this.#take(entry);
-      this.#last = page.at(-1)?.seq ?? (since < 0 ? 0 : this.#top);
+      this.#last = page.at(-1)?.seq ?? (since < 0 ? 0 : from);
       this.#top = Math.max(this.#last, this.#known ? this.#top : 0);
       this.#known = true;
       if (this.#options.markReceived) this.#received = this.#last;

@@ -827,6 +827,25 @@ describe("with a server that knows hello", () => {
     assert.deepEqual(said(client.messages), ["m1", "m2", "m3", "m4", "m5", "m6"]);
   });
 
+  test("what is said while connection after connection is lost before the first page has come is told all the same", async () => {
+    const all = Array.from({ length: 400 }, (_, i) => event(i + 1));
+    const newest = (path) => {
+      const query = new URL(path, "http://chat").searchParams;
+      const before = all.filter((e) => !query.has("before_seq") || e.seq < Number(query.get("before_seq")));
+      return { body: { sessions: [], messages: before.slice(-Number(query.get("limit"))) } };
+    };
+    world.answers = (path) => (path.includes("/sessions/") ? new Promise(() => {}) : { body: { sessions: [] } });
+    const { told } = await online({}, { welcome: { top: 1 } });
+    for (const top of [150, 400]) {
+      world.socket.breaks();
+      if (top === 400) world.answers = newest;
+      await world.passes(5000);
+      await world.greets({ welcome: { top } });
+    }
+    assert.deepEqual(told.history.map((h) => [h.reason, said(h.messages)]), [["first", ["m1"]]]);
+    assert.deepEqual(said(told.message), all.slice(1).map((e) => e.content));
+  });
+
   test("in a conversation that was empty all of it is news", async () => {
     world.answers = pages(2);
     const { told } = await online({}, { welcome: { top: 0 } });
