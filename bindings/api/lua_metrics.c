@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "metrics.h"
+#include "process.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,7 @@ static int l_metrics_add(lua_State *L) {
 
 static int l_metrics_render(lua_State *L) {
   size_t len;
+  process_measure();
   char *text = metrics_render(&len);
   if (!text) {
     return bind_result(L, UV_ENOMEM);

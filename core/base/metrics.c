@@ -169,6 +169,10 @@ void metrics_add(enum metric m, int64_t n) {
   series_count(&plain[m], n);
 }
 
+void metrics_set(enum metric m, int64_t value) {
+  atomic_store_explicit(&plain[m].count, value, memory_order_relaxed);
+}
+
 void metrics_observe(enum metric m, double seconds) {
   series_observe(&plain[m], &bounds[described[m].kind], seconds);
 }
@@ -322,4 +326,25 @@ char *metrics_render(size_t *len) {
     return NULL;
   }
   return text;
+}
+
+void metrics_print(FILE *out) {
+  static const char *const types[] = {"counter", "gauge", "histogram", "histogram"};
+  fputs(
+    "# Metrics\n\nMade from the table in `core/base/metrics.h` by `./dev docs`. The server shows them to "
+    "`METRICS_ALLOWED_NETWORKS` under\n`/metrics/prometheus`, behind its path prefix. What scripts count "
+    "(`chat.metrics.add`) is shown beside them, as\n`chatbox_script_NAME`.\n\n`deployments/prometheus` has a "
+    "configuration for Prometheus and alerts on these, [runbook.md](runbook.md) says for\neach alert what to do, and "
+    "`deployments/grafana/chatbox.json` is a dashboard with a panel for each metric.\n\n"
+    "| Name | Kind | What it says |\n|---|---|---|\n",
+    out);
+  for (int m = 0; m < METRIC_COUNT; m++)
+    fprintf(out, "| `%s` | %s | %s |\n", described[m].name, types[described[m].kind], described[m].help);
+  fputs("\nBuckets of a histogram end at", out);
+  for (int i = 0; i < bounds[HISTOGRAM].count; i++)
+    fprintf(out, " %g", bounds[HISTOGRAM].le[i]);
+  fputs(" s; those of a connection's life at", out);
+  for (int i = 0; i < bounds[LONGHIST].count; i++)
+    fprintf(out, " %g", bounds[LONGHIST].le[i]);
+  fputs(" s.\n", out);
 }

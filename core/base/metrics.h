@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define METRIC_SERIES_MAX 200
 #define METRIC_SCRIPT_MAX 200
@@ -32,6 +33,8 @@
   X(STORE_COMMITS, "chatbox_store_commits_total", COUNTER, "Transactions committed")                                   \
   X(STORE_ERRORS, "chatbox_store_errors_total", COUNTER, "Store operations that failed")                               \
   X(STORE_QUEUED, "chatbox_store_queue", GAUGE, "Operations waiting for the store")                                    \
+  X(STORE_READY, "chatbox_store_ready", GAUGE, "1 while the store takes messages; looked at every 5 s")                \
+  X(DAMAGED, "chatbox_messages_damaged_total", COUNTER, "Stored texts that were read and cannot be decrypted")         \
   X(KEY_SEALED, "chatbox_encryption_key_messages", GAUGE, "Texts sealed with ENCRYPTION_KEY: change it before 2^32")   \
   X(OUTBOX_OVERFLOWS, "chatbox_outbox_overflows_total", COUNTER, "Slow readers closed")                                \
   X(INBOX_OVERFLOWS, "chatbox_inbox_overflows_total", COUNTER, "Messages refused because the conversation was busy")   \
@@ -43,7 +46,12 @@
   X(SCRIPT_MEMORY, "chatbox_script_memory_bytes", GAUGE, "Memory of all Lua VMs")                                      \
   X(SCRIPT_COLLECTIONS, "chatbox_script_collections_total", COUNTER, "Collections because a Lua VM was half full")     \
   X(SCRIPTS_QUARANTINED, "chatbox_scripts_aside", GAUGE, "Routes and bots that are put aside")                         \
-  X(SCRIPT_KILLS, "chatbox_script_kills_total", COUNTER, "Handlers ended by version and kind: time, memory, wait")
+  X(SCRIPT_KILLS, "chatbox_script_kills_total", COUNTER, "Handlers ended by version and kind: time, memory, wait")     \
+  X(WORKER_DELAYS, "chatbox_worker_delays_total", COUNTER, "Times a worker, or the main thread, was away for 2 s")     \
+  X(START_TIME, "chatbox_start_time_seconds", GAUGE, "When the server started, in seconds since 1970")                 \
+  X(DESCRIPTORS, "chatbox_open_descriptors", GAUGE, "Descriptors the process has open")                                \
+  X(MEMORY, "chatbox_resident_memory_bytes", GAUGE, "Memory of the process")                                           \
+  X(LIMIT, "chatbox_limit", GAUGE, "Bounds in force by setting; DESCRIPTORS: what the system allows")
 
 enum metric {
 #define METRIC_ENUM(id, name, kind, help) METRIC_##id,
@@ -55,6 +63,8 @@ enum metric {
 /* COUNTER: n ≥ 0. GAUGE: any n. */
 void metrics_add(enum metric m, int64_t n);
 void metrics_observe(enum metric m, double seconds);
+/* Of a GAUGE without labels that one thread at a time sets, and nobody adds to. */
+void metrics_set(enum metric m, int64_t value);
 /* labels: ready text such as `limiter="message"` (values escaped, names always in the same order), borrowed; the caller
  * keeps the number of values small. Takes a lock: not for use under another one. Labels that would break the document,
  * or are longer than METRIC_LABELS_MAX, are not counted. */
@@ -67,6 +77,9 @@ int64_t metrics_value(enum metric m);
  * ready text. n finite and ≥ 0. 0, E_INVALID (also for labels that would break the document), E_FULL (METRIC_SCRIPT_MAX
  * series in all). */
 int metrics_script_add(const char *name, const char *labels, double n) NODISCARD;
+
+/* The table as a page of the manual. */
+void metrics_print(FILE *out);
 
 /* A heap string, *len without the final NUL; the caller frees; NULL when memory is out. */
 char *metrics_render(size_t *len) NODISCARD;

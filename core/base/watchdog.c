@@ -4,6 +4,7 @@
 #include "watchdog.h"
 
 #include "lock.h"
+#include "metrics.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -14,6 +15,7 @@
 #define LOOK_LEAST_MS 10  /* but not more often than this … */
 #define LOOK_MOST_MS 1000 /* … and a deadline is met within this */
 #define DEADLINE_LOOK_MS 20
+#define DELAY_MS 2000 /* people notice, though it is no stall yet: counted */
 
 struct watched_thread {
   struct post post;
@@ -73,7 +75,9 @@ static void look_at_threads(struct watchdog *d, uint64_t passed_ms, struct duty 
       duty->asked[duty->asks++] = w;
       continue;
     }
+    bool noticed = w->silent_ms >= DELAY_MS;
     w->silent_ms += passed_ms;
+    metrics_add(METRIC_WORKER_DELAYS, !noticed && w->silent_ms >= DELAY_MS);
     if (w->silent_ms >= d->o.stall_ms && !d->told) {
       d->told = true;
       duty->stalled = w;

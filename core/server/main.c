@@ -7,6 +7,7 @@
 #include "err.h"
 #include "log.h"
 #include "main_impl.h"
+#include "metrics.h"
 #include "modules.h"
 #include "server.h"
 #include "store.h"
@@ -211,6 +212,8 @@ static int docs(int argc, char **argv) {
   const char *which = argc == 2 ? argv[1] : "";
   if (strcmp(which, "settings") == 0) {
     config_print(NULL, stdout);
+  } else if (strcmp(which, "metrics") == 0) {
+    metrics_print(stdout);
   } else if (strcmp(which, "lua") == 0) {
     docs_lua(bind_modules, stdout);
   } else if (strcmp(which, "stubs") == 0) {
@@ -218,7 +221,7 @@ static int docs(int argc, char **argv) {
   } else if (strcmp(which, "protocol") == 0 || strcmp(which, "openapi") == 0 || strcmp(which, "asyncapi") == 0) {
     return command_protocol(which);
   } else {
-    return complain("docs: settings, lua, stubs, protocol, openapi or asyncapi", EXIT_USAGE);
+    return complain("docs: settings, metrics, lua, stubs, protocol, openapi or asyncapi", EXIT_USAGE);
   }
   return EXIT_DONE;
 }
@@ -273,8 +276,9 @@ static const struct command commands[] = {
    "is sent, and the exit code is 0 when all were, within --timeout each. A connection that breaks is made anew. "
    "ADDRESS is like https://chat.example.com/chatbox; of https the certificate is checked (SSL_CERT_FILE names other "
    "authorities)."},
-  {"docs", "docs settings|lua|stubs|protocol|openapi|asyncapi", docs,
-   "Prints a reference page: settings, the Lua functions, editor stubs, the protocol; for machines as OpenAPI and "
+  {"docs", "docs settings|metrics|lua|stubs|protocol|openapi|asyncapi", docs,
+   "Prints a reference page: settings, metrics, the Lua functions, editor stubs, the protocol; for machines as OpenAPI "
+   "and "
    "AsyncAPI."},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)

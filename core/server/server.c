@@ -2,6 +2,7 @@
  * in mirrored order; what happens in between is in site.c and command.c. */
 #include "server.h"
 #include "server_impl.h"
+#include "shown.h"
 #include "stall.h"
 #include "store_backends.h"
 #include "trial.h"
@@ -16,7 +17,6 @@
 #include "listen.h"
 #include "log.h"
 #include "log_share.h"
-#include "metrics.h"
 #include "modules.h"
 #include "notify.h"
 #include "pages.h"
@@ -340,6 +340,7 @@ static int start(struct server *s, char why[512]) {
     LOG(LOG_WARN, "server", "messages are stored without encryption: ENCRYPTION_KEY is empty");
   }
   hear_signals(s);
+  shown_begin(s);
   LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_mode(c)));
   LOG(LOG_INFO, "server", "listening", LSTR("address", config_string(c, SETTING_SERVER_ADDRESS)), LINT("port", port),
       LSTR("prefix", config_string(c, SETTING_PATH_PREFIX)), LINT("workers", s->count),

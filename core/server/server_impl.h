@@ -42,6 +42,7 @@ struct server {
   uv_signal_t signals[3];
   uv_timer_t stop_timer, upkeep[UPKEEP_TIMERS];
   size_t upkeep_count; /* of those, running */
+  bool store_asked;    /* whether it is there, and it has not answered yet */
   struct mailbox *home;
   struct gate *gate;
   struct tls *tls; /* NULL: none is spoken */

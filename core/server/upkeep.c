@@ -1,6 +1,6 @@
 /* In: a server that runs, and time. Out: what has to happen now and then: idle conversations leave memory, limiters
- * forget who was quiet, old conversations are erased, unanswered messages are answered, and the service manager hears
- * that the server is well. Why: see upkeep.h. */
+ * forget who was quiet, old conversations are erased, unanswered messages are answered, the store is asked whether it
+ * is there, and the service manager hears that the server is well. Why: see upkeep.h. */
 #include "upkeep.h"
 
 #include "admission.h"
@@ -8,6 +8,7 @@
 #include "err.h"
 #include "log.h"
 #include "log_share.h"
+#include "metrics.h"
 #include "notify.h"
 #include "recovery.h"
 #include "server_impl.h"
@@ -17,6 +18,7 @@
 #define TELL_MS 1000
 #define DAY_MS 86400000ll
 #define RECOVERY_EVERY_MS 1000
+#define ASK_STORE_MS 5000
 
 void upkeep_order(void *arg, bool begins) {
   struct server *s = arg;
@@ -50,6 +52,32 @@ static void recover(uv_timer_t *timer) {
   struct server *s = timer->data;
   if (atomic_load(&s->stopping) || !recovery_step(s->recovery)) {
     uv_timer_stop(timer);
+  }
+}
+
+static void on_store_answer(struct post *post) {
+  struct store_op *op = (struct store_op *)post;
+  ((struct server *)op->arg)->store_asked = false;
+  metrics_set(METRIC_STORE_READY, op->code == 0);
+  store_op_free(op);
+}
+
+/* The same question as /readyz, for who only reads metrics. A store that has not answered since the last time is away.
+ */
+static void ask_store(uv_timer_t *timer) {
+  struct server *s = timer->data;
+  struct store_op *op = s->store_asked ? NULL : store_op_new(STORE_PING);
+  if (op) {
+    op->arg = s;
+    op->post.run = on_store_answer;
+    op->reply_to = s->home;
+    s->store_asked = store_submit(s->store, op) == 0;
+  }
+  if (op && !s->store_asked) {
+    store_op_free(op);
+  }
+  if (!op || !s->store_asked) {
+    metrics_set(METRIC_STORE_READY, 0);
   }
 }
 
@@ -105,6 +133,7 @@ int upkeep_start(struct server *s) {
   code = code ? code : every(s, sweep_sessions, sessions_ms, sessions_ms);
   code = code ? code : every(s, sweep_limits, limits_ms, limits_ms);
   code = code ? code : every(s, tell_left_out, TELL_MS, TELL_MS);
+  code = code ? code : every(s, ask_store, 0, ASK_STORE_MS);
   code = code || !config_int(c, SETTING_RETENTION_DAYS) ? code : every(s, sweep_old, 0, retention_ms);
   return code || !notify_watchdog_ms() ? code : every(s, tell_alive, 0, notify_watchdog_ms());
 }

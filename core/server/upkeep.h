@@ -11,7 +11,7 @@
 
 struct server;
 
-#define UPKEEP_TIMERS 6
+#define UPKEEP_TIMERS 7
 
 void upkeep_open(struct server *s);
 /* When everything else runs. 0, or a negative code. */

@@ -3,6 +3,7 @@
 
 #include "err.h"
 #include "log.h"
+#include "metrics.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -119,6 +120,7 @@ static int unsealing_text(struct unsealing *u, const struct cipher_place *at, co
   int code = cipher_open(u->keys, at, stored, len, out, out_len);
   if (code == 0 || code == UV_ENOMEM)
     return code;
+  metrics_add(METRIC_DAMAGED, 1);
   if (u->damaged++ == 0)
     cipher_log_failure(at, stored, len, code);
   u->keyless += code == E_KEY;

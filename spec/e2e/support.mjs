@@ -338,10 +338,11 @@ export class Server {
     return this.ask("POST", where, options);
   }
 
+  /** With all labels together; undefined: there is no such line. */
   async metric(name) {
     const { text } = await this.get("/metrics/prometheus");
-    const line = text.split("\n").find((l) => l.startsWith(`${name} `) || l.startsWith(`${name}{`));
-    return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(" ") + 1));
+    const lines = text.split("\n").filter((l) => l.startsWith(`${name} `) || l.startsWith(`${name}{`));
+    return lines.length ? lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0) : undefined;
   }
 
   async history(user, id) {

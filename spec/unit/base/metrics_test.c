@@ -96,6 +96,33 @@ static void counters_count_and_gauges_go_down_too(void **state) {
   assert_line("chatbox_websocket_connections_total -2");
 }
 
+static void a_gauge_that_is_set_says_the_last_value(void **state) {
+  (void)state;
+  metrics_set(METRIC_STORE_READY, 1);
+  metrics_set(METRIC_STORE_READY, 1);
+  render();
+  assert_line("chatbox_store_ready 1");
+  metrics_set(METRIC_STORE_READY, 0);
+  render();
+  assert_line("chatbox_store_ready 0");
+}
+
+static void the_page_of_the_manual_has_a_row_for_each(void **state) {
+  (void)state;
+  size_t len;
+  free(page);
+  FILE *out = open_memstream(&page, &len);
+  assert_non_null(out);
+  metrics_print(out);
+  assert_int_equal(fclose(out), 0);
+#define ROW(id, name, kind, help) assert_int_equal(count_of("\n| `" name "` | "), 1);
+  METRICS(ROW)
+#undef ROW
+  assert_int_equal(count_of("\n| `"), METRIC_COUNT);
+  assert_line("| `chatbox_store_ready` | gauge | 1 while the store takes messages; looked at every 5 s |");
+  assert_line("| `chatbox_websocket_connection_duration_seconds` | histogram | Life of a connection |");
+}
+
 static void a_histogram_is_cumulative(void **state) {
   (void)state;
   metrics_observe(METRIC_CONNECTION_SECONDS, 1); /* a bound belongs to its bucket */
@@ -306,6 +333,8 @@ int main(void) {
     TEST(every_metric_has_its_head_once),
     TEST(kept_gauges_may_end_in_total),
     TEST(counters_count_and_gauges_go_down_too),
+    TEST(a_gauge_that_is_set_says_the_last_value),
+    TEST(the_page_of_the_manual_has_a_row_for_each),
     TEST(a_histogram_is_cumulative),
     TEST(labels_make_series_of_their_own),
     TEST(labels_that_would_break_the_page_are_not_counted),

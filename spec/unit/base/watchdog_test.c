@@ -2,6 +2,8 @@
  * the time in which the watchdog itself stood still is held against nobody. The clock is the test's. */
 #include "watchdog.h"
 
+#include "metrics.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,6 +142,25 @@ static void a_deadline_begins_when_it_is_set_and_not_at_the_look_before(void **s
   assert_int_equal(sc->deadlines, 1);
 }
 
+static void who_is_away_for_two_seconds_is_counted_once_each_time(void **state) {
+  struct scene *sc = *state;
+  struct watchdog *dog = sc->dog;
+  sc->dog = watchdog_new(&(struct watchdog_options){.stall_ms = 10000, .stalled = on_stalled, .arg = sc});
+  assert_non_null(sc->dog);
+  watchdog_look(sc->dog, sc->now_ms);
+  watchdog_add(sc->dog, sc->boxes[0]);
+  int64_t before = metrics_value(METRIC_WORKER_DELAYS);
+  pass(sc, 20000, 1);
+  assert_int_equal(metrics_value(METRIC_WORKER_DELAYS), before);
+  for (int i = 1; i <= 3; i++) {
+    pass(sc, 8000, 0);
+    pass(sc, 3000, 1);
+    assert_int_equal(metrics_value(METRIC_WORKER_DELAYS), before + i);
+  }
+  assert_int_equal(sc->calls, 0);
+  watchdog_free(dog);
+}
+
 static void released_threads_owe_nothing(void **state) {
   struct scene *sc = *state;
   watchdog_add(sc->dog, sc->boxes[0]);
@@ -180,6 +201,7 @@ int main(void) {
     TEST(the_time_in_which_everything_stood_counts_for_nobody),
     TEST(a_deadline_calls_once_and_can_be_called_off),
     TEST(a_deadline_begins_when_it_is_set_and_not_at_the_look_before),
+    TEST(who_is_away_for_two_seconds_is_counted_once_each_time),
     TEST(released_threads_owe_nothing),
     cmocka_unit_test(its_own_thread_looks_by_itself),
   };

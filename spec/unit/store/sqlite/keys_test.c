@@ -27,6 +27,13 @@ static void with_a_key_no_text_is_in_the_files(void **state) {
   assert_history(f, 1, "1 said in the open, 2 said in secret");
 }
 
+static int times(const char *history) {
+  int count = 0;
+  for (const char *p = history; (p = strstr(p, "DAMAGED")); p++)
+    count++;
+  return count;
+}
+
 /* By hand, with sqlite3, on the file: nothing of it is shown as genuine, and what was left alone still is. */
 static void what_somebody_moved_or_changed_in_the_database_is_damaged(void **state) {
 #define SWAP(column)                                                                                                   \
@@ -80,8 +87,10 @@ static void what_somebody_moved_or_changed_in_the_database_is_damaged(void **sta
     say(f, 2, 4, "c4", "four");
     assert_history(f, 1, "1 one, 2 two, 3 three");
     change_database(f, cases[i].change);
+    int64_t before = metrics_value(METRIC_DAMAGED);
     assert_history(f, 1, cases[i].one);
     assert_history(f, 2, cases[i].two);
+    assert_int_equal(metrics_value(METRIC_DAMAGED) - before, times(cases[i].one) + times(cases[i].two));
     change_database(f, "DELETE FROM messages");
     change_database(f, "DELETE FROM sessions");
   }
