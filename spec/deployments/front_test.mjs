@@ -6,23 +6,15 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { request } from "node:https";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import WebSocket from "ws";
 import { ROOT, Server, somebody, within } from "../e2e/support.mjs";
+import { freePort } from "./support.mjs";
 
 let dir, certificate, server, port;
-
-/** A port nobody has at the moment. */
-const freePort = () => new Promise((resolve) => {
-  const s = net.createServer().listen(0, "127.0.0.1", () => {
-    const { port: free } = s.address();
-    s.close(() => resolve(free));
-  });
-});
 
 /** Replaces each of these once and only once: what is no longer in the file would not be tested. */
 async function configuration(file, replacements) {

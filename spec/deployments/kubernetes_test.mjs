@@ -8,7 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
 import ts from "typescript";
-import { parseAllDocuments } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 import { BIN, Client, ROOT, serve, somebody } from "../e2e/support.mjs";
 import { haveKubectl } from "./support.mjs";
 
@@ -89,6 +89,16 @@ describe("the manifests", { skip }, () => {
       const check = spawnSync(BIN, ["check-secrets", "-"], { encoding: "utf8", input: JSON.stringify({ kind: "List", items: rendered[overlay] }) });
       assert.equal(check.status, 1); // the placeholders
       assert.doesNotMatch(check.stdout, /in the open/);
+    });
+
+    test(`of ${overlay} give the Prometheus operator the rules that are tested, and a job of the name they ask for`, async () => {
+      const rules = parse(await readFile(path.join(ROOT, "deployments/prometheus/rules/chatbox.yml"), "utf8"));
+      assert.deepEqual(find(overlay, "PrometheusRule").spec.groups, rules.groups);
+      assert.equal(find(overlay, "Service").metadata.name, "chatbox"); // a ServiceMonitor's job is called like the Service
+      assert.equal(find(overlay, "ServiceMonitor").spec.jobLabel, undefined);
+      const service = find(overlay, "Service");
+      assert.ok(service.spec.ports.some((p) => p.name === find(overlay, "ServiceMonitor").spec.endpoints[0].port));
+      for (const [k, v] of Object.entries(find(overlay, "ServiceMonitor").spec.selector.matchLabels)) assert.equal(service.metadata.labels[k], v);
     });
 
     test(`of ${overlay} ask the endpoints there are, on the port there is`, async (t) => {

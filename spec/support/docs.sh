@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# In: build/dev/chatbox. Out: the pages of docs/ that are made from the program's own tables; with --check nothing is
+# In: build/dev/chatbox. Out: the pages of docs/ that are made from the program's own tables, and what is made from those
+# (watching.mjs); with --check nothing is
 # written and a page that differs is a failure. Why: a reference written by hand drifts from what it describes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-declare -A pages=([settings]=docs/settings.md [lua]=docs/lua.md [protocol]=docs/protocol.md [stubs]=docs/stubs/chat.lua)
+declare -A pages=([settings]=docs/settings.md [metrics]=docs/metrics.md [lua]=docs/lua.md [protocol]=docs/protocol.md [stubs]=docs/stubs/chat.lua)
 failed=0
 mkdir -p docs/stubs build
 
@@ -17,4 +18,5 @@ for what in "${!pages[@]}"; do
     failed=1
   fi
 done
+node spec/support/watching.mjs "$@" || failed=1 # from what was just written: the dashboard, the rules for Kubernetes
 exit $failed
