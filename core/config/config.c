@@ -1,6 +1,7 @@
 /* In: the environment, lines of a file, defaults. Out: values that passed every check of their row in the table.
  * Why: a wrong setting has to stop the start with one line an operator can act on, not surface hours later; so every
- * value, wherever it comes from, goes through setting_set. Reading of files and environment: config_load.c. */
+ * value, wherever it comes from, goes through config_put. Reading of files and environment: config_load.c; printing:
+ * config_print.c. */
 #include "config.h"
 
 #include "config_impl.h"
@@ -19,15 +20,6 @@
 
 #define WHY_MAX 512
 #define SHOWN_MAX 60 /* bytes of a value in an error message */
-
-struct setting_row {
-  const char *name;
-  enum setting_type type;
-  const char *fallback;
-  int64_t min, max;
-  bool secret;
-  const char *help;
-};
 
 static const struct setting_row table[SETTING_COUNT] = {
 #define SETTING_ROW(id, name, type, def, min, max, secret, help)                                                       \
@@ -89,7 +81,7 @@ PRINTF_LIKE(4, 5) static int refuse(char why[WHY_MAX], enum setting s, const cha
   return E_INVALID;
 }
 
-static void bounds_format(enum setting s, char out[3 * VALUE_TEXT_MAX]) {
+void setting_bounds(enum setting s, char out[3 * VALUE_TEXT_MAX]) {
   const struct setting_row *row = &table[s];
   enum setting_type type = row->type == SETTING_STRING ? SETTING_INT : row->type;
   char min[VALUE_TEXT_MAX], max[VALUE_TEXT_MAX];
@@ -210,7 +202,7 @@ static int value_check(enum setting s, const char *text, int64_t *number, char w
   if (err)
     return err;
   char bounds[3 * VALUE_TEXT_MAX];
-  bounds_format(s, bounds);
+  setting_bounds(s, bounds);
   if (!value_parse(row->type, text, number))
     return row->type == SETTING_BOOL ? refuse(why, s, text, "is not true or false")
                                      : refuse(why, s, text, "is not a %s (%s)", value_type_name(row->type), bounds);
@@ -321,6 +313,17 @@ bool config_reserved(enum setting s) {
   return s >= SETTING_RESERVED_FIRST;
 }
 
+const struct setting_row *setting_row(enum setting s) {
+  return &table[s];
+}
+
+const char *setting_alias(enum setting s) {
+  for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+    if (aliases[i].setting == s)
+      return aliases[i].name;
+  return NULL;
+}
+
 const char *config_name(enum setting s) {
   return table[s].name;
 }
@@ -340,74 +343,4 @@ const char *config_text(const struct config *c, enum setting s, const char **sou
   *source = v->source;
   /* The default of a secret stands in the manual: it hides nothing. */
   return table[s].secret && strcmp(v->text, table[s].fallback) != 0 ? "(hidden)" : v->text;
-}
-
-/* --- printing ----------------------------------------------------------------------------------------------------- */
-
-static void values_print(const struct config *c, FILE *out) {
-  for (int s = 0; s < SETTING_COUNT; s++) {
-    const char *source, *text = config_text(c, s, &source);
-    if (strcmp(source, "default") != 0)
-      fprintf(out, "# from the %s\n", source);
-    /* Quotes keep what the reader would take for blanks or quotes of its own. */
-    bool quote = *text && (strchr(" \"'", text[0]) || text[strlen(text) - 1] == ' ');
-    fprintf(out, "%s=%s%s%s\n", table[s].name, quote ? "\"" : "", text, quote ? "\"" : "");
-  }
-}
-
-static void durations_print(FILE *out) {
-  fputs(
-    "\n## How long is so long?\n\n"
-    "No wait ends earlier than its setting says; on a busy machine it may end later, and what is looked at now and\n"
-    "then (connections once a second, or as often as half of the shortest of their times) up to that much later.\n"
-    "Waits do not follow the wall clock when it is set. Each of these times is waited for in a test of `spec/e2e`;\n"
-    "times that are no settings are in [limits.md](limits.md).\n\n"
-    "| Name | File | Test |\n|---|---|---|\n",
-    out);
-  for (int s = 0; s < SETTING_COUNT; s++)
-    if (duration_tests[s].file)
-      fprintf(out, "| `%s` | `%s_test.mjs` | %s |\n", table[s].name, duration_tests[s].file, duration_tests[s].title);
-}
-
-static void manual_print(FILE *out) {
-  fputs(
-    "# Settings\n\n"
-    "Each setting is looked up in the environment, then in the file given with `--config` (lines of `KEY=value`,\n"
-    "`#` starts a comment line, the last line of a key counts), then here. In both a value may stand in quotes, which "
-    "are\n"
-    "no part of it.\n"
-    "An unknown key in the file, a value outside its bounds and a placeholder nobody replaced stop the start.\n"
-    "`chatbox config` prints what is in force.\n\n"
-    "A duration is written `250ms`, `15s`, `5m` or `1h30m`; a size `4096`, `64KiB`, `1MiB` or `1GiB`; a boolean\n"
-    "`true`, `yes`, `on`, `1` or their opposites.\n"
-    "The value of a *secret* is never printed; keep it in the environment or in a file only the server may read. A "
-    "name\n"
-    "with `_FILE` behind it, such as `JWT_SECRET_FILE`, names a file the secret is read from at start, as container\n"
-    "platforms mount them (at most 64KiB, one newline at its end is dropped). Placeholders of templates such as\n"
-    "`smtp-password` or `change me` are refused for every secret; `chatbox check-secrets` looks for them in "
-    "manifests.\n\n"
-    "| Name | Type | Default | Bounds | Meaning |\n"
-    "|---|---|---|---|---|\n",
-    out);
-  for (int s = 0; s < SETTING_COUNT; s++) {
-    const struct setting_row *row = &table[s];
-    char bounds[3 * VALUE_TEXT_MAX] = "";
-    if (row->type != SETTING_BOOL)
-      bounds_format(s, bounds);
-    fprintf(out, "| `%s` | %s%s | %s%s%s | %s | %s |\n", row->name, value_type_name(row->type),
-            row->secret ? ", *secret*" : "", *row->fallback ? "`" : "", *row->fallback ? row->fallback : "(empty)",
-            *row->fallback ? "`" : "", bounds, row->help);
-  }
-  durations_print(out);
-  fputs("\nOther names for the same setting:", out);
-  for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
-    fprintf(out, " `%s` is `%s`%s", aliases[i].name, table[aliases[i].setting].name,
-            i + 1 < sizeof aliases / sizeof *aliases ? "," : ".\n");
-}
-
-void config_print(const struct config *c, FILE *out) {
-  if (c)
-    values_print(c, out);
-  else
-    manual_print(out);
 }

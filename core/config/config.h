@@ -270,3 +270,5 @@ const char *config_duration_test(enum setting s, const char **title);
 const char *config_text(const struct config *c, enum setting s, const char **source);
 /* All settings in force as KEY=value lines; or, config NULL, the table as Markdown (docs/settings.md). */
 void config_print(const struct config *c, FILE *out);
+/* The table as the manual page chatbox.conf(5). */
+void config_roff(FILE *out);

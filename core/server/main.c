@@ -27,12 +27,6 @@
 #include <time.h>
 #include <unistd.h>
 
-struct command {
-  const char *name, *line;
-  int (*run)(int argc, char **argv);
-  const char *help;
-};
-
 /* ---- commands ---- */
 
 /* An empty database, in development only: what is gone is gone. */
@@ -208,6 +202,8 @@ static int handback(int argc, char **argv) {
   return walk(argc, argv, store_handback, false, "all where the other server looks for them, encrypted with the key ");
 }
 
+static int docs_of_commands(const char *which);
+
 static int docs(int argc, char **argv) {
   const char *which = argc == 2 ? argv[1] : "";
   if (strcmp(which, "settings") == 0) {
@@ -221,7 +217,7 @@ static int docs(int argc, char **argv) {
   } else if (strcmp(which, "protocol") == 0 || strcmp(which, "openapi") == 0 || strcmp(which, "asyncapi") == 0) {
     return command_protocol(which);
   } else {
-    return complain("docs: settings, metrics, lua, stubs, protocol, openapi or asyncapi", EXIT_USAGE);
+    return docs_of_commands(which);
   }
   return EXIT_DONE;
 }
@@ -276,24 +272,37 @@ static const struct command commands[] = {
    "is sent, and the exit code is 0 when all were, within --timeout each. A connection that breaks is made anew. "
    "ADDRESS is like https://chat.example.com/chatbox; of https the certificate is checked (SSL_CERT_FILE names other "
    "authorities)."},
-  {"docs", "docs settings|metrics|lua|stubs|protocol|openapi|asyncapi", docs,
+  {"docs", "docs settings|metrics|lua|stubs|protocol|openapi|asyncapi|chatbox.1|chatbox.conf.5|completion", docs,
    "Prints a reference page: settings, metrics, the Lua functions, editor stubs, the protocol; for machines as OpenAPI "
-   "and "
-   "AsyncAPI."},
+   "and AsyncAPI; the manual pages chatbox(1) and chatbox.conf(5); the completion of bash."},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
+
+static const char closing[] =
+  "Settings come from the environment, then from --config FILE (lines of KEY=value), then from the defaults.\n"
+  "Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong, 70 a part of the server hung and is to "
+  "be\nstarted again; chat: 130 and 143 when it was interrupted.\n";
 
 static int usage(FILE *out, int code) {
   fputs("Usage: chatbox COMMAND\n\n", out);
   for (size_t i = 0; i < COMMANDS; i++) {
     fprintf(out, "  chatbox %s\n      %s\n", commands[i].line, commands[i].help);
   }
-  fputs(
-    "\nSettings come from the environment, then from --config FILE (lines of KEY=value), then from the defaults.\n"
-    "Exit codes: 0 done, 1 it failed, 2 the command line or a setting is wrong, 70 a part of the server hung and is to "
-    "be\nstarted again; chat: 130 and 143 when it was interrupted.\n",
-    out);
+  fprintf(out, "\n%s", closing);
   return code;
+}
+
+static int docs_of_commands(const char *which) {
+  if (strcmp(which, "chatbox.1") == 0) {
+    manual_print(commands, COMMANDS, closing, stdout);
+  } else if (strcmp(which, "chatbox.conf.5") == 0) {
+    config_roff(stdout);
+  } else if (strcmp(which, "completion") == 0) {
+    completion_print(commands, COMMANDS, stdout);
+  } else {
+    return complain("docs: which one? See chatbox docs --help", EXIT_USAGE);
+  }
+  return EXIT_DONE;
 }
 
 /* --help or -h among a command's options, and not the value of one of them. */

@@ -1,7 +1,7 @@
 /* In: nothing. Out: what the command line's files share.
- * Why: main.c is the table of commands; those that look after the stored data are in main_data.c, those about the
- * scripts in main_scripts.c, the one that talks in main_chat.c; all but that read their settings through
- * main_settings.c. Part of the program, not of the core library. */
+ * Why: main.c is the table of commands, main_manual.c makes manual page and completion of it; those that look after the
+ * stored data are in main_data.c, those about the scripts in main_scripts.c, the one that talks in main_chat.c; all but
+ * that read their settings through main_settings.c. Part of the program, not of the core library. */
 #pragma once
 #ifndef ROOM_SERVER
 #error "main_impl.h is private to core/server"
@@ -9,6 +9,12 @@
 
 #include "attr.h"
 #include "config.h"
+
+struct command {
+  const char *name, *line; /* line: what the command takes, as in its usage */
+  int (*run)(int argc, char **argv);
+  const char *help;
+};
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE };
 
@@ -39,3 +45,7 @@ int command_rollback(int argc, char **argv);
 int command_scripts(int argc, char **argv);
 /* What scripts/init.lua says of the protocol: "protocol", a page; "openapi", "asyncapi". */
 int command_protocol(const char *which);
+/* The manual page chatbox(1), in roff; closing is what holds for all commands. */
+void manual_print(const struct command *all, size_t count, const char *closing, FILE *out);
+/* The completion of bash(1). */
+void completion_print(const struct command *all, size_t count, FILE *out);
