@@ -56,6 +56,8 @@ check "the program names no path of the source tree" names_no_path
 check "the pages of the manual are there" test -s "$place/moved/share/doc/chatbox/README.md"
 check "the client library is there, with its types and its manual" test -s "$place/moved/share/chatbox/web/chatbox-client.js" \
   -a -s "$place/moved/share/chatbox/web/chatbox-client.d.ts" -a -s "$place/moved/share/doc/chatbox/client.md"
+check "manual pages and completion are there" test -s "$place/moved/share/man/man1/chatbox.1" \
+  -a -s "$place/moved/share/man/man5/chatbox.conf.5" -a -s "$place/moved/share/bash-completion/completions/chatbox"
 
 cd "$place"
 mkdir run
