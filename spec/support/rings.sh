@@ -10,7 +10,8 @@ declare -A failure_lines=(
   [node]='^ *not ok ' [tap]='^not ok '
 )
 passed_all=0 failed_all=0 skipped_all=0
-beside_max=2          # rings at a time
+beside_max=3          # rings at a time; most of them wait most of their time
+ahead=''              # process that builds the other presets while the rings that run alone wait
 declare -A running=() # of each ring that runs: process -> start, kind, log, name
 round=''              # with --times: which one this is
 
@@ -71,7 +72,7 @@ process_end() { # PID: with all that it has started, which may be in process gro
 
 rings_abort() { # a signal came: nothing is left behind
   local pid
-  for pid in "${!running[@]}"; do process_end "$pid"; done
+  for pid in "${!running[@]}" $ahead; do process_end "$pid"; done
   exit 130
 }
 
@@ -88,6 +89,20 @@ rings_last() {
 ring_skip() { # NAME REASON
   printf '  %-36s SKIPPED: %s\n' "$1" "$2"
   ring_count 0 0 1
+}
+
+# Rings that look at time need a processor, not the machine: what builds meanwhile steps back for whoever wants to run.
+builds_begin() { # PRESET…
+  (
+    renice -n 19 -p "$BASHPID" >/dev/null
+    for preset in "$@"; do build "$preset" >"$logs/build-$preset-ahead.log" 2>&1 </dev/null; done
+  ) &
+  ahead=$!
+}
+
+builds_settle() { # what it could not build is built again, and said then
+  if [ -n "$ahead" ]; then wait "$ahead"; fi
+  ahead=''
 }
 
 # Builds a preset; a failed build is a failed test, and the rings on it are left out.
@@ -217,7 +232,9 @@ rings_all() {
   if ring_build dev; then
     ring "the walls between rooms" tap spec/support/rooms_test.sh
     ring "the deadline of a spec" tap spec/support/deadline_test.sh
+    builds_begin asan tsan clang fuzz
     rings_of dev gcc ring
+    builds_settle
     ring_beside "lint" tap spec/support/lint.sh
     ring_beside "Lua specs, aggressive collector" busted specs_collected dev spec/bindings spec/scripts
     ring_beside "pages" node dialogues dev spec/web/*_test.mjs
