@@ -11,6 +11,7 @@
 
 #include "lock.h"
 #include "metrics.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -200,10 +201,10 @@ int log_writer_start(size_t room, size_t (*note)(char line[LOG_LINE_MAX], uint64
   w.closing = w.over = false;
   w.note = note;
   atomic_store(&w.give_up, false);
-  int code = pthread_create(&w.thread, NULL, writer_run, NULL);
+  int code = thread_start(&w.thread, writer_run, NULL);
   if (code) {
     free(w.ring);
-    return uv_translate_sys_error(code);
+    return code;
   }
   atomic_store(&w.mode, RUNNING);
   catch_fatal();

@@ -5,8 +5,8 @@
 
 #include "lock.h"
 #include "metrics.h"
+#include "thread.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -165,15 +165,10 @@ struct watchdog *watchdog_new(const struct watchdog_options *o) {
   return d;
 }
 
-/* Signals are for others: a handler that runs here would find nothing of its own. */
 int watchdog_start(struct watchdog *d) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int code = pthread_create(&d->thread, NULL, run, d);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int code = thread_start(&d->thread, run, d);
   d->running = code == 0;
-  return -code;
+  return code;
 }
 
 void watchdog_free(struct watchdog *d) {

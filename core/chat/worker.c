@@ -5,6 +5,7 @@
 
 #include "err.h"
 #include "lock.h"
+#include "thread.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -392,9 +393,9 @@ int worker_start(struct worker *w, char why[512]) {
     current = w;
     return w->o.hooks->start(w, w->o.ctx, why);
   }
-  int code = pthread_create(&w->thread, NULL, run, w);
+  int code = thread_start(&w->thread, run, w);
   if (code) {
-    return -code;
+    return code;
   }
   lock_acquire(&w->started_lock);
   while (!w->started) {

@@ -4,6 +4,7 @@
 #include "lock.h"
 #include "log.h"
 #include "store.h"
+#include "thread.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -80,7 +81,7 @@ int lookout_new(const struct store_options *o, const struct store_backend *b, co
   lock_init(&l->lock);
   l->backend = b;
   int code = b->open(o, location, false, &l->handle, why);
-  if (!code && (code = -pthread_create(&l->thread, NULL, run, l))) {
+  if (!code && (code = thread_start(&l->thread, run, l))) {
     snprintf(why, 256, "no thread to look at the database: %s", uv_strerror(code));
   }
   if (code) {

@@ -11,6 +11,7 @@
 #include "lookout.h"
 #include "metrics.h"
 #include "queue.h"
+#include "thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -438,9 +439,8 @@ static int store_start(struct store *s, const struct store_options *o, const cha
     struct store_thread *t = &s->threads[s->running];
     t->store = s;
     t->queue = s->running == 0 ? &s->writes : &s->reads;
-    int r = pthread_create(&t->id, NULL, s->running == 0 ? writer_run : reader_run, t);
+    int r = thread_start(&t->id, s->running == 0 ? writer_run : reader_run, t);
     if (r != 0) {
-      r = uv_translate_sys_error(r);
       snprintf(why, 256, "cannot start a store thread: %s", uv_strerror(r));
       return r;
     }
