@@ -10,7 +10,7 @@ import { describe, test } from "node:test";
 import ts from "typescript";
 import { parse, parseAllDocuments } from "yaml";
 import { BIN, Client, ROOT, serve, somebody } from "../e2e/support.mjs";
-import { haveKubectl } from "./support.mjs";
+import { haveKubectl, havePrometheus } from "./support.mjs";
 
 const skip = haveKubectl();
 const OVERLAYS = ["single", "mongodb"];
@@ -77,6 +77,43 @@ describe("the manifests", { skip }, () => {
       assert.ok(pod.terminationGracePeriodSeconds >= pause + stop + 5);
     });
 
+    test(`of ${overlay} have the memory that their settings may take`, async () => {
+      const page = await readFile(path.join(ROOT, "docs/settings.md"), "utf8");
+      const { data } = find(overlay, "ConfigMap", "chatbox");
+      const unit = { "": 1, B: 1, KiB: 2 ** 10, Ki: 2 ** 10, MiB: 2 ** 20, Mi: 2 ** 20, GiB: 2 ** 30, Gi: 2 ** 30 };
+      const bytes = (text) => Number(/^\d+/.exec(text)[0]) * unit[/[A-Za-z]*$/.exec(text)[0]];
+      const setting = (name) => bytes(data[name] ?? new RegExp(`^\\| \`${name}\` \\| \\w+ \\| \`([^\`]+)\``, "m").exec(page)[1]);
+      const store = 2 ** 20 * Number(/`STORE_QUEUE` operations, (\d+) MiB/.exec(await readFile(path.join(ROOT, "docs/limits.md"), "utf8"))[1]);
+      const most = setting("WORKERS") * 3 * (setting("SCRIPT_MEMORY_LIMIT") + setting("SCRIPT_ALLOCATION_LIMIT")) + store +
+        setting("MAX_CONNECTIONS") * 4096 + setting("SHARED_BYTES") + setting("LOG_BUFFER");
+      const { limits, requests } = container(overlay).resources;
+      assert.ok(bytes(limits.memory) >= most * 1.2, `${limits.memory} for ${Math.ceil(most / 2 ** 20)} MiB and what comes on top`);
+      assert.ok(bytes(requests.memory) <= bytes(limits.memory) && requests.cpu);
+    });
+
+    test(`of ${overlay} let in the Ingress controller and Prometheus, and out only what the server needs`, () => {
+      const { podSelector, policyTypes, ingress, egress } = find(overlay, "NetworkPolicy").spec;
+      for (const [k, v] of Object.entries(podSelector.matchLabels)) assert.equal(find(overlay, "Deployment").spec.template.metadata.labels[k], v);
+      assert.deepEqual(policyTypes, ["Ingress", "Egress"]); // what no rule names is refused
+      const from = ingress.flatMap((rule) => rule.from.map((f) => f.namespaceSelector.matchLabels["kubernetes.io/metadata.name"]));
+      assert.deepEqual(from.sort(), ["ingress-nginx", "monitoring"]);
+      assert.deepEqual(ingress.flatMap((rule) => rule.ports), [{ port: "http", protocol: "TCP" }]);
+      const out = egress.flatMap((rule) => rule.ports.map((p) => `${p.protocol} ${p.port}`));
+      assert.deepEqual(out, ["UDP 53", "TCP 53", ...(overlay === "mongodb" ? ["TCP 27017"] : [])]);
+      if (overlay === "mongodb") assert.equal(new URL(find(overlay, "Secret").stringData.STORE_URL).port, "27017");
+    });
+
+    test(`of ${overlay} let a WebSocket be silent for longer than it is between two pings, and find its pod again`, async () => {
+      const { annotations } = find(overlay, "Ingress").metadata;
+      const of = (name) => annotations[`nginx.ingress.kubernetes.io/${name}`];
+      const page = await readFile(path.join(ROOT, "docs/settings.md"), "utf8");
+      const ping = seconds(/^\| `WS_PING_PERIOD` \| duration \| `(\d+s)`/m.exec(page)[1]);
+      for (const name of ["proxy-read-timeout", "proxy-send-timeout"]) assert.ok(Number(of(name)) > 2 * ping, name);
+      assert.equal(of("affinity"), "cookie");
+      assert.equal(of("proxy-body-size"), "1m");
+      assert.match(page, /^\| `MAX_BODY_SIZE` \| size \| `(1MiB|[1-9]\d{0,2}KiB)`/m); // no more than the Ingress lets through
+    });
+
     test(`of ${overlay} hold settings the server takes, and no secret in the open`, async (t) => {
       const dir = await mkdtemp(path.join(os.tmpdir(), "chatbox-kubernetes-"));
       t.after(() => rm(dir, { recursive: true, force: true }));
@@ -130,6 +167,26 @@ describe("the manifests", { skip }, () => {
       fault(deployment);
       assert.notDeepEqual(await complaints([deployment], t), [], fault.toString());
     }
+  });
+
+  test("of mongodb grow before a pod is full, on a metric that the cluster is given", async (t) => {
+    const { maxReplicas, minReplicas, metrics: [{ pods }], scaleTargetRef } = find("mongodb", "HorizontalPodAutoscaler").spec;
+    const page = await readFile(path.join(ROOT, "docs/settings.md"), "utf8");
+    const most = Number(find("mongodb", "ConfigMap", "chatbox").data.MAX_CONNECTIONS ?? /^\| `MAX_CONNECTIONS` \| number \| `(\d+)`/m.exec(page)[1]);
+    assert.equal(Number(pods.target.averageValue), 0.7 * most);
+    assert.ok(minReplicas >= 2 && maxReplicas > minReplicas);
+    assert.equal(scaleTargetRef.name, find("mongodb", "Deployment").metadata.name);
+    const [rule] = parse(await readFile(path.join(ROOT, "deployments/kubernetes/prometheus-adapter.yaml"), "utf8")).rules.custom;
+    assert.equal(rule.seriesQuery.split("{")[0], pods.metric.name);
+    const query = rule.metricsQuery.replace("<<.Series>>", pods.metric.name).replace("<<.LabelMatchers>>", 'namespace="chatbox"').replace("<<.GroupBy>>", "pod");
+    const rules = JSON.stringify({ groups: [{ name: "a", rules: [{ record: "a", expr: query }] }, { name: "b", rules: [{ record: "b", expr: rule.seriesQuery }] }] });
+    assert.doesNotMatch(rule.metricsQuery, /rate\(/); // a gauge, whatever its name ends in
+    if (havePrometheus()) return;
+    const dir = await mkdtemp(path.join(os.tmpdir(), "chatbox-kubernetes-"));
+    t.after(() => rm(dir, { recursive: true, force: true }));
+    await writeFile(path.join(dir, "rules.json"), rules);
+    const { status, stderr } = spawnSync("promtool", ["check", "rules", path.join(dir, "rules.json")], { encoding: "utf8" });
+    assert.equal(status, 0, stderr);
   });
 
   test("of single keep one writer at the database, those of mongodb never take all pods at once", () => {
