@@ -94,7 +94,7 @@ mounts() { # FOLDER: what a system finds under its root
   mount --make-rprivate /
   if [ "$1" != / ]; then mount --bind "$1" "$1"; fi
   mount -t proc -o nosuid,nodev,noexec proc "$1/proc"
-  mount -t sysfs -o nosuid,nodev,noexec sysfs "$1/sys"
+  if [ "$1" != / ]; then mount -t sysfs -o nosuid,nodev,noexec sysfs "$1/sys"; fi
   mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 "$1/sys/fs/cgroup"
   if [ "$1" = / ]; then return; fi
   mount -t tmpfs -o nosuid,mode=755 tmpfs "$1/dev"
