@@ -103,6 +103,70 @@ describe("on MongoDB", { skip: noMongod }, () => {
     });
   }
 
+  /** All pages of a conversation. */
+  async function wholeHistory(server, user, id) {
+    const all = [];
+    let before;
+    do {
+      const { json } = await server.get(`/sessions/${id}${before ? `?before_seq=${before}` : ""}`, { user });
+      all.unshift(...json.messages);
+      before = json.before_seq;
+    } while (before);
+    return all;
+  }
+
+  const COUNT = 1000;
+  for (const [how, waits, timeout] of [
+    ["for less than STORE_TIMEOUT: nothing is refused", true, "10m"],
+    ["for longer: what is refused holds back what was said behind it until it comes again", false, "500ms"],
+  ]) {
+    test(`a database killed under a client that sends ahead, ${how}; all is stored in order, once, and answered once`, async (t) => {
+      // Under wine a connection outlives the database that was killed: so long an answer is waited for, not half of 10 m.
+      const STORE_URL = `${mongod.url(`chat${++databases}`)}?socketTimeoutMS=${5000 * SLOWNESS}`;
+      const server = await serve(t, { env: { STORE_URL, INBOX_LIMIT: "100000", RATE_LIMIT: "1000000", STORE_TIMEOUT: timeout } });
+      const alice = await server.join(somebody("alice"));
+      const acked = new Map(); // cid: seq
+      const refusals = new Set();
+      let due = 0; // of what was said, without an ack or a refusal so far
+      const say = (i) => (due++, alice.says(`${i}`, { cid: `c${i}` }));
+      for (let i = 0; i < COUNT; i++) say(i);
+      let away = false; // has it been killed
+      let back;
+      while (acked.size < COUNT) {
+        const m = await alice.next((m) => m.cid && (m.type === "ack" || m.type === "error"), "an ack or a refusal", 4 * DEADLINE_MS);
+        due--;
+        if (m.type === "ack") {
+          assert.ok(!acked.has(m.cid), `${m.cid} was acknowledged twice`);
+          acked.set(m.cid, m.seq);
+        } else {
+          assert.equal(m.error.recoverable, true);
+          refusals.add(m.error.code);
+        }
+        if (!away && acked.size === 20) {
+          away = true;
+          await mongod.kill();
+          assert.ok(alice.heard.all.filter((m) => m.type === "ack").length < COUNT, "all of it was stored before the kill");
+        }
+        if (away && !back && (waits || refusals.size)) await (back = mongod.again());
+        if (due === 0 && acked.size < COUNT) {
+          await readiness(server, 200, DEADLINE_MS);
+          for (let i = 0; i < COUNT; i++) if (!acked.has(`c${i}`)) say(i);
+        }
+      }
+      assert.deepEqual([...refusals], waits ? [] : ["DATABASE_ERROR"]);
+
+      await alice.next((m) => m.type === "ai_response" && m.content === `${COUNT - 1}`, "the last answer");
+      const said = await wholeHistory(server, alice.user, alice.session);
+      const all = Array.from({ length: COUNT }, (_, i) => `${i}`);
+      const by = (sender) => said.filter((m) => m.sender === sender).map((m) => m.content);
+      assert.deepEqual(by("user"), all);
+      assert.deepEqual(by("ai"), all);
+      assert.deepEqual(said.filter((m) => m.sender === "user").map((m) => m.seq), all.map((i) => acked.get(`c${i}`)));
+      const heard = alice.heard.all.filter((m) => m.type === "ai_response").map((m) => m.content);
+      assert.deepEqual(heard, all);
+    });
+  }
+
   test("a server that starts without its database is not ready, and is as soon as it comes", async (t) => {
     await mongod.kill();
     const server = await serve(t, { env: env() });
