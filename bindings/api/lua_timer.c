@@ -3,26 +3,49 @@
 
 #include "run.h"
 
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static int l_timer_now(lua_State *L) {
   lua_pushnumber(L, (double)worker_wall_ms(bind_vm(L)->worker));
   return 1;
 }
 
+/* The date of a day counted from 1970, by the Gregorian calendar; the year begins in March, so that the day a leap year
+ * has more is its last. */
+static void date_of(uint32_t day, uint32_t *year, uint32_t *month, uint32_t *of_month) {
+  uint32_t z = day + 719468, era = z / 146097, of_era = z % 146097;
+  uint32_t year_of_era = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+  uint32_t of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  uint32_t from_march = (5 * of_year + 2) / 153;
+  *of_month = of_year - (153 * from_march + 2) / 5 + 1;
+  *month = from_march < 10 ? from_march + 3 : from_march - 9;
+  *year = era * 400 + year_of_era + (*month <= 2);
+}
+
+static char *put_digits(char *at, int count, uint32_t value, char behind) {
+  for (int i = count - 1; i >= 0; i--, value /= 10) {
+    at[i] = (char)('0' + value % 10);
+  }
+  at[count] = behind;
+  return at + count + 1;
+}
+
+/* By hand, for each message that is sent carries one: the functions of C take fifteen times as long. */
 static int l_timer_iso(lua_State *L) {
   double ms = luaL_checknumber(L, 1);
   luaL_argcheck(L, ms >= 0 && ms < 253402300800000.0, 1, "ms since 1970, before the year 10000");
-  time_t seconds = (time_t)(ms / 1000);
-  struct tm tm;
-  char text[40];
-  gmtime_r(&seconds, &tm);
-  size_t len = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-  len += (size_t)snprintf(text + len, sizeof text - len, ".%03dZ", (int)fmod(ms, 1000));
-  lua_pushlstring(L, text, len);
+  uint64_t whole = (uint64_t)ms;
+  uint32_t of_day = (uint32_t)(whole % 86400000), year, month, day;
+  date_of((uint32_t)(whole / 86400000), &year, &month, &day);
+  char text[sizeof "9999-12-31T23:59:59.999Z"], *at = text;
+  at = put_digits(at, 4, year, '-');
+  at = put_digits(at, 2, month, '-');
+  at = put_digits(at, 2, day, 'T');
+  at = put_digits(at, 2, of_day / 3600000, ':');
+  at = put_digits(at, 2, of_day / 60000 % 60, ':');
+  at = put_digits(at, 2, of_day / 1000 % 60, '.');
+  at = put_digits(at, 3, of_day % 1000, 'Z');
+  lua_pushlstring(L, text, (size_t)(at - text));
   return 1;
 }
 

@@ -3,6 +3,7 @@
 #include "json.h"
 
 #include "guard.h"
+#include "json_plain.h"
 #include "utf8.h"
 
 #include <stdbool.h>
@@ -136,15 +137,13 @@ static size_t unescape(struct reader *r, char *out) {
 static bool read_string(struct reader *r) {
   const char *from = r->at, *p = from;
   bool escaped = false;
-  for (; p < r->end && *p != '"'; p++) {
-    if ((unsigned char)*p < ' ') {
+  while ((p += json_plain(p, (size_t)(r->end - p))) < r->end && *p != '"') {
+    if (*p != '\\') {
       r->at = p;
       return fault(r, "a control character in a string");
     }
-    if (*p == '\\') {
-      escaped = true;
-      p += p + 1 < r->end;
-    }
+    escaped = true;
+    p += p + 1 < r->end ? 2 : 1;
   }
   if (p >= r->end) {
     r->at = r->end;

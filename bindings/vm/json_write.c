@@ -3,6 +3,7 @@
 #include "json.h"
 
 #include "guard.h"
+#include "json_plain.h"
 #include "utf8.h"
 
 #include <math.h>
@@ -83,7 +84,6 @@ static bool put_escape(struct writer *w, unsigned char c) {
 }
 
 static bool put_string(struct writer *w, const char *text, size_t len) {
-  static const bool escaped[256] = {[0 ... ' ' - 1] = true, ['"'] = true, ['\\'] = true, ['/'] = true, [0x7f] = true};
   w->text += len;
   if (w->text > JSON_BYTES) {
     return too_much(w, "more than 1 MiB of text");
@@ -97,16 +97,17 @@ static bool put_string(struct writer *w, const char *text, size_t len) {
     return false;
   }
   w->bytes[w->len++] = '"';
-  for (size_t from = 0, i = 0; i <= len; i++) {
-    if (i % LOOK_UP_BYTES == LOOK_UP_BYTES - 1 && guard_ending()) {
+  for (size_t at = 0, looked = 0; at < len;) {
+    size_t piece = len - at < LOOK_UP_BYTES ? len - at : LOOK_UP_BYTES;
+    size_t plain = json_unescaped(text + at, piece);
+    if (!put(w, text + at, plain) || (plain < piece && !put_escape(w, (unsigned char)text[at + plain]))) {
+      return false;
+    }
+    at += plain + (plain < piece);
+    if (at - looked >= LOOK_UP_BYTES && guard_ending()) {
       return too_much(w, "ended");
     }
-    if (i == len || escaped[(unsigned char)text[i]]) {
-      if (!put(w, text + from, i - from) || (i < len && !put_escape(w, (unsigned char)text[i]))) {
-        return false;
-      }
-      from = i + 1;
-    }
+    looked = at - looked >= LOOK_UP_BYTES ? at : looked;
   }
   return put(w, "\"", 1);
 }

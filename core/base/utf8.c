@@ -30,16 +30,36 @@ size_t utf8_sequence(const char *bytes, size_t len) {
            : 0;
 }
 
+#define HIGH_BITS 0x8080808080808080u
+
+/* Most text is ASCII: it is looked at in pieces of 32 bytes, then of eight, and the end byte by byte. */
+static size_t ascii_span(const char *bytes, size_t len) {
+  size_t at = 0;
+  uint64_t w[4];
+  for (; len - at >= sizeof w; at += sizeof w) {
+    memcpy(w, bytes + at, sizeof w);
+    if ((w[0] | w[1] | w[2] | w[3]) & HIGH_BITS) {
+      break;
+    }
+  }
+  for (; len - at >= sizeof *w; at += sizeof *w) {
+    memcpy(w, bytes + at, sizeof *w);
+    if (*w & HIGH_BITS) {
+      break;
+    }
+  }
+  while (at < len && (uint8_t)bytes[at] < 0x80) {
+    at++;
+  }
+  return at;
+}
+
 size_t utf8_span(const char *bytes, size_t len) {
   size_t at = 0;
   while (at < len) {
-    uint64_t eight; /* most text is ASCII: eight bytes at a time */
-    if (len - at >= sizeof eight) {
-      memcpy(&eight, bytes + at, sizeof eight);
-      if ((eight & 0x8080808080808080u) == 0) {
-        at += sizeof eight;
-        continue;
-      }
+    if ((uint8_t)bytes[at] < 0x80) {
+      at += ascii_span(bytes + at, len - at);
+      continue;
     }
     size_t n = utf8_sequence(bytes + at, len - at);
     if (n == 0)

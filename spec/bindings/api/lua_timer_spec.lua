@@ -74,7 +74,13 @@ describe("chat.timer", function()
       for ms = 0, 4e12, 86399999 * 7 do
         if chat.timer.parse_iso(chat.timer.iso(ms)) ~= ms then wrong = wrong + 1 end
       end
+      for ms = 4e12, 253402300799999, 86399999 * 401 do
+        if chat.timer.parse_iso(chat.timer.iso(ms)) ~= ms then wrong = wrong + 1 end
+      end
       return wrong ]])
+    assert.same({ "2100-02-28T23:59:59.999Z", "2100-03-01T00:00:00.000Z", "2000-02-29T12:00:00.000Z", "1970-01-01T00:00:00.001Z" },
+      scene.run [[ local iso = chat.timer.iso
+        return iso(4107542399999), iso(4107542400000), iso(951825600000), iso(1.9) ]])
   end)
 
   it(".parse_iso reads zones and fractions", function()

@@ -23,6 +23,25 @@ describe("cjson in a script", function()
     assert.same({ '"schöön"', '""' }, run "return cjson.encode 'schöön', cjson.encode ''")
   end)
 
+  it("finds what has to be escaped, and what may not stand in a string, wherever it is", function()
+    assert.same({ "well" }, run [[
+      local escaped = { ["\\"] = "\\\\", ['"'] = '\\"', ["/"] = "\\/", ["\127"] = "\\u007f", ["\n"] = "\\n" }
+"] = "\n" }
+      for length = 1, 40 do
+        for at = 1, length do
+          for plain, written in pairs(escaped) do
+            local before, behind = ("x"):rep(at - 1), ("é"):rep(length - at)
+            local text = before .. plain .. behind
+            local encoded = '"' .. before .. written .. behind .. '"'
+            if cjson.encode(text) ~= encoded or cjson.decode(encoded) ~= text then return plain .. " at " .. at end
+          end
+          local none, why = cjson.decode('"' .. ("x"):rep(at - 1) .. "" .. ("x"):rep(length - at) .. '"')
+          if none or why ~= "a control character in a string at byte " .. at + 1 then return "a control character at " .. at end
+        end
+      end
+      return "well"]])
+  end)
+
   it("encodes at most 50000 values, 1 MiB of text, 32 levels", function()
     assert.same({ 100001 }, run "local t = {} for i = 1, 49999 do t[i] = 1 end return #cjson.encode(t) + 2")
     assert.same({ nil, "more than 50000 values" }, run "local t = {} for i = 1, 50000 do t[i] = 1 end return cjson.encode(t)")

@@ -71,6 +71,27 @@ static void a_text_is_well_formed_up_to_its_first_wrong_byte(void **state) {
   assert_int_equal(utf8_span("a\0b\xe2\x82\xac\x80", 7), 6);
 }
 
+/* Most of a text is looked at in pieces of many bytes. */
+static void the_first_wrong_byte_is_found_wherever_it_stands(void **state) {
+  (void)state;
+  char text[80], wrong[] = {'\x80', '\xff', '\xc3', '\xed'};
+  for (size_t len = 1; len <= sizeof text; len++) {
+    memset(text, 'a', len);
+    assert_int_equal(utf8_span(text, len), len);
+    for (size_t at = 0; at < len; at++) {
+      for (size_t i = 0; i < sizeof wrong; i++) {
+        memset(text, 'a', len);
+        text[at] = wrong[i];
+        assert_int_equal(utf8_span(text, len), at);
+      }
+      if (at + 2 <= len) {
+        memcpy(text + at, "\xc3\xa4", 2);
+        assert_int_equal(utf8_span(text, len), len);
+      }
+    }
+  }
+}
+
 static void a_mended_text_is_well_formed_and_keeps_all_that_was(void **state) {
   (void)state;
   char out[30];
@@ -97,6 +118,7 @@ int main(void) {
     cmocka_unit_test(what_is_malformed_is_no_sequence),
     cmocka_unit_test(what_follows_a_sequence_does_not_matter),
     cmocka_unit_test(a_text_is_well_formed_up_to_its_first_wrong_byte),
+    cmocka_unit_test(the_first_wrong_byte_is_found_wherever_it_stands),
     cmocka_unit_test(a_mended_text_is_well_formed_and_keeps_all_that_was),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
