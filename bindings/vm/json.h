@@ -29,6 +29,16 @@ const void *json_mark_of(lua_State *L, enum json_mark mark);
  * Bound: JSON_DEPTH, JSON_VALUES, JSON_BYTES. */
 int json_write(lua_State *L);
 
+/* Documents of one kind: what is the same in all of them is put together once. Replaces nothing: takes head, tail and
+ * names from index 1 on, and pushes a userdata that holds the template. Raises when there are more than
+ * JSON_TEMPLATE_MAX names, or their parts are longer than 4 KiB. */
+#define JSON_TEMPLATE_MAX 32
+struct json_template;
+void json_template(lua_State *L);
+/* Pushes head, the text at index 1, `"`, then for each name whose value (from index 3 on) is not nil `,"name":value`,
+ * tail, the text at index 2, and `"}`. → 1; or pushes nil and why → 2. Bound: each value as json_write has it. */
+int json_fill(lua_State *L, const struct json_template *t);
+
 /* Pushes the value of the text at index 1. → 1; or pushes nil and why → 2. With the name of a member at index 2: pushes
  * the value, the bytes of that member of the outermost object as they stand in the text (or nil), and the name of
  * another in which half of a surrogate pair stands (or nil); such a half is U+FFFD in the value. Without a name it is

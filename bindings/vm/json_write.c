@@ -31,9 +31,9 @@ struct writer {
   size_t len, room;
   size_t values, text;
   int depth;
-  const void *array, *raw;
-  const char *why; /* of a fault */
-  bool everywhere; /* it is one of the whole, not of a place */
+  const void *array, *raw; /* the marks; looked up at the first table */
+  const char *why;         /* of a fault */
+  bool everywhere;         /* it is one of the whole, not of a place */
   struct json_step path[JSON_DEPTH];
   char own[80]; /* for a why that has to be put together */
   char small[SMALL];
@@ -235,6 +235,10 @@ static bool is_list(struct writer *w) {
 static bool put_table(struct writer *w) {
   lua_State *L = w->L;
   const void *mark = NULL;
+  if (!w->raw) {
+    w->array = json_mark_of(L, JSON_MARK_ARRAY);
+    w->raw = json_mark_of(L, JSON_MARK_RAW);
+  }
   if (lua_getmetatable(L, -1)) {
     mark = lua_topointer(L, -1);
     lua_pop(L, 1);
@@ -328,32 +332,104 @@ static void push_fault(struct writer *w) {
   luaL_pushresult(&b);
 }
 
-int json_write(lua_State *L) {
-  struct writer w;
-  w.L = L;
-  w.bytes = w.small;
-  w.room = SMALL;
-  w.len = w.values = w.text = 0;
-  w.depth = 0;
-  w.why = NULL;
-  w.everywhere = false;
-  luaL_checkany(L, 1);
-  lua_settop(L, 1);
-  luaL_checkstack(L, JSON_DEPTH * 4 + 8, "no room for its depth");
-  w.array = json_mark_of(L, JSON_MARK_ARRAY);
-  w.raw = json_mark_of(L, JSON_MARK_RAW);
-  bool well = put_value(&w);
+static void writer_open(struct writer *w, lua_State *L) {
+  w->L = L;
+  w->bytes = w->small;
+  w->room = SMALL;
+  w->len = w->values = w->text = 0;
+  w->depth = 0;
+  w->array = w->raw = NULL;
+  w->why = NULL;
+  w->everywhere = false;
+}
+
+/* Pushes the text, or nil and why there is none. */
+static int writer_close(struct writer *w, bool well) {
+  lua_State *L = w->L;
   if (well) {
-    lua_pushlstring(L, w.bytes, w.len);
+    lua_pushlstring(L, w->bytes, w->len);
   }
-  if (w.bytes != w.small) {
-    free(w.bytes);
+  if (w->bytes != w->small) {
+    free(w->bytes);
   }
   guard_poll(L);
   if (well) {
     return 1;
   }
   lua_pushnil(L);
-  push_fault(&w);
+  push_fault(w);
   return 2;
+}
+
+int json_write(lua_State *L) {
+  struct writer w;
+  writer_open(&w, L);
+  return writer_close(&w, put_value(&w));
+}
+
+/* ---- documents of one kind ---- */
+
+struct json_template {
+  size_t count;                       /* of the names */
+  size_t ends[JSON_TEMPLATE_MAX + 2]; /* of head, tail, and `,"name":` for each name, in bytes */
+  char bytes[];
+};
+
+static bool put_piece(struct writer *w, const struct json_template *t, size_t i) {
+  size_t from = i ? t->ends[i - 1] : 0;
+  return put(w, t->bytes + from, t->ends[i] - from);
+}
+
+void json_template(lua_State *L) {
+  struct writer w;
+  int count = lua_gettop(L) - 2;
+  size_t len, ends[JSON_TEMPLATE_MAX + 2];
+  luaL_argcheck(L, count >= 0 && count <= JSON_TEMPLATE_MAX, 3, "head, tail and at most 32 names are expected");
+  for (int i = 1; i <= count + 2; i++) {
+    luaL_checktype(L, i, LUA_TSTRING);
+  }
+  writer_open(&w, L);
+  bool well = true;
+  for (int i = 1; well && i <= count + 2; i++) {
+    const char *text = lua_tolstring(L, i, &len);
+    well = i <= 2 ? put(&w, text, len) : put(&w, ",", 1) && put_string(&w, text, len) && put(&w, ":", 1);
+    well = well && (w.len <= SMALL || too_much(&w, "too long"));
+    ends[i - 1] = w.len;
+  }
+  struct json_template *t = well && w.bytes == w.small ? lua_newuserdata(L, sizeof *t + w.len) : NULL;
+  if (!t) {
+    w.why = w.why ? w.why : "too long";
+    lua_pop(L, writer_close(&w, false));
+    luaL_error(L, "the constant parts of a document: %s", w.why);
+    return;
+  }
+  t->count = (size_t)count;
+  memcpy(t->ends, ends, sizeof ends);
+  memcpy(t->bytes, w.small, w.len);
+}
+
+static bool put_fields(struct writer *w, const struct json_template *t, int top) {
+  for (int i = 0; i < (int)t->count && 3 + i <= top; i++) {
+    if (lua_isnil(w->L, 3 + i)) {
+      continue;
+    }
+    w->values = w->text = 0; /* what is bounded is each value */
+    lua_pushvalue(w->L, 3 + i);
+    if (!put_piece(w, t, (size_t)i + 2) || !put_value(w)) {
+      return false;
+    }
+    lua_settop(w->L, top);
+  }
+  return true;
+}
+
+int json_fill(lua_State *L, const struct json_template *t) {
+  struct writer w;
+  size_t first_len, second_len;
+  const char *first = luaL_checklstring(L, 1, &first_len), *second = luaL_checklstring(L, 2, &second_len);
+  writer_open(&w, L);
+  bool well = put_piece(&w, t, 0) && put(&w, first, first_len) && put(&w, "\"", 1) &&
+              put_fields(&w, t, lua_gettop(L)) && put_piece(&w, t, 1) && put(&w, second, second_len) &&
+              put(&w, "\"}", 2);
+  return writer_close(&w, well);
 }

@@ -10,17 +10,44 @@ static int l_json_decode(lua_State *L) {
   return json_read(L);
 }
 
+static bool count_not(struct vm *vm) {
+  return vm && guard_count(&vm->guard, false);
+}
+
+static void count_again(struct vm *vm, bool counting) {
+  if (vm) {
+    guard_count(&vm->guard, counting);
+  }
+}
+
 static int l_json_encode(lua_State *L) {
   struct vm *vm = bind_vm(L);
   luaL_checkany(L, 1);
   lua_settop(L, 1);
   luaL_checkstack(L, JSON_DEPTH * 4 + 8, "no room for its depth");
-  bool counting = vm && guard_count(&vm->guard, false);
+  bool counting = count_not(vm);
   int count = json_write(L);
-  if (vm) {
-    guard_count(&vm->guard, counting);
-  }
+  count_again(vm, counting);
   return count;
+}
+
+/* Upvalues: the VM, the template. */
+static int l_json_fill(lua_State *L) {
+  struct vm *vm = bind_vm(L);
+  const struct json_template *t = lua_touserdata(L, lua_upvalueindex(2));
+  luaL_checkstack(L, JSON_DEPTH * 4 + 8, "no room for its depth");
+  bool counting = count_not(vm);
+  int count = json_fill(L, t);
+  count_again(vm, counting);
+  return count;
+}
+
+static int l_json_template(lua_State *L) {
+  json_template(L);
+  lua_pushlightuserdata(L, bind_vm(L));
+  lua_insert(L, -2);
+  lua_pushcclosure(L, l_json_fill, 2);
+  return 1;
 }
 
 /* A table that has a metatable already may be sealed by it. */
@@ -51,11 +78,12 @@ static void add(struct vm *vm, lua_State *L, const char *name, lua_CFunction fn)
 
 void bind_push_json(struct vm *vm, lua_State *L) {
   json_marks_open(L);
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 8);
   add(vm, L, "decode", l_json_decode);
   add(vm, L, "encode", l_json_encode);
   add(vm, L, "array", l_json_array);
   add(vm, L, "raw", l_json_raw);
+  add(vm, L, "template", l_json_template);
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");
 }

@@ -1,6 +1,6 @@
 -- In: what a document says. Out: its text, ready to be sent.
 -- Why: everything that goes to a client has the same shape (type, session_id, fields, sender, timestamp). The fixed
--- parts are put together once, while the scripts load; per message there is one concatenation.
+-- parts are put together once, while the scripts load; per message the rest is written between them, in one go.
 local json = require "lib.json"
 
 local envelope = {}
@@ -105,7 +105,7 @@ envelope.closes = {
 --- Every maker there is: { kind, sender, fields }. `bye` is made by the server itself.
 envelope.made = { { kind = "bye", sender = "system", fields = { "code", "reason", "retry_after_ms" } } }
 
-local encode = json.encode
+local encode, template = json.encode, json.template
 local now, iso = chat.timer.now, chat.timer.iso
 
 local last_ms, last_text
@@ -121,11 +121,8 @@ function envelope.timestamp()
 end
 local timestamp = envelope.timestamp
 
-local function field(key, value)
-  if value == nil then
-    return ""
-  end
-  return key .. encode(value)
+local function made(document, why)
+  return document or error("json.encode: " .. why)
 end
 
 --- A maker of documents of one type. It takes the conversation and a value for each of the fields; a field whose value
@@ -137,42 +134,17 @@ end
 ---@param ... string names of fields
 ---@return fun(session: table, ...: any): string
 function envelope.new(kind, sender, ...)
-  local keys = {}
   envelope.made[#envelope.made + 1] = { kind = kind, sender = sender, fields = { ... } }
-  for i, name in ipairs { ... } do
-    keys[i] = "," .. encode(name) .. ":"
-  end
-  local k1, k2, k3, k4, k5, k6 = unpack(keys)
   local head = '{"type":' .. encode(kind) .. ',"session_id":"'
-  local tail = ',"sender":' .. encode(sender) .. ',"timestamp":"'
+  local fill = template(head, ',"sender":' .. encode(sender) .. ',"timestamp":"', ...)
 
-  if not k2 then
-    return function(session, v1)
-      return head .. session.id .. '"' .. field(k1, v1) .. tail .. timestamp() .. '"}'
+  if select("#", ...) < 2 then
+    return function(session, value)
+      return made(fill(session.id, timestamp(), value))
     end
   end
-  if keys[7] then -- nothing that is sent often has so many
-    return function(session, ...)
-      local parts = {}
-      for i = 1, #keys do
-        parts[i] = field(keys[i], (select(i, ...)))
-      end
-      return head .. session.id .. '"' .. table.concat(parts) .. tail .. timestamp() .. '"}'
-    end
-  end
-  return function(session, v1, v2, v3, v4, v5, v6)
-    return head
-      .. session.id
-      .. '"'
-      .. field(k1, v1)
-      .. field(k2, v2)
-      .. field(k3, v3)
-      .. field(k4, v4)
-      .. field(k5, v5)
-      .. field(k6, v6)
-      .. tail
-      .. timestamp()
-      .. '"}'
+  return function(session, ...)
+    return made(fill(session.id, timestamp(), ...))
   end
 end
 

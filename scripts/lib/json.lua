@@ -22,6 +22,15 @@ json.array = codec.array
 ---@return table
 json.raw = codec.raw
 
+--- What makes documents that differ in a few values: a function(first, second, ...) -> text, or nil and why. The text is
+--- head .. first .. '"', then `,"name":value` for each of the names whose value is not nil, then
+--- tail .. second .. '"}'. head, tail, first and second stand there as they are.
+---@param head string
+---@param tail string
+---@param ... string names of fields, at most 32
+---@return fun(first: string, second: string, ...: any): string?, string?
+json.template = codec.template
+
 --- The value of a JSON text; nil and the reason when it is none. A field that is null is absent.
 ---
 --- With the name of a member: also the bytes of that member of the outermost object, as they stand in the text, and the

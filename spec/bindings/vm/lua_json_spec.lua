@@ -26,7 +26,6 @@ describe("cjson in a script", function()
   it("finds what has to be escaped, and what may not stand in a string, wherever it is", function()
     assert.same({ "well" }, run [[
       local escaped = { ["\\"] = "\\\\", ['"'] = '\\"', ["/"] = "\\/", ["\127"] = "\\u007f", ["\n"] = "\\n" }
-"] = "\n" }
       for length = 1, 40 do
         for at = 1, length do
           for plain, written in pairs(escaped) do
@@ -35,11 +34,42 @@ describe("cjson in a script", function()
             local encoded = '"' .. before .. written .. behind .. '"'
             if cjson.encode(text) ~= encoded or cjson.decode(encoded) ~= text then return plain .. " at " .. at end
           end
-          local none, why = cjson.decode('"' .. ("x"):rep(at - 1) .. "" .. ("x"):rep(length - at) .. '"')
+          local none, why = cjson.decode('"' .. ("x"):rep(at - 1) .. "\31" .. ("x"):rep(length - at) .. '"')
           if none or why ~= "a control character in a string at byte " .. at + 1 then return "a control character at " .. at end
         end
       end
       return "well"]])
+  end)
+
+  it("puts documents of one kind together: what is the same in all, two texts, and the values that are there", function()
+    assert.same({ '{"a":"I","x":1,"z":[true],"t":"T"}', '{"a":"","t":""}', '{"a":"I","y":false,"t":"T"}', '{"a":"I","t":"T"}' }, run [[
+      local fill = cjson.template('{"a":"', ',"t":"', "x", "y", "z")
+      return fill("I", "T", 1, nil, { true }), fill("", ""), fill("I", "T", nil, false), fill("I", "T", nil, nil, nil, "no name")]])
+    assert.same({ [[{"a":"I"\t"T"}]], [[{"a":"I","q\"\/":"\"\/"\t"T"}]] }, run [[
+      return cjson.template('{"a":"', '\\t"')("I", "T"), cjson.template('{"a":"', '\\t"', 'q"/')("I", "T", '"/')]])
+    for _, case in ipairs {
+      { "print", "a function has no place in JSON" }, { "{ b = { 1, print } }", "at .b[2]: a function has no place in JSON" },
+      { "'\\255'", "not UTF-8 at byte 1" }, { "('x'):rep(1048577)", "more than 1 MiB of text" },
+    } do
+      assert.same({ nil, case[2] }, run("return cjson.template('', '', 'x', 'y')('', '', 1, " .. case[1] .. ")"))
+    end
+    -- What is bounded is each value, as if it were encoded alone.
+    assert.same({ 2000000 + #'","x":"","y":"""}' }, run
+      "local x = ('x'):rep(1000000) return #cjson.template('', '', 'x', 'y')('', '', x, x)")
+  end)
+
+  it("makes no template of too much, or of what is no text", function()
+    local function refused(call, why)
+      local made, message = scene.run("require 'cjson'.template(" .. call .. ")")
+      assert.is_nil(made)
+      assert.is_truthy(message:find(why, 1, true), message)
+    end
+    refused("'', '', unpack({}, 1, 33)", "at most 32 names")
+    refused("'', ('x'):rep(4097)", "too long")
+    refused("'', '', ('x'):rep(5000)", "too long")
+    refused("'', '', '\\255'", "not UTF-8")
+    refused("'', '', {}", "string expected")
+    refused("''", "at most 32 names")
   end)
 
   it("encodes at most 50000 values, 1 MiB of text, 32 levels", function()
