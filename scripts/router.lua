@@ -273,10 +273,12 @@ local function compile(routes)
       for field, spec in pairs(route.fields or {}) do
         fields[field] = spec
       end
+      local judge, list = check.compile(fields)
       compiled[kind] = {
+        check = judge,
+        fields = list,
         handler = route[1] and guarded("route:" .. kind, route[1]),
         name = "route:" .. kind,
-        check = check.compile(fields),
         immediate = route.immediate,
         rate = route.rate,
         stored = route.stored,
@@ -308,40 +310,76 @@ local function unroutable(session, connection, document)
   end
 end
 
+local COLUMNS = { "session_id", "content", "cid" } -- what most messages have
+
+local function fields_of(compiled)
+  local fields = {}
+  for kind, route in pairs(compiled) do
+    fields[kind] = route.fields
+  end
+  return fields
+end
+
+-- Any message: the request and its route; or nil, when its sender has been told what is wrong with it, or LATER.
+local function any(compiled, session, raw, connection, busy)
+  local document, metadata, halved = decode(raw, "metadata")
+  local kind = type(document) == "table" and document.type
+  local route = kind and compiled[kind]
+  if busy and not (route and route.immediate) then
+    return nil, LATER
+  elseif not route then
+    return nil, unroutable(session, connection, document)
+  end
+
+  local request = setmetatable({
+    type = kind,
+    session = session,
+    connection = connection,
+    stored = route.stored, -- as a part of the conversation
+  }, Request)
+  local wrong = route.check(document, request)
+    or halved and "Invalid message format: " .. shown(halved) .. " contains half of a surrogate pair"
+  if wrong then
+    request.cid = sayable(document.cid) and document.cid or nil
+    return nil, refuse(request, "INVALID_FORMAT", wrong)
+  end
+  if metadata and byte(metadata) == OBJECT then
+    request.sent_metadata = raw_json(metadata)
+  end
+  return request, route
+end
+
 --- The function the server calls for every message.
 ---@param routes table as routes.lua
 ---@return fun(session: table, raw: string, connection: any, busy: boolean): string?
 function router.new(routes)
   local compiled = compile(routes)
+  local read = json.reader(COLUMNS, fields_of(compiled))
 
   return function(session, raw, connection, busy)
-    local document, metadata, halved = decode(raw, "metadata")
-    local kind = type(document) == "table" and document.type
+    local request
+    local kind, session_id, content, cid, others = read(raw)
     local route = kind and compiled[kind]
-    if busy and not (route and route.immediate) then
-      return LATER
-    elseif not route then
-      return unroutable(session, connection, document)
+    if route then
+      if busy and not route.immediate then
+        return LATER
+      end
+      request = setmetatable({
+        type = kind,
+        session = session,
+        connection = connection,
+        stored = route.stored,
+        session_id = session_id,
+        content = content,
+        cid = cid,
+      }, Request)
+      request = (not others or check.others(route.fields, others, request)) and request
     end
-
-    local request = setmetatable({
-      type = kind,
-      session = session,
-      connection = connection,
-      stored = route.stored, -- as a part of the conversation
-      -- What most of them get: the table has room for it from the start.
-      session_id = nil,
-      content = nil,
-      cid = nil,
-    }, Request)
-    local wrong = route.check(document, request)
-      or halved and "Invalid message format: " .. shown(halved) .. " contains half of a surrogate pair"
-    if wrong then
-      request.cid = sayable(document.cid) and document.cid or nil
-      return refuse(request, "INVALID_FORMAT", wrong)
-    end
-    if metadata and byte(metadata) == OBJECT then
-      request.sent_metadata = raw_json(metadata)
+    if not request then
+      request, route = any(compiled, session, raw, connection, busy)
+      if not request then
+        return route
+      end
     end
     count "messages_received"
 

@@ -44,3 +44,18 @@ int json_fill(lua_State *L, const struct json_template *t);
  * another in which half of a surrogate pair stands (or nil); such a half is U+FFFD in the value. Without a name it is
  * an error. Bound: JSON_DEPTH, JSON_VALUES, JSON_TEXT. */
 int json_read(lua_State *L);
+
+/* What scripts declare of messages. Takes at index 1 the names of the fields that have a result of their own, at index
+ * 2 a table: type of message -> list of its fields { name, optional, plain = "string", "token" or nil, low, high }, as
+ * lib/check makes them; pushes a userdata that holds it. */
+#define JSON_COLUMNS 3
+struct json_reader;
+void json_reader(lua_State *L);
+/* Of the message at index 1: pushes its type, the value of each of the JSON_COLUMNS (or nil), and a table of what else
+ * is there of what is declared, unchecked (or nil). → how many it pushed; 0 when the message is out of the ordinary,
+ * which says nothing of whether it is right: json_read knows. */
+int json_take(lua_State *L, const struct json_reader *r);
+
+/* What the len escaped bytes, behind which a quote stands, mean. → bytes written to out, at most len; SIZE_MAX: they
+ * mean nothing, or half of a surrogate pair. */
+size_t json_unescape(const char *escaped, size_t len, char *out);

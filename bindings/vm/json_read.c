@@ -133,6 +133,11 @@ static size_t unescape(struct reader *r, char *out) {
   return len;
 }
 
+size_t json_unescape(const char *escaped, size_t len, char *out) {
+  struct reader r = {.at = escaped, .end = escaped + len};
+  return unescape(&r, out);
+}
+
 /* Behind the opening quote. Pushes the string. */
 static bool read_string(struct reader *r) {
   const char *from = r->at, *p = from;

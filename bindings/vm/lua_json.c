@@ -70,6 +70,19 @@ static int l_json_raw(lua_State *L) {
   return 1;
 }
 
+/* Upvalues: the VM, the reader. */
+static int l_json_take(lua_State *L) {
+  return json_take(L, lua_touserdata(L, lua_upvalueindex(2)));
+}
+
+static int l_json_reader(lua_State *L) {
+  json_reader(L);
+  lua_pushlightuserdata(L, bind_vm(L));
+  lua_insert(L, -2);
+  lua_pushcclosure(L, l_json_take, 2);
+  return 1;
+}
+
 static void add(struct vm *vm, lua_State *L, const char *name, lua_CFunction fn) {
   lua_pushlightuserdata(L, vm);
   lua_pushcclosure(L, fn, 1);
@@ -83,6 +96,7 @@ void bind_push_json(struct vm *vm, lua_State *L) {
   add(vm, L, "encode", l_json_encode);
   add(vm, L, "array", l_json_array);
   add(vm, L, "raw", l_json_raw);
+  add(vm, L, "reader", l_json_reader);
   add(vm, L, "template", l_json_template);
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "null");

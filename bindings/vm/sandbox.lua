@@ -353,7 +353,7 @@ local env = setmetatable({}, {
 -- Everything is loaded before the first message, so that an error in any module shows when the scripts are checked and
 -- not in the middle of a conversation.
 
-local loaded = { cjson = sealed(pick(internal.cjson, "decode encode null array raw template"), "cjson") }
+local loaded = { cjson = sealed(pick(internal.cjson, "decode encode null array raw reader template"), "cjson") }
 local loading = {} -- names, outermost first
 local order = {} -- modules in the order they were loaded
 

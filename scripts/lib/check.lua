@@ -27,7 +27,7 @@ local find, floor, format = string.find, math.floor, string.format
 local next, tostring, type = next, tostring, type
 
 -- Each kind is a maker: (words of the spec after the kind) -> function(value) -> clean value, or nil, message.
--- A clean value of false means: as if it were absent.
+-- A clean value of false means: as if it were absent. What json.reader can check by itself is said behind it.
 local kinds = {}
 
 local function bounds(words, low, high)
@@ -54,7 +54,7 @@ function kinds.string(words)
       return nil, wrong
     end
     return value ~= "" and value
-  end
+  end, "string", low, high
 end
 
 function kinds.token(words)
@@ -69,7 +69,7 @@ function kinds.token(words)
       return nil, "must not contain control characters"
     end
     return value
-  end
+  end, "token", low, high
 end
 
 function kinds.url(words)
@@ -208,13 +208,15 @@ end
 function compile_one(name, spec)
   local kind, optional, words = spec:match "^(%a+)(%??)%s*(.-)%s*$"
   local make = kinds[kind] or error("field " .. name .. ": unknown kind in '" .. spec .. "'", 0)
-  return { name = name, optional = optional == "?", check = make(words) }
+  local fn, plain, low, high = make(words)
+  return { name = name, optional = optional == "?", check = fn, plain = plain, low = low, high = high }
 end
 
 --- A checker for these fields. It copies them from `message` into `request` and returns nothing, or the text of what is
---- wrong with the first bad one.
+--- wrong with the first bad one. Behind it: the fields, for json.reader and check.others.
 ---@param fields table<string, string> name -> spec
 ---@return fun(message: table, request: table): string?
+---@return table[] list
 function check.compile(fields)
   local list = {}
   for name, spec in next, fields do
@@ -243,7 +245,29 @@ function check.compile(fields)
         return RULE .. ": " .. field.name .. " is required"
       end
     end
+  end,
+    list
+end
+
+--- Copies what json.reader has not checked into the request. false: something is wrong, and check.compile says what.
+---@param list table[]
+---@param others table<string, any> name -> value
+---@param request table
+---@return boolean
+function check.others(list, others, request)
+  for i = 1, #list do
+    local field = list[i]
+    local value = others[field.name]
+    if value ~= nil then
+      local cleaned, why = field.check(value)
+      if cleaned then
+        request[field.name] = cleaned
+      elseif why or not field.optional then
+        return false
+      end
+    end
   end
+  return true
 end
 
 return check

@@ -22,14 +22,22 @@ json.array = codec.array
 ---@return table
 json.raw = codec.raw
 
---- What makes documents that differ in a few values: a function(first, second, ...) -> text, or nil and why. The text is
---- head .. first .. '"', then `,"name":value` for each of the names whose value is not nil, then
+--- What makes documents that differ in a few values: a function(first, second, ...) -> text, or nil and why. The text
+--- is head .. first .. '"', then `,"name":value` for each of the names whose value is not nil, then
 --- tail .. second .. '"}'. head, tail, first and second stand there as they are.
 ---@param head string
 ---@param tail string
 ---@param ... string names of fields, at most 32
 ---@return fun(first: string, second: string, ...: any): string?, string?
 json.template = codec.template
+
+--- What reads messages of declared kinds, without a table of all of it: a function(text) -> type, the value of each
+--- of three columns (or nil), and a table of the other declared fields that are there, unchecked (or nil). nil when the text
+--- is in any way out of the ordinary; then json.decode has to look at it.
+---@param columns string[] three names of fields
+---@param kinds table<string, table> type -> what check.compile says of its fields
+---@return fun(text: string): string?, string?, string?, string?, table?
+json.reader = codec.reader
 
 --- The value of a JSON text; nil and the reason when it is none. A field that is null is absent.
 ---

@@ -91,3 +91,114 @@ describe("check", function()
     assert.has_error(function() check.compile { a = "string 1-2" } end, "bounds such as 1..100 expected, got '1-2'")
   end)
 end)
+
+-- What most messages are is read in one go (json.reader). Whatever it takes, the long way takes, too, and makes the same
+-- request of it; so nothing can get in there that would be refused here.
+describe("a message that is read in one go", function()
+  local world = fake.new { app = false }
+  local check, json = world.require "lib.check", world.require "lib.json"
+  local routes = world.require "routes"
+  local COLUMNS = { "session_id", "content", "cid" }
+  local judges, fields = {}, {}
+  for kind, route in pairs(routes) do
+    local specs = {}
+    for name, spec in pairs(routes.common) do specs[name] = spec end
+    for name, spec in pairs(route.fields or {}) do specs[name] = spec end
+    if kind ~= "common" then judges[kind], fields[kind] = check.compile(specs) end
+  end
+  local read = json.reader(COLUMNS, fields)
+
+  -- The request; nil: it is for the long way.
+  local function quick(text)
+    local kind, session_id, content, cid, others = read(text)
+    local request = { type = kind, session_id = session_id, content = content, cid = cid }
+    if kind and (not others or check.others(fields[request.type], others, request)) then return request end
+  end
+
+  -- The request; nil and why.
+  local function long(text)
+    local document, metadata, halved = json.decode(text, "metadata")
+    local judge = type(document) == "table" and type(document.type) == "string" and judges[document.type]
+    if not judge then return nil, "no message" end
+    local request = { type = document.type }
+    local wrong = judge(document, request) or halved or metadata and metadata:find "^{" and "metadata"
+    if wrong then return nil, wrong end
+    return request
+  end
+
+  it("is what clients send, with fields nobody has declared between those that are", function()
+    for _, text in ipairs {
+      '{"type":"user_message","session_id":"S","content":"Hello","cid":"c-1"}',
+      ' {\t"content" : "Hello" ,\r\n"type":"user_message"} ',
+      '{"type":"user_message","content":"a\\"\\\\\\/\\n\\u00e9\\ud83d\\ude00b","sender":"user","timestamp":"2026-03-02T15:00:00Z"}',
+      '{"type":"user_message","content":"é","x":1,"y":true,"z":"\\u0000","w":null,"metadata":null,"cid":null}',
+      '{"type":"typing","state":"typing","ttl":1000}', '{"type":"ping","session_id":""}',
+      '{"type":"model_select","model_id":"m"}', '{"type":"mark","received":0,"read":9007199254740}',
+    } do
+      assert.same(assert(long(text)), quick(text), text)
+    end
+  end)
+
+  it("is none when there is anything to judge, to clean or to say", function()
+    for _, text in ipairs {
+      "", "{", "{}", "[]", "null", '"type"', '{"type":"user_message"}', '{"type":"nobody","content":"x"}', '{"content":"x"}',
+      '{"type":"user_message","content":" x"}', '{"type":"user_message","content":"x\\n"}', '{"type":"user_message","content":""}',
+      '{"type":"user_message","content":"a\\u0000b"}', '{"type":"user_message","content":"x\\ud800"}',
+      '{"type":"user_message","content":"x","y":"\\udc00"}', '{"type":"user_message","content":"x","y":"\\q"}',
+      '{"type":"user_message","content":"x","y":"\\u12"}', '{"type":"user_message","content":"x","y":"\1"}',
+      '{"type":"user_message","content":"x\255"}', '{"type":"user_message","content":"x","\255":1}',
+      '{"type":"user_message","content":"x","content":"y"}', '{"type":"user_message","type":"ping","content":"x"}',
+      '{"type":"user_message","content":null,"content":"x"}', '{"type":"user_message","content":1}',
+      '{"type":"user_message","content":"x","cid":""}', '{"type":"user_message","content":"x","cid":"a\127"}',
+      '{"type":"user_message","content":"x","cid":"' .. ("c"):rep(129) .. '"}', '{"type":"user_message","content":"x","cid":1}',
+      '{"type":"user_message","content":"' .. ("x"):rep(10001) .. '"}', '{"type":"user_message","content":"x","metadata":{"a":"b"}}',
+      '{"type":"user_message","content":"x","y":[]}', '{"type":"user_message","content":"x","y":01}',
+      '{"type":"user_message","content":"x","y":-}',
+      '{"type":"user_message","content":"x","y":1.5}', '{"type":"user_message","content":"x","y":tru}',
+      '{"type":"user_message","content":"x",}',
+      '{"type":"user_message","content":"x"}x', '{"type":"user_message","content":"x"}\0', '{"type":"user_message","content":"x" "y":1}',
+      '{"type":"user_message","content":"x","sender":"nobody"}', '{"type":"user_message","content":"x","timestamp":"soon"}',
+      '{"type":"hello","v":1}', '{"type":"hello","v":2,"resume":{}}', '{"type":"typing","ttl":1}', '{"type":"mark","read":-1}',
+      '{"type":"user_message","content":"x","\\u0063id":"c"}',
+    } do
+      assert.is_nil(quick(text), text)
+    end
+  end)
+
+  it("is never one that the long way refuses, or understands otherwise", function()
+    local seed = 1
+    local function random(n) -- the same texts every time
+      seed = (seed * 1103515245 + 12345) % 2147483648
+      return math.floor(seed / 65536) % n + 1
+    end
+    local names = { "type", "session_id", "content", "cid", "sender", "timestamp", "metadata", "v", "ttl", "state", "read",
+      "received", "limit", "before_seq", "model_id", "token", "file_id", "file_url", "resume", "x" }
+    local kinds = {}
+    for kind in pairs(fields) do kinds[#kinds + 1] = kind end
+    table.sort(kinds)
+    local values = { '"x"', '""', '" x"', '"a\\nb"', '"\\u0041"', '"\\ud800"', '"\\u0000"', '"é"', '"user"',
+      '"typing"', "1", "2", "0", "-0", "-1",
+      "1000", "123456789012345", "1234567890123456", "1e3", "01", "true", "false", "null", "{}", "[]", '{"a":"b"}',
+      '"2026-03-02T15:00:00Z"', '"https://a.example/b"', '"\127"', '"a\127"', '"\\/"', '"' .. ("y"):rep(130) .. '"' }
+    local bytes = { '"', "\\", "{", "}", ":", ",", " ", "0", "u", "\0", "\255", "n" }
+    local taken, all = 0, 20000
+    for _ = 1, all do
+      local parts = {}
+      for i = 1, random(5) do
+        parts[i] = '"' .. names[random(random(2) == 1 and 4 or #names)] .. '":' .. values[random(#values)]
+      end
+      table.insert(parts, random(#parts + 1), '"type":"' .. kinds[random(#kinds)] .. '"')
+      local text = "{" .. table.concat(parts, ",") .. "}"
+      if random(4) == 1 then -- and a byte of it changed
+        local at = random(#text)
+        text = text:sub(1, at - 1) .. bytes[random(#bytes)] .. text:sub(at + random(2))
+      end
+      local request = quick(text)
+      if request then
+        taken = taken + 1
+        assert.same(request, (long(text)), text)
+      end
+    end
+    assert.is_true(taken > all / 50, taken .. " were taken")
+  end)
+end)
