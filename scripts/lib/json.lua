@@ -32,8 +32,8 @@ json.raw = codec.raw
 json.template = codec.template
 
 --- What reads messages of declared kinds, without a table of all of it: a function(text) -> type, the value of each
---- of three columns (or nil), and a table of the other declared fields that are there, unchecked (or nil). nil when the text
---- is in any way out of the ordinary; then json.decode has to look at it.
+--- of three columns (or nil), and a table of the other declared fields that are there, unchecked (or nil). nil when the
+--- text is in any way out of the ordinary; then json.decode has to look at it.
 ---@param columns string[] three names of fields
 ---@param kinds table<string, table> type -> what check.compile says of its fields
 ---@return fun(text: string): string?, string?, string?, string?, table?
