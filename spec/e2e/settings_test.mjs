@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { describe, test } from "node:test";
-import { BIN, Client, Server, TEST_MS, somebody, within } from "./support.mjs";
+import { BIN, Client, Server, TEST_MS, rawJoin, somebody, within } from "./support.mjs";
 
 /** { name, type, min, max } of each setting that has bounds, from the program itself. */
 const TABLE = [...execFileSync(BIN, ["docs", "settings"]).toString().matchAll(/^\| `(\w+)` \| (duration|number|size) \| `[^`]*` \| (\S+) to (\S+) \|/gm)]
@@ -54,7 +54,13 @@ async function lives(env, { quiet = 0, tries = 1, codes = [0] } = {}) {
     const alice = await talks(server, tries);
     if (quiet) {
       let cut = null;
-      alice.closed.then((end) => (cut = end));
+      const watched = {
+        "one who talked": alice.closed,
+        "one who does not answer pings": (await rawJoin(server, somebody("mute"))).closed,
+        "half a request": (await server.raw("GET /")).closed,
+        "one who may ask again": (await server.raw("GET /chatbox/healthz HTTP/1.1\r\nHost: x\r\n\r\n")).closed,
+      };
+      for (const [who, closed] of Object.entries(watched)) closed.then(() => (cut = who));
       const before = await processorMs(server.process.pid);
       await passes(quiet);
       const used = (await processorMs(server.process.pid)) - before;
@@ -82,13 +88,16 @@ describe("at the ends of their bounds", () => {
   test("all times as long as they may be: nothing is over at once, nothing spins", () =>
     lives(settings(of("duration"), "max"), { quiet: 2500 }));
 
+  test("nor when pings are frequent and an answer may take as long as can be", () =>
+    lives({ ...settings(of("duration"), "max"), WS_PING_PERIOD: "100ms" }, { quiet: 2500 }));
+
   test("all rates, numbers and sizes as high as they may be, and times as long", () =>
     lives({ ...settings(of("duration", "number", "size"), "max"), SERVER_PORT: "0" }, { quiet: 500 }));
 
   test("all times as short as they may be: it starts, answers and stops", () =>
     lives(settings(of("duration").filter(({ name }) => !HURRIED.has(name)), "min"), { tries: 50, codes: [0, 70] }));
 
-  test("all numbers and sizes as small as they may be", () => lives(settings(of("number", "size"), "min")));
+  test("all numbers and sizes as small as they may be", () => lives(settings(of("number", "size"), "min"), { tries: 50 })); // its own reads may fill the queue of the store
 
   test("a limit at its highest rate and longest window: who is over it waits no longer than that", async (t) => {
     const server = await Server.start({ env: { RATE_LIMIT: "1", RATE_WINDOW: "24h" } });
