@@ -44,6 +44,16 @@ static int port_of(const struct sockaddr_storage *at) {
                                          : ((const struct sockaddr_in *)at)->sin_port);
 }
 
+void listen_address(int fd, char out[LISTEN_ADDRESS_MAX]) {
+  struct sockaddr_storage at = {0};
+  socklen_t len = sizeof at;
+  int code = getsockname(fd, (struct sockaddr *)&at, &len);
+  code = code ? code : getnameinfo((struct sockaddr *)&at, len, out, LISTEN_ADDRESS_MAX, NULL, 0, NI_NUMERICHOST);
+  if (code) {
+    snprintf(out, LISTEN_ADDRESS_MAX, "?");
+  }
+}
+
 int listen_open(const char *address, int port, unsigned count, int *fds, int *bound_port, char why[256]) {
   char service[8];
   snprintf(service, sizeof service, "%d", port);

@@ -12,3 +12,6 @@ int listen_open(const char *address, int port, unsigned count, int *fds, int *bo
  * SERVER_ADDRESS and SERVER_PORT is the manager's business. E_MISSING: none was; else a negative code and why[]. The
  * variables are gone from the environment afterwards. */
 int listen_handed_over(unsigned count, int *fds, int *bound_port, char why[256]) NODISCARD;
+#define LISTEN_ADDRESS_MAX 64
+/* The address a listening socket has, whoever made it; "?" when it cannot be told. */
+void listen_address(int fd, char out[LISTEN_ADDRESS_MAX]);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define UNREAD_MS 500 /* from when a connection is accepted until its request has surely been read */
 #define TICK_MS 1000
 #define TRANSPORT_TIMEOUT_S 3600 /* its own are coarse; ours (on_tick) come first */
 
@@ -195,6 +196,18 @@ void net_close_all(struct net *n, const char *reason) {
 
 size_t net_count(const struct net *n) {
   return n->websockets;
+}
+
+size_t net_unanswered(const struct net *n) {
+  size_t count = 0;
+  uint64_t now = worker_now_ms(n->worker);
+  for (struct link *l = n->peers.next; l != &n->peers; l = l->next) {
+    struct peer *p = (struct peer *)l;
+    bool waits = p->idle.next != &p->idle; /* for a request */
+    bool fresh = waits && !p->spoken && now - p->idle_ms < UNREAD_MS;
+    count += !p->doomed && ((p->role == &role_http && (fresh || !waits)) || (!p->conn && peer_blocked(p)));
+  }
+  return count;
 }
 
 void net_tell_admins(struct net *n, struct message *m) {

@@ -54,6 +54,9 @@ void net_stop_listening(struct net *n);
 /* Closes all WebSockets with 1001. */
 void net_close_all(struct net *n, const char *reason);
 size_t net_count(const struct net *n); /* WebSockets open */
+/* HTTP connections that a stop would break: requests under way, and those so fresh that theirs may just not have been
+ * read. O(connections). */
+size_t net_unanswered(const struct net *n);
 /* To every connection whose user is an admin. */
 void net_tell_admins(struct net *n, struct message *m);
 /* Runs the loop until the transport has let everything go. */

@@ -49,6 +49,7 @@ struct peer {
   bool doomed, half_closed;
   bool refused; /* not one of net->others, but of net->refusing */
   bool evicted; /* no more one of net->others */
+  bool spoken;  /* its first request has begun */
 
   /* HTTP */
   struct exchange *exchange; /* the request under way */

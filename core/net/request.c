@@ -340,6 +340,7 @@ static void rest(struct peer *p) {
 static void on_input(struct peer *p, char *bytes, size_t len) {
   if (p->idle.next != &p->idle) { /* a request begins: it has to be there in time */
     link_drop(&p->idle);
+    p->spoken = true;
     p->deadline_ms = worker_due_ms(p->net->worker, p->net->handshake_ms);
   }
   if (p->held && !hold(p, bytes, len)) {

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #define STOP_STEP_MS 10
+#define REQUESTS_MS 2000    /* so long a stop waits for HTTP requests that are not complete */
 #define LOG_SHARES_MAX 1024 /* files of scripts whose lines are counted apart */
 #define LOG_BURST_MS 10000
 
@@ -50,10 +51,16 @@ static void cancel_tasks(void *arg) {
   scripts_cancel(site->server->scripts, site->index);
 }
 
-static size_t total(struct server *s, bool tasks) {
-  size_t sum = 0;
+struct unfinished {
+  size_t tasks, websockets, requests;
+};
+
+static struct unfinished unfinished(struct server *s) {
+  struct unfinished sum = {0};
   for (size_t i = 0; i < s->started; i++) {
-    sum += atomic_load(tasks ? &s->sites[i].tasks : &s->sites[i].websockets);
+    sum.tasks += atomic_load(&s->sites[i].tasks);
+    sum.websockets += atomic_load(&s->sites[i].websockets);
+    sum.requests += atomic_load(&s->sites[i].requests);
   }
   return sum;
 }
@@ -67,19 +74,21 @@ static void say_bye(struct conn *c, void *arg) {
 }
 
 /* Nothing new is taken any more. Handlers get half of the time to finish; then the store commits what is queued; then
- * the clients are told. */
+ * the clients are told. Who has just been accepted is still answered: the next server cannot do that. */
 static void stop_step(uv_timer_t *timer) {
   struct server *s = timer->data;
   uint64_t limit = stall_stop_ms(s->config);
   uint64_t gone = uv_now(&s->loop) - s->stop_started_ms;
-  if (s->phase == STOP_TASKS && (total(s, true) == 0 || gone >= limit / 2)) {
+  struct unfinished left = unfinished(s);
+  bool answered = left.requests == 0 || gone >= REQUESTS_MS;
+  if (s->phase == STOP_TASKS && (left.tasks == 0 || gone >= limit / 2)) {
     server_each_site(s, cancel_tasks, server_just_site, NULL);
     if (store_drain(s->store, limit > gone ? limit - gone : 0)) {
       LOG(LOG_ERROR, "store", "not everything was stored in time (SHUTDOWN_TIMEOUT)");
     }
     server_each_site(s, close_all, server_just_site, NULL);
     s->phase = STOP_CLOSE;
-  } else if (s->phase == STOP_CLOSE && (total(s, false) == 0 || gone >= limit)) {
+  } else if (s->phase == STOP_CLOSE && ((left.websockets == 0 && answered) || gone >= limit)) {
     s->phase = STOP_DONE;
     uv_timer_stop(timer);
     uv_stop(&s->loop);
@@ -98,6 +107,7 @@ static void stop(struct server *s) {
   for (size_t i = 0; i < s->started; i++) {
     atomic_store(&s->sites[i].tasks, 1); /* until its next turn counts them */
     atomic_store(&s->sites[i].websockets, 1);
+    atomic_store(&s->sites[i].requests, 1);
   }
   s->phase = STOP_TASKS;
   stall_stopping(s);
@@ -342,7 +352,9 @@ static int start(struct server *s, char why[512]) {
   hear_signals(s);
   shown_begin(s);
   LOG(LOG_INFO, "script", "how scripts run", LSTR("manner", vm_mode(c)));
-  LOG(LOG_INFO, "server", "listening", LSTR("address", config_string(c, SETTING_SERVER_ADDRESS)), LINT("port", port),
+  char address[LISTEN_ADDRESS_MAX];
+  listen_address(s->sites[0].fd, address);
+  LOG(LOG_INFO, "server", "listening", LSTR("address", address), LINT("port", port),
       LSTR("prefix", config_string(c, SETTING_PATH_PREFIX)), LINT("workers", s->count),
       LSTR("scripts", scripts_version(s->scripts)));
   (void)notify_send("READY=1");

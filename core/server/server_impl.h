@@ -30,7 +30,7 @@ struct site {
   struct expiry *expiry;
   size_t index;
   int fd;
-  _Atomic size_t websockets, tasks; /* of its last turn, for the stop */
+  _Atomic size_t websockets, requests, tasks; /* of its last turn, for the stop */
 };
 
 enum stop_phase { STOP_NOT, STOP_TASKS, STOP_CLOSE, STOP_DONE };

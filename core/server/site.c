@@ -208,6 +208,7 @@ static void site_turn(void *ctx) {
   net_flush(site->net);
   if (atomic_load_explicit(&site->server->stopping, memory_order_relaxed)) {
     atomic_store(&site->websockets, net_count(site->net));
+    atomic_store(&site->requests, net_unanswered(site->net));
     atomic_store(&site->tasks,
                  scripts_tasks(site->server->scripts, site->index) + (size_t)worker_has_items(site->worker));
   }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { serve, somebody } from "./support.mjs";
+import { Raw, serve, somebody } from "./support.mjs";
 
 const LIMITS = { RATE_LIMIT: "1000000", INBOX_LIMIT: "100000" };
 
@@ -23,6 +23,18 @@ describe("SIGTERM", () => {
     const [ending, ...closes] = await Promise.all([server.signal("SIGTERM"), ...people.map((p) => p.ends())]);
     assert.deepEqual(ending, { code: 0, signal: null });
     for (const close of closes) assert.deepEqual(close, { code: 1001, reason: "Server shutting down" });
+  });
+
+  test("still answers a request that has begun, and does not wait long for one that never ends", async (t) => {
+    const server = await serve(t);
+    const half = "GET /chatbox/healthz HTTP/1.1\r\nHost: localhost\r\n";
+    const begun = await Raw.open(server.port, half);
+    await Raw.open(server.port, half); // says no more
+    const ending = server.signal("SIGTERM");
+    await server.log.next((line) => line.msg === "stopping", "the stop to begin");
+    begun.socket.write("\r\n");
+    await begun.receives(/^HTTP\/1.1 200 .*"status"/s);
+    assert.deepEqual(await ending, { code: 0, signal: null });
   });
 
   test("does not wait for a client that has stopped reading", async (t) => {

@@ -110,6 +110,9 @@ static void a_socket_that_is_handed_over_serves_all_and_stays_the_managers(void 
   hand_over(mine, "1", &kept);
   assert_int_equal(listen_handed_over(COUNT, fds, &found, why), 0);
   assert_int_equal(found, port);
+  char address[LISTEN_ADDRESS_MAX];
+  listen_address(fds[0], address);
+  assert_string_equal(address, "127.0.0.1");
   assert_null(getenv("LISTEN_FDS"));
   assert_int_equal(listen_handed_over(COUNT, fds, &found, why), E_MISSING); /* once */
   close_all(fds);
