@@ -1,10 +1,11 @@
-/* In: an event with typed fields. Out: one line on standard error, key=value or JSON.
+/* In: an event with typed fields. Out: one line on standard error, key=value or JSON; or a record of systemd's journal.
  * Why: a line is built on the stack and handed over whole (log_writer.h), so lines of many threads never mix. What
  * comes from outside is escaped: a value cannot end its line, forge a field, drive a terminal or make the JSON invalid.
  */
 #include "log.h"
 
 #include "err.h"
+#include "journal.h"
 #include "lock.h"
 #include "log_writer.h"
 #include "utf8.h"
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define LINE_TAIL 24 /* room kept for a closing quote, the mark of a cut line, brace and newline */
 
@@ -22,16 +24,26 @@ static const char *const level_names[] = {"debug", "info", "warn", "error"};
 /* Written once before other threads start. */
 static enum log_level lowest_level = LOG_INFO;
 static bool as_json;
+static int journal = -1; /* a socket to it; -1: lines on standard error */
 
 struct line {
-  size_t len;
+  size_t len, room;
   bool cut;
-  char bytes[LOG_LINE_MAX];
+  char bytes[LOG_RECORD_MAX];
 };
 
 void log_setup(enum log_level lowest, bool json) {
   lowest_level = lowest;
   as_json = json;
+  log_journal(journal_is(STDERR_FILENO) ? JOURNAL_SOCKET : NULL);
+}
+
+void log_journal(const char *path) {
+  if (journal >= 0)
+    close(journal);
+  journal = path ? journal_open(path) : -1;
+  journal = journal >= 0 ? journal : -1; /* else standard error takes lines, as before */
+  log_writer_journal(journal);
 }
 
 int log_level_parse(const char *text, enum log_level *out) {
@@ -49,7 +61,7 @@ bool log_enabled(enum log_level level) {
 
 /* All of the bytes or none of them: a line is cut between characters, never inside an escape. */
 static void line_put(struct line *l, const char *bytes, size_t len) {
-  if (l->cut || l->len + len > sizeof l->bytes - LINE_TAIL) {
+  if (l->cut || l->len + len > l->room - LINE_TAIL) {
     l->cut = true;
     return;
   }
@@ -179,6 +191,7 @@ static void line_time(struct line *l) {
 static void line_build(struct line *l, enum log_level level, const char *component, const char *message,
                        const struct log_field *fields, size_t count) {
   l->len = 0;
+  l->room = LOG_LINE_MAX;
   l->cut = false;
   line_time(l);
   line_text(l, "level", level_names[level], false);
@@ -195,18 +208,86 @@ static void line_build(struct line *l, enum log_level level, const char *compone
   line_close(l, as_json ? "}\n" : "\n");
 }
 
+/* ---- a record of the journal ---- */
+
+/* Quotes and backslashes stand as they are; what could end the line, or drive the terminal of who reads it, does not.
+ */
+static void record_put(struct line *l, const char *text) {
+  for (size_t left = strlen(text), n; left > 0 && !l->cut; left -= n, text += n) {
+    char escaped[8];
+    n = utf8_sequence(text, left);
+    if (*text != '"' && *text != '\\' && escape(text, n, escaped))
+      line_put(l, escaped, strlen(escaped));
+    else
+      line_put(l, text, n);
+    n = n > 0 ? n : 1;
+  }
+}
+
+static void record_field(struct line *l, const char *name, const char *text) {
+  size_t before = l->len;
+  line_put(l, name, strlen(name));
+  line_put(l, "=", 1);
+  if (l->cut) {
+    l->len = before;
+    return;
+  }
+  record_put(l, text);
+  line_close(l, "\n");
+}
+
+/* What people read: the line without time and level, which the journal has; or all of the JSON. Without a newline. */
+static void record_message(struct line *l, enum log_level level, const char *component, const char *message,
+                           const struct log_field *fields, size_t count) {
+  struct line text;
+  line_build(&text, level, component, message, fields, count);
+  const char *from = as_json ? NULL : memmem(text.bytes, text.len, "component=", strlen("component="));
+  from = from ? from : text.bytes;
+  line_put(l, "MESSAGE=", strlen("MESSAGE="));
+  line_put(l, from, (size_t)(text.bytes + text.len - from));
+}
+
+static void record_build(struct line *l, enum log_level level, const char *component, const char *message,
+                         const struct log_field *fields, size_t count) {
+  static const char *const priorities[] = {"PRIORITY=7\n", "PRIORITY=6\n", "PRIORITY=4\n", "PRIORITY=3\n"};
+  static const char known[] = "SYSLOG_IDENTIFIER=chatbox\n";
+  char name[JOURNAL_FIELD_MAX + 1], digits[24];
+  l->len = 0;
+  l->room = LOG_RECORD_MAX;
+  l->cut = false;
+  record_message(l, level, component, message, fields, count);
+  line_put(l, priorities[level], strlen(priorities[level]));
+  line_put(l, known, strlen(known));
+  record_field(l, "CHATBOX_COMPONENT", component);
+  record_field(l, "CHATBOX_MSG", message);
+  for (size_t i = 0; i < count && !l->cut; i++) {
+    snprintf(digits, sizeof digits, "%" PRId64, fields[i].number);
+    journal_field("CHATBOX_", fields[i].key, name);
+    record_field(l, name, fields[i].text ? fields[i].text : digits);
+  }
+  line_close(l, l->cut ? "CHATBOX_TRUNCATED=1\n\n" : "\n");
+}
+
+static void entry_build(struct line *l, enum log_level level, const char *component, const char *message,
+                        const struct log_field *fields, size_t count) {
+  if (journal >= 0)
+    record_build(l, level, component, message, fields, count);
+  else
+    line_build(l, level, component, message, fields, count);
+}
+
 void log_write(enum log_level level, const char *component, const char *message, const struct log_field *fields,
                size_t count) {
   assert(!lock_held()); /* the writer has a lock of its own */
-  struct line l;        /* not cleared: four kilobytes per line */
-  line_build(&l, level, component, message, fields, count);
+  struct line l;        /* not cleared: eight kilobytes per line */
+  entry_build(&l, level, component, message, fields, count);
   log_writer_put(l.bytes, l.len);
 }
 
-static size_t dropped_note(char out[LOG_LINE_MAX], uint64_t dropped) {
+static size_t dropped_note(char out[LOG_RECORD_MAX], uint64_t dropped) {
   struct line l;
   const struct log_field fields[] = {LINT("count", dropped)};
-  line_build(&l, LOG_WARN, "log", "nobody read the log fast enough: lines were dropped", fields, 1);
+  entry_build(&l, LOG_WARN, "log", "nobody read the log fast enough: lines were dropped", fields, 1);
   memcpy(out, l.bytes, l.len);
   return l.len;
 }

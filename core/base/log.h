@@ -1,7 +1,7 @@
-/* In: an event with typed fields. Out: one line on standard error, key=value or JSON.
- * Why: one line per event, never conversation content, never a token; values are escaped here so that no caller can
- * break a line in two. Any thread; lines never mix. While the server runs nobody who logs ever waits for whoever reads:
- * see log_start. */
+/* In: an event with typed fields. Out: one line on standard error, key=value or JSON; or, where that is systemd's
+ * journal, an entry with a field CHATBOX_KEY for each. Why: one line per event, never conversation content, never a
+ * token; values are escaped here so that no caller can break a line in two. Any thread; lines never mix. While the
+ * server runs nobody who logs ever waits for whoever reads: see log_start. */
 #pragma once
 #include "attr.h"
 
@@ -20,8 +20,11 @@ struct log_field {
 #define LSTR(k, v) ((struct log_field){.key = (k), .text = (v)})
 #define LINT(k, v) ((struct log_field){.key = (k), .number = (int64_t)(v)})
 
-/* Before any other thread starts. */
+/* Before any other thread starts. Where standard error is systemd's journal, entries go to it from now on, and their
+ * message is the line without time and level, or the JSON. */
 void log_setup(enum log_level lowest, bool json);
+/* Entries go to the journal at that socket, whatever standard error is; NULL: lines again. For tests; as log_setup. */
+void log_journal(const char *path);
 /* From now on a thread of its own writes, out of a ring of `room` bytes (at least 64 KiB); when that is full, lines are
  * dropped, counted in chatbox_log_dropped_total, and one line says how many. 0 or a negative code. Main thread. */
 int log_start(size_t room) NODISCARD;

@@ -9,6 +9,7 @@
  */
 #include "log_writer.h"
 
+#include "journal.h"
 #include "lock.h"
 #include "metrics.h"
 #include "thread.h"
@@ -39,20 +40,43 @@ static struct {
   uint64_t put, done; /* bytes since the start, for flush */
   uint64_t dropped;   /* since the last note; not 0: DROPPING */
   bool closing, over;
-  size_t (*note)(char line[LOG_LINE_MAX], uint64_t dropped);
+  size_t (*note)(char line[LOG_RECORD_MAX], uint64_t dropped);
   pthread_t thread;
-} w;
+  int journal; /* a socket; -1: standard error takes lines. Written before there is another thread */
+} w = {.journal = -1};
 
 /* ---- writing ---- */
 
 /* Waits at most POLL_MS, or not at all. */
 static bool writable(int timeout_ms) {
-  struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+  struct pollfd p = {.fd = w.journal >= 0 ? w.journal : STDERR_FILENO, .events = POLLOUT};
   return poll(&p, 1, timeout_ms) > 0;
 }
 
-/* A pipe that is writable takes PIPE_BUF bytes without waiting. Any failure but a full pipe: there is nobody to tell.
- */
+/* The journal is gone: its message, which is the first field of a record, is what standard error gets. */
+static void message_write(const char *record, size_t len) {
+  const char *text = memchr(record, '=', len), *end = memchr(record, '\n', len);
+  if (text && end && text < end) {
+    (void)!write(STDERR_FILENO, text + 1, (size_t)(end - text));
+  }
+}
+
+/* One line, some lines, or one record. Negative: try again when writable() says so. Any failure but that: the bytes are
+ * as good as written, for there is nobody to tell. */
+static ssize_t emit(const char *bytes, size_t len) {
+  if (w.journal >= 0) {
+    int code = journal_send(w.journal, bytes, len);
+    if (code == UV_EAGAIN)
+      return -1;
+    if (code)
+      message_write(bytes, len);
+    return (ssize_t)len;
+  }
+  ssize_t n = write(STDERR_FILENO, bytes, len);
+  return n >= 0 ? n : errno == EINTR || errno == EAGAIN ? -1 : (ssize_t)len;
+}
+
+/* A pipe that is writable takes PIPE_BUF bytes without waiting. */
 static void write_patiently(const char *bytes, size_t len) {
   while (len > 0) {
     bool give_up = atomic_load(&w.give_up);
@@ -61,9 +85,7 @@ static void write_patiently(const char *bytes, size_t len) {
         return;
       continue;
     }
-    ssize_t n = write(STDERR_FILENO, bytes, len);
-    if (n < 0 && errno != EINTR && errno != EAGAIN)
-      return;
+    ssize_t n = emit(bytes, len);
     if (n > 0) {
       bytes += n;
       len -= (size_t)n;
@@ -71,11 +93,10 @@ static void write_patiently(const char *bytes, size_t len) {
   }
 }
 
-static void write_blocking(const char *bytes, size_t len) {
-  ssize_t n;
-  do
-    n = write(STDERR_FILENO, bytes, len);
-  while (n < 0 && errno == EINTR);
+/* Waits at most wait_ms for a reader who does not read; -1: as long as it takes. */
+static void write_waiting(const char *bytes, size_t len, int wait_ms) {
+  while (emit(bytes, len) < 0 && (errno == EINTR || writable(wait_ms))) {
+  }
 }
 
 /* ---- the ring; the lock is held ---- */
@@ -87,12 +108,21 @@ static void ring_put(const char *bytes, size_t len) {
   w.used += len;
 }
 
-/* As many whole lines as fit into out, but no more than a pipe takes at once; their bytes. */
-static size_t ring_take(char out[LOG_LINE_MAX]) {
-  size_t len = w.used < LOG_LINE_MAX ? w.used : LOG_LINE_MAX;
+/* The bytes of the first record, which ends in an empty line. */
+static size_t record_length(const char *bytes, size_t len) {
+  const char *end = memmem(bytes, len, "\n\n", 2);
+  return end ? (size_t)(end + 2 - bytes) : 0;
+}
+
+/* One record; or as many whole lines as fit, but no more than a pipe takes at once. Their bytes. */
+static size_t ring_take(char out[LOG_RECORD_MAX]) {
+  size_t most = w.journal >= 0 ? LOG_RECORD_MAX : LOG_LINE_MAX;
+  size_t len = w.used < most ? w.used : most;
   size_t upper = w.room - w.first < len ? w.room - w.first : len;
   memcpy(out, w.ring + w.first, upper);
   memcpy(out + upper, w.ring, len - upper);
+  if (w.journal >= 0)
+    len = record_length(out, len);
   while (len > 0 && out[len - 1] != '\n')
     len--;
   w.first = (w.first + len) % w.room;
@@ -103,7 +133,7 @@ static size_t ring_take(char out[LOG_LINE_MAX]) {
 /* ---- the thread ---- */
 
 /* What is to be written next; 0: it is closing and all is written. */
-static size_t take_or_wait(char out[LOG_LINE_MAX], uint64_t *dropped) {
+static size_t take_or_wait(char out[LOG_RECORD_MAX], uint64_t *dropped) {
   *dropped = 0;
   lock_acquire(&w.lock);
   while (w.used == 0 && w.dropped == 0 && !w.closing)
@@ -121,7 +151,7 @@ static size_t take_or_wait(char out[LOG_LINE_MAX], uint64_t *dropped) {
 
 static void *writer_run(void *arg) {
   (void)arg;
-  char bytes[LOG_LINE_MAX];
+  char bytes[LOG_RECORD_MAX];
   uint64_t dropped;
   for (size_t len; (len = take_or_wait(bytes, &dropped)) > 0 || dropped > 0;) {
     if (len > 0)
@@ -146,15 +176,10 @@ static void *writer_run(void *arg) {
  */
 static void on_fatal(int signum) {
   if (atomic_load(&w.mode) == RUNNING && w.used <= w.room) {
+    static char bytes[LOG_RECORD_MAX]; /* the stack may be what has failed */
     atomic_store(&w.dying, true);
-    size_t upper = w.room - w.first < w.used ? w.room - w.first : w.used;
-    const char *parts[] = {w.ring + w.first, w.ring};
-    size_t lengths[] = {upper, w.used - upper};
-    for (int i = 0; i < 2; i++)
-      for (size_t n, at = 0; at < lengths[i] && writable(POLL_MS); at += n) {
-        n = lengths[i] - at < LOG_LINE_MAX ? lengths[i] - at : LOG_LINE_MAX;
-        write_blocking(parts[i] + at, n);
-      }
+    for (size_t len; (len = ring_take(bytes)) > 0 && writable(POLL_MS);)
+      write_waiting(bytes, len, POLL_MS);
   }
   raise(signum); /* SA_RESETHAND: now it ends the program */
 }
@@ -183,7 +208,7 @@ static void monotonic(pthread_cond_t *c) {
   pthread_condattr_destroy(&attr);
 }
 
-int log_writer_start(size_t room, size_t (*note)(char line[LOG_LINE_MAX], uint64_t dropped)) {
+int log_writer_start(size_t room, size_t (*note)(char line[LOG_RECORD_MAX], uint64_t dropped)) {
   static bool once;
   if (!once) {
     once = true;
@@ -211,11 +236,15 @@ int log_writer_start(size_t room, size_t (*note)(char line[LOG_LINE_MAX], uint64
   return 0;
 }
 
+void log_writer_journal(int journal) {
+  w.journal = journal;
+}
+
 void log_writer_put(const char *line, size_t len) {
   int mode = atomic_load(&w.mode);
   if (mode != RUNNING) {
     if (mode == DIRECT || writable(0))
-      write_blocking(line, len);
+      write_waiting(line, len, mode == DIRECT ? -1 : 0);
     return;
   }
   lock_acquire(&w.lock);
