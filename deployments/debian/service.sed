@@ -4,7 +4,10 @@
 # The port: chatbox.socket. The settings: /etc/chatbox/chatbox.conf, see chatbox.conf(5).\
 
 s|^Description=.*|&\
-Documentation=man:chatbox(1) man:chatbox.conf(5)|
+Documentation=man:chatbox(1) man:chatbox.conf(5)\
+# Whatever has become of the socket: a server without it would listen at another address.\
+Requires=chatbox.socket\
+After=chatbox.socket|
 s|/usr/local/bin/|/usr/bin/|
 s|^\(Exec[A-Za-z]*=.*\)$|\1 --config /etc/chatbox/chatbox.conf|
 /^EnvironmentFile=/d

@@ -44,7 +44,7 @@ export async function within(promise, what, ms = DEADLINE_MS) {
 }
 
 /** A queue somebody waits at. next() takes what fits and everything before it: a conversation only goes forward. */
-class Heard {
+export class Heard {
   all = [];
   #read = 0;
   #waiting = new Set();
