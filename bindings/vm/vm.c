@@ -110,7 +110,8 @@ static int compile_all(struct vm *vm, char why[512]) {
     snprintf(chunk, sizeof chunk, "@%s", f->path);
     bool binary = f->len && f->text[0] == '\033';
     if (binary || luaL_loadbuffer(vm->L, f->text, f->len, chunk)) {
-      snprintf(why, 512, "%.480s", binary ? f->path : lua_tostring(vm->L, -1));
+      snprintf(why, 512, "%.470s%s", binary ? f->path : lua_tostring(vm->L, -1),
+               binary ? ":1: this is not a text" : "");
       return E_SCRIPT;
     }
     lua_pop(vm->L, 1);

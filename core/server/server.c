@@ -161,11 +161,12 @@ static void leave_at_once(int number) {
   _exit(0);
 }
 
-/* What would end the process by default and means nothing here. A file that may not grow (SIGXFSZ) is a full disk to
- * the store. Who needs one of these (the watchdog, the budgets of scripts) sets its handler later. */
+/* What would end or stop the process by default and means nothing here. A file that may not grow (SIGXFSZ) is a full
+ * disk to the store. Who needs one of these (the watchdog, the budgets of scripts) sets its handler later. */
 static void ignore_signals(void) {
-  static const int unused[] = {SIGPIPE,   SIGXFSZ, SIGUSR1, SIGUSR2, SIGALRM,
-                               SIGVTALRM, SIGPROF, SIGPOLL, SIGPWR,  SIGSTKFLT};
+  static const int unused[] = {
+    SIGPIPE, SIGXFSZ, SIGUSR1, SIGUSR2,   SIGALRM, SIGVTALRM,
+    SIGPROF, SIGPOLL, SIGPWR,  SIGSTKFLT, SIGTTIN, SIGTTOU}; /* a log on a terminal that others use stops nobody */
   for (size_t i = 0; i < sizeof unused / sizeof *unused; i++) {
     signal(unused[i], SIG_IGN);
   }

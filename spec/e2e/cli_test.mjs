@@ -95,9 +95,9 @@ describe("standard output", () => {
 });
 
 describe("a running server", () => {
-  test("is not ended by signals that mean nothing to it", async (t) => {
+  test("is not ended or stopped by signals that mean nothing to it", async (t) => {
     const server = await serve(t);
-    for (const name of ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE", "SIGIO", "SIGXFSZ", "SIGPWR"]) {
+    for (const name of ["SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPIPE", "SIGIO", "SIGXFSZ", "SIGPWR", "SIGTTIN", "SIGTTOU"]) {
       server.process.kill(name);
     }
     for (const number of [34, 40, 64]) spawnSync("kill", [`-${number}`, String(server.process.pid)]);
