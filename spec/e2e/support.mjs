@@ -168,7 +168,7 @@ export class Server {
       PATH: process.env.PATH,
       MONGOC_DISABLE_SHM: "1", // or the driver leaves a file in /dev/shm for each server that is killed
       HOME: server.dir,
-      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(A|T|UB|L)SAN_OPTIONS$/.test(name))),
+      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^((A|T|UB|L)SAN_OPTIONS|LUA_LINES_DIR)$/.test(name))),
       SERVER_ADDRESS: "127.0.0.1",
       SERVER_PORT: "0",
       WORKERS: "2",

@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef CHATBOX_COVERAGE
+#include "lua_lines.h"
+#endif
 
 static unsigned deadline_s;
 static char running[256] = "(before the first spec)";
@@ -66,6 +69,9 @@ int main(int argc, char **argv) {
   }
   lua_State *L = luaL_newstate();
   luaL_openlibs(L);
+#ifdef CHATBOX_COVERAGE
+  lua_lines_begin(L);
+#endif
   const char *gc = getenv("SPEC_GC");
   if (gc && strcmp(gc, "aggressive") == 0) {
     lua_gc(L, LUA_GCSETPAUSE, 0);
