@@ -233,8 +233,11 @@ local function record(session, request, open, new)
     put_off(request, "STORE")
     return false
   end
-  if session.name == "" and not session.name_damaged and request.type == "user_message" then
-    session:set { name = name(request.content) }
+  if session.name == "" and not session.name_damaged then
+    live.gather(session)
+    if request.type == "user_message" then
+      session:set { name = name(request.content) }
+    end
   end
   relay(session, request)
   if not new then

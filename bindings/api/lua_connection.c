@@ -170,6 +170,49 @@ static int l_connection_move(lua_State *L) {
   return bind_result(L, code);
 }
 
+#define GATHERED_MAX 256 /* connections at once; who is left follows with what it says itself */
+
+struct gathering {
+  struct vm *vm;
+  struct session *to;
+  size_t count;
+  uint64_t moved[GATHERED_MAX];
+};
+
+static bool has_ended(const struct session *s) {
+  session_lock_read(s);
+  bool ended = session_fields(s)->end_ms != 0;
+  session_unlock_read(s);
+  return ended;
+}
+
+/* Not one that came to read what has ended. */
+static void gather_one(struct session *from, struct conn *c, void *arg) {
+  struct gathering *g = arg;
+  bool reads = strcmp(conn_wanted(c), session_id(from)) == 0;
+  if (from != g->to && !reads && g->count < GATHERED_MAX && has_ended(from) && move(g->vm, from, g->to, c) == 0) {
+    g->moved[g->count++] = conn_id(c);
+  }
+}
+
+static int l_connection_gather(lua_State *L) {
+  struct vm *vm = bind_vm(L);
+  bind_task(L);
+  struct session *s = bind_session_ref(vm, bind_check_session(L, 1));
+  if (!s) {
+    return bind_result(L, E_GONE);
+  }
+  struct gathering g = {.vm = vm, .to = s};
+  sessions_each_of_user(worker_home(vm->worker)->sessions, session_user(s), gather_one, &g);
+  session_unref(s);
+  lua_createtable(L, (int)g.count, 0);
+  for (size_t i = 0; i < g.count; i++) {
+    lua_pushnumber(L, (double)g.moved[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
 static int l_connection_forward(lua_State *L) {
   struct vm *vm = bind_vm(L);
   size_t len;
@@ -335,6 +378,9 @@ static const struct bind_function functions[] = {
    "token it has."},
   {"move", l_connection_move, "session, connection number, other session", "true", false,
    "Makes it a member of the other conversation; its later messages go there. Immediate."},
+  {"gather", l_connection_gather, "session", "table connections", false,
+   "Moves those connections of its user here that are in one of the user's conversations that has ended, and did not "
+   "come to read it. Immediate; at most 256 at once."},
   {"forward", l_connection_forward, "session, connection number, other session, text string", "true", false,
    "Puts a text into the other conversation's inbox, as if it had come there. Immediate."},
   {"catch_up", l_connection_catch_up, "session, connection number", "true", false,

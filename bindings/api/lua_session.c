@@ -307,7 +307,9 @@ static const struct bind_function functions[] = {
    "Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is "
    "the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate. With {to "
    "= connection, "
-   "receipt = true} it is its receipt: it goes out in any case, with its id, seq and duplicate."},
+   "receipt = true} it is its receipt: it goes out in any case, with its id, seq and duplicate. With {protocol = 1}, "
+   "or "
+   "2, only members hear it whose clients speak that version."},
   {"session:fresh", l_session_fresh, "cid string", "boolean?", false,
    "true: the conversation has no message with this cid; false: it may have one; nil: chat.store.message knows."},
   {"session:keep", l_session_keep, "", "true", false,

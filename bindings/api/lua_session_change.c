@@ -233,13 +233,17 @@ int l_session_answered(lua_State *L) {
 struct send_options {
   uint64_t to, except;
   bool event, receipt;
+  int protocol; /* 0: any */
 };
 
 /* Checked strictly: a typo in the options must not send to everybody what was meant for one. */
 static void send_option(lua_State *L, const char *name, struct send_options *o) {
   uint64_t *which = strcmp(name, "to") == 0 ? &o->to : strcmp(name, "except") == 0 ? &o->except : NULL;
   bool *flag = strcmp(name, "event") == 0 ? &o->event : strcmp(name, "receipt") == 0 ? &o->receipt : NULL;
-  if (flag) {
+  if (strcmp(name, "protocol") == 0) {
+    o->protocol = lua_type(L, -1) == LUA_TNUMBER ? (int)lua_tointeger(L, -1) : 0;
+    luaL_argcheck(L, o->protocol == 1 || o->protocol == 2, 3, "protocol is 1 or 2");
+  } else if (flag) {
     if (!lua_isboolean(L, -1)) {
       luaL_argerror(L, 3, lua_pushfstring(L, "%s is true or false", name));
     }
@@ -258,11 +262,14 @@ static void send_options(lua_State *L, struct send_options *o) {
   for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
     send_option(L, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?", o);
   }
-  if (!o->to && !o->except && !o->event && !o->receipt) {
+  if (!o->to && !o->except && !o->event && !o->receipt && !o->protocol) {
     luaL_error(L, "session:send: the options name a connection");
   }
   if (o->to && o->event) {
     luaL_error(L, "session:send: an event is for everybody");
+  }
+  if (o->protocol && (o->to || o->event || o->receipt)) {
+    luaL_error(L, "session:send: protocol is for what everybody who speaks it is told");
   }
   if (o->receipt && (!o->to || o->except)) {
     luaL_error(L, "session:send: a receipt is for one connection");
@@ -284,6 +291,7 @@ int l_session_send(lua_State *L) {
   }
   struct message *m = message_new(text, len);
   code = !m                     ? UV_ENOMEM
+         : o.protocol           ? effects_send_protocol(e, m, o.protocol, o.except)
          : o.event || o.receipt ? effects_send_event(e, m, o.to, o.except)
                                 : effects_send(e, m, o.to, o.except, 0);
   message_unref(m);

@@ -120,6 +120,10 @@ bool conn_replaceable(const struct conn *c) {
   return atomic_load(&c->replaceable);
 }
 
+int conn_protocol(const struct conn *c) {
+  return conn_replaceable(c) ? 2 : 1;
+}
+
 bool conn_take_place(struct conn *c) {
   return !atomic_exchange(&c->displaced, true);
 }

@@ -64,10 +64,11 @@ const char *conn_address(const struct conn *c); /* or NULL */
 /* When it last said something, on any monotonic clock: at first opened_ms. Any thread. */
 uint64_t conn_active_ms(const struct conn *c);
 void conn_set_active_ms(struct conn *c, uint64_t ms);
-/* Its client knows the word `replaced`: at MAX_CONNECTIONS_PER_USER it may have to go for a newcomer of its user. Any
- * thread. */
+/* Its client speaks version 2 of the protocol: it knows the word `replaced`, so at MAX_CONNECTIONS_PER_USER it may have
+ * to go for a newcomer of its user. Any thread. */
 void conn_set_replaceable(struct conn *c);
 bool conn_replaceable(const struct conn *c);
+int conn_protocol(const struct conn *c); /* 2, if so; else 1 */
 /* Any thread. The first who takes its place among the connections of its user (the newcomer, or whoever sees it go) has
  * it; false: somebody did. */
 bool conn_take_place(struct conn *c) NODISCARD;

@@ -221,6 +221,14 @@ int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t exc
   return 0;
 }
 
+int effects_send_protocol(struct effects *e, struct message *m, int protocol, uint64_t except) {
+  int code = effects_send(e, m, 0, except, 0);
+  if (!code) {
+    e->sends[e->send_count - 1].protocol = protocol;
+  }
+  return code;
+}
+
 int effects_send_event(struct effects *e, struct message *m, uint64_t to, uint64_t except) {
   if (e->message_count == 0) {
     return E_NOT_FOUND;

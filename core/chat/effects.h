@@ -29,6 +29,7 @@ struct effects_send {
   uint64_t told;           /* of the end of a catch-up, see catchup.h */
   int close_code;          /* 0: a document */
   uint32_t event;          /* 1 + index of the message whose event it is; 0: of none */
+  int protocol;            /* 1 or 2: only to members whose client speaks that version; 0: to all */
 };
 
 /* How far a slice had come when what it wanted so far was to be kept. */
@@ -106,6 +107,8 @@ bool effects_dealing_with(struct session *s, const char *id);
 int effects_set_text(struct effects *e, enum effects_text which, const char *text) NODISCARD;
 int effects_append(struct effects *e, struct message_record *record) NODISCARD;
 int effects_send(struct effects *e, struct message *m, uint64_t to, uint64_t except, int close_code) NODISCARD;
+/* Likewise, to those members alone (but `except`) whose client speaks this version of the protocol, 1 or 2. */
+int effects_send_protocol(struct effects *e, struct message *m, int protocol, uint64_t except) NODISCARD;
 /* The event of the message appended last: a JSON object that goes out with the id and seq the message was stored under,
  * to everybody but `except`; not at all when it was a duplicate. To one alone (`to`) it goes in any case, and says also
  * whether it was a duplicate. Also E_NOT_FOUND: nothing was appended. */

@@ -89,12 +89,26 @@ static bool failed(struct session *s, struct effects *e, enum session_doubt left
   return ended && session_fields(s)->end_ms == 0;
 }
 
+/* Who is in a conversation that ends did not come to read what has ended, whatever its URL names: it goes on with its
+ * user (chat.connection.gather). */
+static void let_members_go_on(struct session *s) {
+  struct members members;
+  session_members(s, &members);
+  for (size_t i = 0; i < members.count; i++) {
+    if (strcmp(conn_wanted(members.all[i]), session_id(s)) == 0) {
+      conn_want_nothing(members.all[i]);
+    }
+  }
+  members_free(&members);
+}
+
 static void note_outcome(const struct effects *e, bool reopened) {
   if (e->code == 0 && e->write.inserts) {
     metrics_add(METRIC_SESSIONS_CREATED, 1);
   }
   if (e->code == 0 && e->ends) {
     metrics_add(METRIC_SESSIONS_ENDED, 1);
+    let_members_go_on(e->session);
   }
   if (reopened) {
     sessions_reopened(e->home->sessions, e->session);

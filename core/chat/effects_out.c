@@ -43,7 +43,8 @@ static void send_to_members(const struct effects *e, const struct effects_send *
   uint64_t seq = send->event ? e->messages[send->event - 1].seq : 0;
   for (size_t k = 0; k < members->count; k++) {
     struct conn *c = members->all[k];
-    if ((send->to && send->to != conn_id(c)) || send->except == conn_id(c)) {
+    bool meant = !send->to || send->to == conn_id(c);
+    if (!meant || send->except == conn_id(c) || (send->protocol && send->protocol != conn_protocol(c))) {
       continue;
     }
     if (send->to || !catchup_keep(e->session, c, m, seq, here)) {

@@ -71,6 +71,9 @@ void sessions_unbar(struct sessions *t);
 struct session *sessions_take(struct sessions *t, const char *id) NODISCARD;
 /* fn(conn, arg) for everybody in any conversation, once, without a lock. */
 void sessions_each_member(struct sessions *t, void (*fn)(struct conn *c, void *arg), void *arg);
+/* fn(session, conn, arg) for each of the user's own connections in its own conversations in memory, without a lock. */
+void sessions_each_of_user(struct sessions *t, const char *user_id,
+                           void (*fn)(struct session *s, struct conn *c, void *arg), void *arg);
 /* To the user's connections in all of its own conversations in memory; not to others that are members there. */
 void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here);
 

@@ -430,7 +430,8 @@ size_t sessions_count(struct sessions *t) {
   return count;
 }
 
-void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here) {
+void sessions_each_of_user(struct sessions *t, const char *user_id,
+                           void (*fn)(struct session *s, struct conn *c, void *arg), void *arg) {
   lock_acquire(&t->lock);
   struct user *u = find_user(t, user_id);
   size_t count = u ? u->session_count : 0;
@@ -445,13 +446,28 @@ void sessions_notify_user(struct sessions *t, const char *user_id, struct messag
     session_members(all[i], &members);
     for (size_t k = 0; k < members.count; k++) {
       if (strcmp(conn_user(members.all[k]), user_id) == 0) {
-        conn_send(members.all[k], m, here);
+        fn(all[i], members.all[k], arg);
       }
     }
     members_free(&members);
     session_unref(all[i]);
   }
   free(all);
+}
+
+struct notice {
+  struct message *message;
+  const struct mailbox *here;
+};
+
+static void notify(struct session *s, struct conn *c, void *arg) {
+  const struct notice *n = arg;
+  (void)s;
+  conn_send(c, n->message, n->here);
+}
+
+void sessions_notify_user(struct sessions *t, const char *user_id, struct message *m, const struct mailbox *here) {
+  sessions_each_of_user(t, user_id, notify, &(struct notice){m, here});
 }
 
 /* ---- erasing ---- */

@@ -69,7 +69,7 @@ function session:attempt() end
 ---@return true
 function session:close() end
 
---- Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate. With {to = connection, receipt = true} it is its receipt: it goes out in any case, with its id, seq and duplicate.
+--- Sends one JSON document to every member, or {to = connection}, or {except = connection}. With {event = true} it is the event of the message appended last: it goes out with its id and seq, and not if that was a duplicate. With {to = connection, receipt = true} it is its receipt: it goes out in any case, with its id, seq and duplicate. With {protocol = 1}, or 2, only members hear it whose clients speak that version.
 ---@param text string
 ---@param options? table
 ---@return true
@@ -145,6 +145,11 @@ function chat.connection.refresh(session, connection, token) end
 ---@param other session
 ---@return true
 function chat.connection.move(session, connection, other) end
+
+--- Moves those connections of its user here that are in one of the user's conversations that has ended, and did not come to read it. Immediate; at most 256 at once.
+---@param session any
+---@return table connections
+function chat.connection.gather(session) end
 
 --- Puts a text into the other conversation's inbox, as if it had come there. Immediate.
 ---@param session any

@@ -40,22 +40,36 @@ function live.moved(session, connection)
   session:send(status(session, session.user_id, models.list), { to = connection })
 end
 
-function live.typing_indicator(session, request)
-  if session.members > 1 then
-    session:send(typing(session, request.content, request.sent_metadata), { except = request.connection })
+--- Something was said in a conversation that is new: the user's other devices, left behind in one that has ended, come
+--- along and hear it.
+function live.gather(session)
+  for _, connection in ipairs(chat.connection.gather(session) or {}) do
+    live.moved(session, connection)
   end
 end
 
 local TYPING_MS = 6000 -- a client that goes on typing says so again before it is over
 
---- The same in protocol 2: who it is and for how long, so that nobody types for ever who has left without a word.
-function live.typing(session, request)
+-- Each client hears it in its own protocol. Protocol 2 says who it is and for how long, so that nobody types for ever
+-- who has left without a word; protocol 1 has no word for somebody who has stopped.
+local function tell_typing(session, request, state, ttl)
   if session.members > 1 then
-    local user, state = request.user, request.state or "typing"
+    local user, from = request.user, request.connection
     local who = { id = user.id, name = user.name, kind = user.id == session.user_id and "user" or "admin" }
-    local ttl = state == "typing" and (request.ttl or TYPING_MS) or nil
-    session:send(typing_v2(session, who, state, ttl), { except = request.connection })
+    local word = typing_v2(session, who, state, state == "typing" and ttl or nil)
+    session:send(word, { protocol = 2, except = from })
+    if state == "typing" then
+      session:send(typing(session, request.content, request.sent_metadata), { protocol = 1, except = from })
+    end
   end
+end
+
+function live.typing_indicator(session, request)
+  tell_typing(session, request, "typing", TYPING_MS)
+end
+
+function live.typing(session, request)
+  tell_typing(session, request, request.state or "typing", request.ttl or TYPING_MS)
 end
 
 -- What the client is told when its new token is not taken. It keeps the one it has.

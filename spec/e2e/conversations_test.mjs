@@ -2,6 +2,7 @@
 // sockets and HTTP.
 
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { describe, test } from "node:test";
 import { serve, somebody } from "./support.mjs";
 
@@ -27,9 +28,39 @@ describe("a conversation that has ended", () => {
     assert.notEqual(fresh, old);
     assert.equal((await desk.hears("ack", { cid: "c2" })).session_id, fresh);
     await desk.hears("ai_response", { content: "after", session_id: fresh });
+    // the phone follows: it is told where, and hears what is said there
+    assert.equal((await phone.hears("connection_status", { session_id: fresh })).user_id, desk.user);
+    const heard = await phone.hears("user_message", { content: "after" });
+    assert.deepEqual([heard.session_id, heard.seq], [fresh, 1]);
+    assert.equal((await phone.hears("ai_response", { content: "after" })).session_id, fresh);
     phone.says("me, too"); // it still names the old one
+    await desk.hears("user_message", { content: "me, too", session_id: fresh });
     await phone.hears("ai_response", { content: "me, too", session_id: fresh });
     assert.deepEqual((await server.history(desk.user, old)).map((m) => m.content), ["before", "before"]);
+  });
+
+  test("is left by those who were in it, whichever device begins the next one, and not by who came to read it", async (t) => {
+    const server = await serve(t);
+    const phone = await server.join(somebody("alice"));
+    await phone.talks("before");
+    const named = await server.join(phone.user, { session: phone.session }); // in it when it ends, whatever its URL says
+    const other = await server.join(somebody("bob"));
+    await ended(server, phone);
+    await named.hears("connection_status", { ended: true });
+    const reader = await server.join(phone.user, { session: phone.session });
+    assert.deepEqual([reader.session, reader.greeting.ended], [phone.session, true]);
+    const desk = await server.join(phone.user, { session: randomUUID() }); // "New chat"
+    await desk.talks("a new one");
+    assert.notEqual(desk.session, phone.session);
+    for (const device of [phone, named]) {
+      await device.hears("connection_status", { session_id: desk.session });
+      await device.hears("user_message", { content: "a new one", session_id: desk.session });
+      await device.hears("ai_response", { content: "a new one" });
+    }
+    await reader.talksTo("and I", "and I"); // what it says goes on, too
+    for (const device of [phone, named, desk]) await device.hears("user_message", { content: "and I", session_id: desk.session });
+    assert.deepEqual(reader.heard.all.filter((m) => m.content === "a new one"), []);
+    assert.deepEqual(other.heard.all.filter((m) => m.type === "user_message"), []);
   });
 
   test("answers for what it has: the same cid is a duplicate from there, also over a new connection", async (t) => {

@@ -181,6 +181,7 @@ describe("typing", () => {
     const user = somebody("alice");
     const [phone, desk] = [await server.join(user), await server.join(user)];
     const stranger = await server.join(somebody("eve"));
+    await hello(desk);
     phone.sends({ type: "typing", ttl: 5000, who: { id: "root", kind: "admin" } });
     const typing = await desk.hears("typing");
     assert.deepEqual([typing.who, typing.state, typing.ttl], [{ id: user, name: user, kind: "user" }, "typing", 5000]);
@@ -189,6 +190,30 @@ describe("typing", () => {
     await phone.talks("done");
     phone.heardNothingOf("typing");
     stranger.heardNothingOf("typing");
+  });
+
+  test("is heard by each client in its own protocol, whichever the one who types speaks", async (t) => {
+    const server = await serve(t);
+    const user = somebody("alice");
+    const [old, older, phone, desk] = [await server.join(user), await server.join(user), await server.join(user), await server.join(user)];
+    await hello(phone);
+    await hello(desk);
+    const who = { id: user, name: user, kind: "user" };
+    old.sends({ type: "typing_indicator", content: "…" });
+    for (const client of [phone, desk]) {
+      const typing = await client.hears("typing");
+      assert.deepEqual([typing.who, typing.state, typing.ttl > 0], [who, "typing", true]);
+    }
+    assert.deepEqual([(await older.hears("typing_indicator")).content, old.session], ["…", older.session]);
+    phone.sends({ type: "typing" });
+    for (const client of [old, older]) assert.equal((await client.hears("typing_indicator")).sender, "user");
+    assert.deepEqual((await desk.hears("typing")).who, who);
+    phone.sends({ type: "typing", state: "idle" }); // protocol 1 has no word for it
+    await desk.hears("typing", { state: "idle" });
+    await old.talks("done");
+    await older.hears("ai_response");
+    const count = (client, type) => client.heard.all.filter((m) => m.type === type).length;
+    assert.deepEqual([old, older, phone, desk].map((c) => [count(c, "typing_indicator"), count(c, "typing")]), [[1, 0], [2, 0], [0, 1], [0, 3]]);
   });
 });
 

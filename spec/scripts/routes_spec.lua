@@ -19,7 +19,7 @@ local VALID = {
   typing_indicator = { fields = {}, sender = {}, other = { "typing_indicator" } },
   hello = { fields = { v = 2 }, sender = { "welcome" }, other = {} },
   mark = { fields = { read = 0 }, sender = {}, other = {} }, -- nothing is new
-  typing = { fields = { state = "typing", ttl = 5000 }, sender = {}, other = { "typing" } },
+  typing = { fields = { state = "typing", ttl = 5000 }, sender = {}, other = { "typing_indicator" } },
   ping = { fields = {}, sender = { "pong" }, other = {} },
   refresh = { fields = { token = "new" }, sender = { "refreshed" }, other = {} },
 }

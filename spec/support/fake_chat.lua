@@ -134,7 +134,8 @@ function World:commit(context)
     local more = send.receipt and ',"duplicate":' .. tostring(not event.seq) or ""
     if event then text = text:gsub("}$", (',"id":"%s","seq":%d%s}'):format(event.id, event.seq or 0, more)) end
     for _, member in ipairs(event and not event.seq and not send.receipt and {} or self.clients) do -- a duplicate has got no number
-      if (send.to and member == send.to) or (not send.to and member.session == send.session and member ~= send.except) then
+      if (send.to and member == send.to) or (not send.to and member.session == send.session and member ~= send.except
+        and (not send.protocol or send.protocol == (member.protocol or 1))) then
         table.insert(member.inbox, assert((codec.decode(text, "metadata"))))
         table.insert(member.raw, text)
       end
@@ -340,7 +341,8 @@ local function session_methods(world)
   function m.send(h, text, options)
     options = options or {}
     assert(type(text) == "string")
-    local send = { session = of[h], text = text, to = options.to, except = options.except, receipt = options.receipt }
+    local send = { session = of[h], text = text, to = options.to, except = options.except, receipt = options.receipt,
+      protocol = options.protocol }
     for _, append in ipairs((options.event or options.receipt) and world.current.slice.appends or {}) do
       if append.session == of[h] then send.event = append.message end
     end
@@ -495,10 +497,24 @@ local function chat_modules(world)
       client.session, client.wanted = world.of_handle[other], ""
       return true
     end,
+    gather = function(session)
+      local s, moved = world.of_handle[session], {}
+      for _, client in ipairs(world.clients) do
+        local from = client.session
+        if from ~= s and from.user_id == s.user_id and from.end_ms ~= 0 and client.wanted ~= from.id then
+          client.session = s
+          table.insert(moved, client)
+        end
+      end
+      return moved
+    end,
     held = function() return false end, -- here nothing is refused before it is decoded; scenes show what waits
     hold = function() return true end,
     release = function() return true end,
-    replaceable = function() return true end,
+    replaceable = function(_, client)
+      client.protocol = 2
+      return true
+    end,
     catch_up = function() return true end, -- nothing happens here while a handler waits
     caught_up = function() return true end,
     close = function(_, client, code, reason)

@@ -127,6 +127,29 @@ describe("chat.connection", function()
     assert.same({ 1 }, alice:asks "where")
   end)
 
+  it(".gather brings those of a user along who were left in what has ended, not who came to read it or is elsewhere", function()
+    local world = scene.case [[ return {
+      where = function(s) return s.id, s.members end,
+      finish = function(s) return s:close() end,
+      say = function(s) s:append { sender = "user", type = "x", content = "" } end,
+      gather = function(s) return #chat.connection.gather(s) end } ]]
+    local phone, tab, bob = world:connect "alice", world:connect "alice", world:connect "bob"
+    phone:sends "say"
+    local old = phone:asks("where")[1]
+    local named = world:connect { user = "alice", wanted = old }
+    phone:sends "finish"
+    local reader = world:connect { user = "alice", wanted = old }
+    assert.same({ old, 4 }, reader:asks "where")
+    local desk = world:connect "alice"
+    assert.same({ 3 }, desk:asks "gather")
+    local new = desk:asks("where")[1]
+    assert.not_equal(old, new)
+    for _, client in ipairs { phone, tab, named } do assert.same({ new, 4 }, client:asks "where") end
+    assert.same({ old, 1 }, reader:asks "where")
+    assert.equal(1, bob:asks("where")[2])
+    assert.same({ 0 }, desk:asks "gather")
+  end)
+
   it(".forward puts a text into the other conversation's inbox", function()
     local world = scene.case([[ local other return {
       connect = function(s) other = other or s end,

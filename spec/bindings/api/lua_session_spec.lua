@@ -330,11 +330,29 @@ describe("chat.session", function()
       assert.same({}, bob:hears_all())
     end)
 
+    it("reaches those alone whose clients speak a version of the protocol", function()
+      local world = scene.case [[ return {
+        new = function(s, c) chat.connection.replaceable(s, c) end,
+        tell = function(s, c)
+          for version = 1, 2 do
+            s:send(tostring(version), { protocol = version })
+            s:send(tostring(version * 10), { protocol = version, except = c })
+          end
+        end } ]]
+      local old, new, other = world:connect "alice", world:connect "alice", world:connect "alice"
+      new:sends "new"
+      old:sends "tell"
+      assert.same({ { 1 }, { 2, 20 }, { 1, 10 } }, { old:hears_all(), new:hears_all(), other:hears_all() })
+    end)
+
     it("refuses options it does not know: a slip must not tell everybody", function()
       refused("session:send('x', { only = connection })", "session:send: there is no option only")
       refused("session:send('x', { event = 1 })", "event is true or false")
       refused("session:append { sender = 'ai', type = 'x', content = '' } session:send('{}', { event = true, to = connection })",
         "session:send: an event is for everybody")
+      refused("session:send('x', { protocol = 3 })", "protocol is 1 or 2")
+      refused("session:send('x', { protocol = '2' })", "protocol is 1 or 2")
+      refused("session:send('x', { protocol = 2, to = connection })", "protocol is for what everybody who speaks it is told")
       refused("session:send('x', {})", "session:send: the options name a connection")
       refused("session:send('x', { to = nil })", "session:send: the options name a connection")
       refused("session:send('x', { to = 'me' })", "session:send: to is a connection")

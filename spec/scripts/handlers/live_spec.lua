@@ -128,6 +128,19 @@ describe("typing and ping", function()
     assert.same({}, world.messages)
   end)
 
+  it("typing is heard by each client in its own protocol", function()
+    tab:send { type = "hello", v = 2 }
+    tab:heard()
+    anna:send { type = "typing_indicator", content = "..." }
+    local shown = tab:heard()[1]
+    assert.same({ "typing", "typing", 6000, "anna" }, { shown.type, shown.state, shown.ttl, shown.who.id })
+    tab:send { type = "typing", ttl = 2000 }
+    assert.equal("typing_indicator", anna:heard()[1].type)
+    tab:send { type = "typing", state = "idle" } -- for which protocol 1 has no word
+    assert.same({}, (anna:heard()))
+    assert.same({}, (tab:heard()))
+  end)
+
   it("ping is answered with pong", function()
     anna:send '{"type":"ping"}'
     assert.equal("pong", anna:heard()[1].type)
