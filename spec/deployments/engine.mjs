@@ -2,8 +2,8 @@
 // test's own, and nothing of it left behind. Why: there is no container engine on the machines that test; what podman and
 // buildah need is mount and process namespaces of their own, which `alone` gives to the whole test file.
 
-import { execFile, execFileSync, spawnSync } from "node:child_process";
-import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
+import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -13,12 +13,37 @@ import { ROOT } from "../e2e/support.mjs";
 const SCRIPT = path.join(ROOT, "spec/deployments/root.sh");
 const LIMIT = { encoding: "utf8", maxBuffer: 1 << 26, timeout: 1800000 };
 
-/** First thing in a test file: the file runs once more, in namespaces of its own, and this process is only its shell. */
-export function alone() {
-  if (process.env.CHATBOX_ALONE) return;
-  const env = { ...process.env, CHATBOX_ALONE: "1" };
-  const { status } = spawnSync(SCRIPT, ["alone", process.execPath, ...process.execArgv, ...process.argv.slice(1)], { stdio: "inherit", env });
-  process.exit(status ?? 1);
+/** This file once more, as it was called; resolves to the exit code. Who ends this process ends that one. */
+const again = (command, args, env) => new Promise((resolve, reject) => {
+  const node = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const child = spawn(command, [...args, ...node], { stdio: "inherit", env: { ...process.env, ...env } });
+  for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => child.kill("SIGTERM"));
+  child.on("error", reject).on("exit", (code) => resolve(code ?? 1));
+});
+
+/** First thing in a test file, which is thereby run three times: as it is called, only to get namespaces of its own; in these, for
+ *  prepare(engine), which builds images and needs the network for it; and then for its tests, on a network on which nobody else is,
+ *  so that every port is free. There it resolves to the engine. */
+export async function alone(prepare) {
+  const { CHATBOX_ENGINE: dir, CHATBOX_ENGINE_READY: ready } = process.env;
+  if (ready) return new Engine(dir);
+  let code = 1;
+  if (!dir) {
+    const own = await mkdtemp(path.join(os.tmpdir(), "chatbox-engine-"));
+    code = await again(SCRIPT, ["alone"], { CHATBOX_ENGINE: own });
+    await rm(own, { recursive: true, force: true });
+  } else {
+    try {
+      const engine = await Engine.start(dir);
+      await prepare(engine);
+      const network = 'ip link set lo up && mount -t tmpfs tmpfs /run && exec "$@"';
+      code = await again("unshare", ["--net", "sh", "-c", network, "sh"], { CHATBOX_ENGINE_READY: "1" });
+      await engine.stop();
+    } catch (error) {
+      console.error(error);
+    }
+  }
+  process.exit(code);
 }
 
 /** A port nobody has at the moment. */
@@ -29,13 +54,33 @@ export const freePort = () => new Promise((resolve) => {
   });
 });
 
+/** Control groups are disabled because those of this machine may be of the first version, which has no room for namespaces. */
+const CONFIGURATION = (dir) => `[containers]
+cgroups = "disabled"
+pids_limit = 0
+default_ulimits = ["nofile=1024:1024", "nproc=10000:10000"]
+log_driver = "k8s-file"
+[network]
+network_backend = "netavark"
+network_config_dir = "${dir}/networks"
+[engine]
+runtime = "crun"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+`;
+
 export class Engine {
+  constructor(dir) {
+    this.dir = dir;
+    this.storage = ["--root", `${dir}/store`, "--runroot", `${dir}/run`, "--storage-driver", "overlay"];
+    this.options = { ...LIMIT, env: { ...process.env, CONTAINERS_CONF: `${dir}/containers.conf` } };
+  }
+
   /** With the base image of the Dockerfile, made by debootstrap. */
-  static async start() {
-    const engine = new Engine();
-    engine.dir = await mkdtemp(path.join(os.tmpdir(), "chatbox-engine-"));
-    engine.storage = ["--root", `${engine.dir}/store`, "--runroot", `${engine.dir}/run`, "--storage-driver", "overlay"];
-    engine.containers = [...engine.storage, "--runtime", "crun", "--cgroup-manager", "cgroupfs", "--events-backend", "file"];
+  static async start(dir) {
+    const engine = new Engine(dir);
+    await mkdir(path.join(engine.dir, "networks"));
+    await writeFile(path.join(engine.dir, "containers.conf"), CONFIGURATION(engine.dir));
     const base = path.join(engine.dir, "base");
     execFileSync(SCRIPT, ["new", base], { stdio: ["ignore", "ignore", "inherit"] });
     const tar = path.join(engine.dir, "base.tar");
@@ -48,21 +93,33 @@ export class Engine {
 
   /** Resolves to what it printed on standard output; rejects with both outputs when the exit code is not 0. */
   async podman(...args) {
-    const { stdout } = await promisify(execFile)("podman", [...this.containers, ...args], LIMIT);
+    const { stdout } = await promisify(execFile)("podman", [...this.storage, ...args], this.options);
     return stdout;
   }
 
   /** The same, but never rejects: { code, out, err }. */
   tries(...args) {
     return new Promise((resolve) => {
-      execFile("podman", [...this.containers, ...args], LIMIT, (error, out, err) => resolve({ code: error ? error.code : 0, out, err }));
+      execFile("podman", [...this.storage, ...args], this.options, (error, out, err) => resolve({ code: error ? error.code : 0, out, err }));
     });
   }
 
+  async #buildah(...args) {
+    await promisify(execFile)("buildah", [...this.storage, "build", "--isolation", "chroot", "--pull-never", "--layers=false", "--format", "docker", ...args], this.options);
+  }
+
   /** The Dockerfile as it is, with FOLDER as the source tree. */
-  async build(folder, tag, epoch) {
-    await promisify(execFile)("buildah", [...this.storage, "build", "--isolation", "chroot", "--pull-never", "--layers=false", "--format", "docker",
-      "--timestamp", String(epoch), "--build-arg", `SOURCE_DATE_EPOCH=${epoch}`, "-f", path.join(folder, "deployments/docker/Dockerfile"), "-t", tag, folder], LIMIT);
+  build(folder, tag, epoch) {
+    const same = ["--timestamp", String(epoch), "--build-arg", `SOURCE_DATE_EPOCH=${epoch}`];
+    return this.#buildah(...same, "-f", path.join(folder, "deployments/docker/Dockerfile"), "-t", tag, folder);
+  }
+
+  /** What a registry would have, made of Debian's packages: lines after FROM. */
+  async standIn(tag, lines) {
+    const empty = await this.folder("empty");
+    const file = path.join(this.dir, "Dockerfile");
+    await writeFile(file, `FROM docker.io/library/debian:12-slim\n${lines}\n`);
+    await this.#buildah("-f", file, "-t", tag, empty);
   }
 
   async inspect(name) {
@@ -76,11 +133,10 @@ export class Engine {
     return folder;
   }
 
-  async remove() {
+  /** Nothing of it runs or is mounted any more. */
+  async stop() {
     await this.tries("rm", "--all", "--force", "--time", "0");
-    await this.tries("image", "unmount", "--all");
     spawnSync("umount", [`${this.dir}/store/overlay`]);
-    await rm(this.dir, { recursive: true, force: true });
   }
 }
 
@@ -90,4 +146,33 @@ export async function clone(folder) {
   const files = execFileSync("git", ["-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"], { encoding: "utf8" }).split("\0").filter(Boolean);
   for (const file of files) await cp(path.join(ROOT, file), path.join(folder, file), { recursive: true });
   execFileSync("chmod", ["-R", "go-rwx", folder]);
+}
+
+/* ---- compose.yaml ---- */
+
+/** What a service says that changes nothing here: who starts when, who starts it again, bounds that this machine may not have. */
+const ELSEWHERE = new Set(["image", "build", "command", "entrypoint", "depends_on", "restart", "logging", "mem_limit", "cpus", "ulimits"]);
+
+/** The words of `podman run` for a service of compose.yaml in FOLDER. A key that is not known here is an error. */
+export function composed(compose, name, folder) {
+  const service = compose.services[name];
+  const file = (from) => (from.startsWith(".") ? path.join(folder, from) : from);
+  const words = {
+    environment: (env) => Object.entries(env).flatMap(([key, value]) => ["-e", `${key}=${value}`]),
+    secrets: (list) => list.flatMap((secret) => ["-v", `${path.join(folder, compose.secrets[secret].file)}:/run/secrets/${secret}:ro`]),
+    volumes: (list) => list.flatMap((line) => ["-v", [file(line.split(":")[0]), ...line.split(":").slice(1)].join(":")]),
+    tmpfs: (list) => list.flatMap((line) => ["--tmpfs", line]),
+    read_only: () => ["--read-only", "--read-only-tmpfs=false"],
+    cap_drop: (list) => list.flatMap((cap) => ["--cap-drop", cap]),
+    security_opt: (list) => list.flatMap((option) => ["--security-opt", option.replace(":true", "")]),
+    sysctls: (table) => Object.entries(table).flatMap(([key, value]) => ["--sysctl", `${key}=${value}`]),
+    ports: (list) => list.flatMap((line) => ["-p", line]),
+    user: (user) => ["--user", user],
+    stop_signal: (signal) => ["--stop-signal", signal],
+    stop_grace_period: (time) => ["--stop-timeout", String(parseInt(time, 10))],
+    networks: (table) => Object.entries(table).flatMap(([net, { ipv4_address: ip } = {}]) => ["--network", `${net}:${ip ? `ip=${ip},` : ""}alias=${name}`]),
+  };
+  const options = Object.entries(service).filter(([key]) => !ELSEWHERE.has(key)).flatMap(([key, value]) => words[key](value));
+  if (service.entrypoint) options.push("--entrypoint", JSON.stringify(service.entrypoint));
+  return ["--name", name, ...options, service.image, ...(service.command ?? [])];
 }

@@ -4,25 +4,36 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { execFileSync } from "node:child_process";
-import { chmod, chown, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, cp, readFile, rm, writeFile } from "node:fs/promises";
+import { request } from "node:https";
 import path from "node:path";
-import { after, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import WebSocket from "ws";
+import { parse } from "yaml";
 import { ROOT, within } from "../../e2e/support.mjs";
-import { Engine, alone, clone, freePort } from "../engine.mjs";
-
-alone();
+import { alone, clone, composed, freePort } from "../engine.mjs";
 
 const EPOCH = 1700000000;
 const MEGABYTE = 1e6;
-let engine;
+const version = (await readFile(path.join(ROOT, "CMakeLists.txt"), "utf8")).match(/^project\(chatbox VERSION (\S+)/m)[1];
 
-before(async () => {
-  engine = await Engine.start();
-  await engine.build(ROOT, "chatbox:one", EPOCH);
-}, { timeout: 1800000 });
-after(() => engine?.remove(), { timeout: 120000 });
+const engine = await alone(async (builder) => {
+  await builder.build(ROOT, "chatbox:one", EPOCH);
+  await builder.podman("tag", "chatbox:one", `chatbox:${version}`);
+  const elsewhere = await builder.folder("elsewhere");
+  await clone(elsewhere);
+  await builder.build(elsewhere, "chatbox:two", EPOCH);
+  await rm(elsewhere, { recursive: true });
+  // There is no registry here. What Debian has of the same programs stands in, under the same names.
+  await builder.standIn("docker.io/library/nginx:1.26.2", `RUN apt-get update && groupadd -g 101 nginx && useradd -u 101 -g 101 nginx \\
+    && apt-get install -y --no-install-recommends nginx-light && rm -rf /etc/nginx/sites-enabled/* /var/lib/nginx \\
+    && mkdir /var/cache/nginx && ln -s /var/cache/nginx /var/lib/nginx \\
+    && ln -sf /dev/stderr /var/log/nginx/error.log && ln -sf /dev/stdout /var/log/nginx/access.log`);
+  await builder.standIn("docker.io/prom/prometheus:v2.42.0", `RUN apt-get update && apt-get install -y --no-install-recommends prometheus \\
+    && install -d -o 65534 -g 65534 /prometheus
+ENTRYPOINT ["/usr/bin/prometheus"]`);
+});
 
 describe("the image", () => {
   test("says what it is, what it needs and how it is asked whether it is well", async () => {
@@ -34,7 +45,6 @@ describe("the image", () => {
     assert.deepEqual(Object.keys(config.ExposedPorts), ["8080/tcp"]);
     assert.equal(config.StopSignal, "SIGTERM");
     assert.deepEqual(HealthCheck.Test, ["CMD", "/usr/local/bin/chatbox-healthcheck"]);
-    const version = (await readFile(path.join(ROOT, "CMakeLists.txt"), "utf8")).match(/^project\(chatbox VERSION (\S+)/m)[1];
     assert.equal(Labels["org.opencontainers.image.version"], version);
     for (const name of ["title", "description", "revision", "licenses", "base.name"]) assert.ok(Labels[`org.opencontainers.image.${name}`], name);
     const secrets = (config.Env ?? []).filter((line) => /SECRET|KEY|PASS|STORE_URL/.test(line));
@@ -53,11 +63,7 @@ describe("the image", () => {
     assert.deepEqual(unwanted, []);
   });
 
-  test("is the same when it is built again elsewhere, later, from files with other times and modes", { timeout: 1800000 }, async (t) => {
-    const folder = await engine.folder("elsewhere");
-    t.after(() => rm(folder, { recursive: true, force: true }));
-    await clone(folder);
-    await engine.build(folder, "chatbox:two", EPOCH);
+  test("is the same when it is built again elsewhere, later, from files with other times and modes", async () => {
     const [one, two] = await Promise.all(["chatbox:one", "chatbox:two"].map((tag) => engine.inspect(tag)));
     assert.deepEqual(two.RootFS, one.RootFS);
     assert.deepEqual(two.Config, one.Config);
@@ -68,8 +74,7 @@ describe("the image", () => {
 
 /* ---- running ---- */
 
-const RUN = ["--network", "host", "--cgroups=disabled", "--pids-limit", "0", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=10000:10000",
-  "--no-healthcheck", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--log-driver", "k8s-file"];
+const RUN = ["--network", "host", "--no-healthcheck", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
 
 /** A container of the image, with a secret from a file and a port nobody else has. */
 class Box {
@@ -213,5 +218,82 @@ describe("a container", () => {
     const { code, out, err } = await engine.tries("run", "--rm", ...RUN, "-e", "JWT_SECRET=change me", "chatbox:one");
     assert.equal(code, 2);
     assert.match(out + err, /JWT_SECRET/);
+  });
+});
+
+/* ---- compose.yaml ---- */
+
+describe("the composition, but for MongoDB", () => {
+  let docker, compose, certificate, token;
+
+  /** { status, text } through nginx. */
+  const ask = (where, headers = {}) => new Promise((resolve) => {
+    request(`https://127.0.0.1:8443${where}`, { ca: certificate, servername: "localhost", headers }, (answer) => {
+      let text = "";
+      answer.on("data", (data) => (text += data)).on("end", () => resolve({ status: answer.statusCode, text }));
+    }).on("error", (error) => resolve({ status: 0, text: error.message })).end();
+  });
+
+  const until = async (what, look) => within((async () => {
+    while (!(await look())) await pause(200); // there is no event of another program to wait for
+  })(), what);
+
+  before(async () => {
+    const folder = await engine.folder("composition");
+    await cp(path.join(ROOT, "deployments"), folder, { recursive: true });
+    docker = path.join(folder, "docker");
+    execFileSync(path.join(docker, "make-secrets"));
+    const url = path.join(docker, "secrets/STORE_URL");
+    await rm(url);
+    await writeFile(url, "sqlite:/var/lib/chatbox/chatbox.db", { mode: 0o444 });
+    await chmod(url, 0o444);
+    certificate = await readFile(path.join(docker, "secrets/TLS_CERTIFICATE"));
+    compose = parse(await readFile(path.join(docker, "compose.yaml"), "utf8"), { merge: true });
+    for (const [name, network] of Object.entries(compose.networks)) {
+      const subnets = (network?.ipam?.config ?? []).flatMap(({ subnet }) => ["--subnet", subnet]);
+      await engine.podman("network", "create", ...(network?.internal ? ["--internal"] : []), ...subnets, name);
+    }
+    for (const name of ["chatbox", "nginx", "prometheus"]) await engine.podman("run", "-d", "--no-healthcheck", ...composed(compose, name, docker));
+    await until("the server behind nginx", async () => (await ask("/chatbox/readyz")).status === 200);
+    token = (await engine.podman("exec", "chatbox", "chatbox", "token", "--user", "carol", "--ttl", "1h")).trim();
+  }, { timeout: 300000 });
+
+  test("carries page and chat over TLS, through nginx without root on its port 443", async () => {
+    assert.equal((await ask("/chatbox/chat.html")).status, 200);
+    const socket = new WebSocket("wss://127.0.0.1:8443/chatbox/ws", { ca: certificate, servername: "localhost", headers: { Authorization: `Bearer ${token}` } });
+    await within(new Promise((resolve, reject) => {
+      socket.on("error", reject).on("open", () => socket.send(JSON.stringify({ type: "user_message", content: "salut" })));
+      socket.on("message", (data) => JSON.parse(data).type === "ai_response" && resolve());
+    }), "an answer through nginx");
+    socket.close();
+  });
+
+  test("shows its metrics to Prometheus, whose rules are loaded, and to nobody who comes through nginx", async () => {
+    const asked = async (what) => (await (await fetch(`http://127.0.0.1:9090/api/v1/${what}`)).json()).data;
+    await until("Prometheus to have scraped the server", async () => {
+      const { result } = await asked("query?query=up%7Bjob%3D%22chatbox%22%7D").catch(() => ({ result: [] }));
+      return result.length === 1 && result[0].value[1] === "1";
+    });
+    assert.ok((await asked("rules")).groups.length > 0);
+    assert.equal((await ask("/chatbox/metrics/prometheus")).status, 403);
+    assert.equal((await ask("/chatbox/metrics/prometheus", { "X-Forwarded-For": "172.31.247.4" })).status, 403);
+  });
+
+  test("nobody in it is root or has a capability, and nothing listens beyond this machine", async () => {
+    for (const name of ["chatbox", "nginx", "prometheus"]) {
+      const { State } = await engine.inspect(name);
+      const status = await readFile(`/proc/${State.Pid}/status`, "utf8");
+      assert.doesNotMatch(status, /^Uid:\s+0/m, name);
+      assert.match(status, /^CapEff:\s+0+$/m, name);
+      assert.match(status, /^NoNewPrivs:\s+1$/m, name);
+    }
+    await assert.rejects(fetch("http://172.31.247.1:9090/"));
+  });
+
+  test("stops in order, and each with exit code 0", async () => {
+    for (const name of ["prometheus", "nginx", "chatbox"]) {
+      await engine.podman("stop", name);
+      assert.equal((await engine.inspect(name)).State.ExitCode, 0, name);
+    }
   });
 });
