@@ -1,87 +1,43 @@
--- For those who look after all conversations (reference, 3.7): list them, add them up, take one over.
+-- For those who look after all conversations (reference, 3.7): list them, add them up, take one over, leave it again.
 local access = require "lib.access"
 local cursor = require "lib.cursor"
 local envelope = require "lib.envelope"
 local json = require "lib.json"
-local query = require "lib.query"
 local response = require "lib.response"
 local summary = require "lib.summary"
 local text = require "lib.text"
 
 local admin = {}
 
-local LIMIT, LIMIT_MAX = 100, 1000
-local OFFSET_MAX = 10000
 local USER_MAX = 255 -- bytes
 local DAY_MS = 24 * 60 * 60 * 1000
 local NAME_SHOWN = 100 -- bytes of an administrator's name in a sentence
 local WAIT_MS, WAIT_TRIES = 50, 40 -- for another administrator who takes the same one over just now
 local HELD = "10s" -- how long that may take
 
-local SORTS = {
-  "start_time", "end_time", "message_count", "total_tokens", "user_id", "duration", "last_activity",
-}
-local KNOWN = {}
-for _, name in ipairs(SORTS) do
-  KNOWN[name] = true
-end
-
 local iso = chat.timer.iso
 
 -- Lists ---------------------------------------------------------------------------------------------------------------
 
--- The first of these parameters that is there, as a time; false when it is none, nil when it is absent.
-local function time(request, last, ...)
-  for _, name in ipairs { ... } do
-    local given = request.query[name]
-    if given and given ~= "" then
-      return query.time(given, last) or false
-    end
-  end
-end
-
--- What was asked for, or nil and the response that says what is wrong with it.
-local function filter(request)
-  local q = request.query
-  local sort = q.sort_by ~= "" and q.sort_by or "start_time"
-  local order = q.sort_order ~= "" and q.sort_order or "desc"
-  if #(q.user_id or "") > USER_MAX then
-    return nil, response.error(400, "user_id exceeds maximum length of " .. USER_MAX .. " characters")
-  elseif not KNOWN[sort] then
-    local allowed = table.concat(SORTS, ", ")
-    return nil, response.error(400, ('invalid sort_by field "%s"; allowed: %s'):format(text.cut(sort, 100), allowed))
-  elseif order ~= "asc" and order ~= "desc" then
-    return nil, response.error(400, ('invalid sort_order "%s"; allowed: asc, desc'):format(text.cut(order, 100)))
-  end
-  local from = time(request, false, "start_time_from", "start_time")
-  local to = time(request, true, "start_time_to", "end_time")
-  if from == false or to == false then
-    return nil, response.error(400, "Invalid time format, expected RFC3339")
-  end
+-- What was asked for, or nil and the response that says what is wrong with it. What a URL may say is declared in
+-- api/routes.
+local function filter(asked)
   local wanted = {
-    user_id = q.user_id ~= "" and q.user_id or nil,
-    sort = sort,
-    ascending = order == "asc",
-    from_ms = from,
-    to_ms = to,
-    limit = query.leading(q.limit) or LIMIT,
-    offset = math.max(0, query.leading(q.offset) or 0),
+    user_id = asked.user_id,
+    sort = asked.sort_by,
+    ascending = asked.sort_order == "asc",
+    assisted = asked.admin_assisted,
+    from_ms = asked.start_time_from or asked.start_time,
+    to_ms = asked.start_time_to or asked.end_time,
+    limit = asked.limit,
+    offset = asked.offset,
   }
-  if q.status == "active" or q.status == "ended" then
-    wanted.active = q.status == "active"
-  end
-  if q.admin_assisted and q.admin_assisted ~= "" then
-    wanted.assisted = q.admin_assisted == "true"
-  end
-  if wanted.limit <= 0 or wanted.limit > LIMIT_MAX then
-    wanted.limit = LIMIT
+  if asked.status then
+    wanted.active = asked.status == "active"
   end
   wanted.order = wanted.sort .. (wanted.ascending and "_asc" or "_desc")
-  if wanted.offset > OFFSET_MAX then
-    return nil, response.error(400, "offset is at most " .. OFFSET_MAX .. "; go on with cursor")
-  end
-  if q.cursor and q.cursor ~= "" then
-    wanted.after = cursor.read(wanted.order, q.cursor)
+  if asked.cursor then
+    wanted.after = cursor.read(wanted.order, asked.cursor)
     if not wanted.after then
       return nil, response.error(400, "invalid cursor")
     end
@@ -127,7 +83,7 @@ end
 --- All conversations: an array, which is what the reference's page reads; an object, with next_cursor, for who names a
 --- limit or an offset.
 function admin.sessions(request)
-  local wanted, refusal = filter(request)
+  local wanted, refusal = filter(request.asked)
   if not wanted then
     return refusal
   end
@@ -152,10 +108,8 @@ function admin.user_sessions(request, user_id)
   if #user_id > USER_MAX then
     return response.error(400, "user_id exceeds maximum length of " .. USER_MAX .. " characters")
   end
-  request.query.user_id = user_id
-  local answer = admin.sessions(request)
-  request.query.user_id = nil
-  return answer
+  request.asked.user_id = user_id
+  return admin.sessions(request)
 end
 
 -- Sums ----------------------------------------------------------------------------------------------------------------
@@ -163,12 +117,8 @@ end
 --- Of all conversations that began in a time, by default the last day. avg_concurrent: how many of them were going on
 --- at once, on average over that time.
 function admin.metrics(request)
-  local from, to = time(request, false, "start_time"), time(request, true, "end_time")
-  if from == false or to == false then
-    return response.error(400, "Invalid time format, expected RFC3339")
-  end
-  to = to or chat.timer.now()
-  from = from or to - DAY_MS
+  local to = request.asked.end_time or chat.timer.now()
+  local from = request.asked.start_time or to - DAY_MS
   if to < from then
     return response.error(400, "end_time is before start_time")
   end
@@ -201,6 +151,7 @@ end
 -- Taking over ---------------------------------------------------------------------------------------------------------
 
 local joined = envelope.new("admin_join", "admin", "content", "metadata")
+local left = envelope.new("admin_leave", "admin", "content", "metadata")
 
 -- Of two administrators who want the same one, one is first. true when it is this one's turn.
 local function take_turn(key)
@@ -216,19 +167,33 @@ local function take_turn(key)
   return false
 end
 
+-- The refusal, when another administrator has it.
+local function of_another(session, user)
+  local by = session.assisting_admin_id
+  if by ~= "" and by ~= user.id then
+    local why = ("session already assisted by another admin: %s (%s)"):format(session.assisting_admin_name, by)
+    return response.json(400, { error = why, message = why, code = "BAD_REQUEST" })
+  end
+end
+
+local function tell(session, document, what, id, name)
+  local sentence = ("Administrator %s has %s the session"):format(text.cut(name, NAME_SHOWN), what)
+  session:send(document(session, sentence, { admin_id = id, admin_name = name }))
+end
+
 local function take_over(session, user)
   local by = session.assisting_admin_id
   if session.end_ms ~= 0 then
     return response.error(404)
-  elseif by ~= "" and by ~= user.id then
-    local why = ("session already assisted by another admin: %s (%s)"):format(session.assisting_admin_name, by)
-    return response.json(400, { error = why, message = why, code = "BAD_REQUEST" })
+  end
+  local refusal = of_another(session, user)
+  if refusal then
+    return refusal
   end
   if by == "" then
     local name = text.cut(user.name, USER_MAX)
     session:set { admin_assisted = true, assisting_admin_id = user.id, assisting_admin_name = name }
-    local sentence = "Administrator " .. text.cut(name, NAME_SHOWN) .. " has joined the session"
-    session:send(joined(session, sentence, { admin_id = user.id, admin_name = name }))
+    tell(session, joined, "joined", user.id, name)
     if not session:flush() then
       return response.unavailable()
     end
@@ -241,8 +206,25 @@ local function take_over(session, user)
   })
 end
 
---- The conversation is this administrator's, and everybody in it is told. Doing it again changes nothing.
-function admin.takeover(request, id)
+-- It stays one that somebody has helped in (admin_assisted).
+local function leave(session, user)
+  local refusal = of_another(session, user)
+  if refusal then
+    return refusal
+  end
+  if session.assisting_admin_id ~= "" then
+    local name = session.assisting_admin_name
+    session:set { assisting_admin_id = "", assisting_admin_name = "" }
+    tell(session, left, "left", user.id, name)
+    if not session:flush() then
+      return response.unavailable()
+    end
+  end
+  return response.json(200, { status = "left" })
+end
+
+-- One administrator after the other.
+local function in_turn(request, id, change)
   local session, code = access.read(id, request.user.id, true)
   if not session then
     return code == "DATABASE_ERROR" and response.unavailable() or response.error(404)
@@ -251,9 +233,19 @@ function admin.takeover(request, id)
   if not take_turn(key) then
     return response.unavailable()
   end
-  local answer = take_over(session, request.user)
+  local answer = change(session, request.user)
   chat.shared.delete(key)
   return answer
+end
+
+--- The conversation is this administrator's, and everybody in it is told. Doing it again changes nothing.
+function admin.takeover(request, id)
+  return in_turn(request, id, take_over)
+end
+
+--- It is nobody's again, and everybody in it is told: another may take it over. Doing it again changes nothing.
+function admin.leave(request, id)
+  return in_turn(request, id, leave)
 end
 
 return admin

@@ -3,6 +3,7 @@
 -- somebody asks for the first time, for the tables are complete only when all scripts are loaded.
 local envelope = require "lib.envelope"
 local json = require "lib.json"
+local query = require "lib.query"
 local schemas = require "api.schemas"
 
 local described = {}
@@ -13,23 +14,7 @@ local TITLE = "Chatbox"
 
 -- HTTP ---------------------------------------------------------------------------------------------------------------
 
-local WHOLE, TEXT = { type = "integer" }, { type = "string" }
-local QUERY = {
-  q = { TEXT, "Only conversations with this in their names, whatever the case" },
-  limit = { TEXT, "How many at most" },
-  cursor = { TEXT, "The next_cursor of the page before" },
-  before_seq = { { type = "integer", minimum = 1 }, "Only messages before this number" },
-  user_id = { { type = "string", maxLength = 255 }, "Only this user's" },
-  status = { { type = "string", enum = json.array { "active", "ended" } }, "Anything else: all" },
-  admin_assisted = { TEXT, "true: only those an administrator took over; anything else: only the others" },
-  sort_by = { TEXT, "start_time, end_time, message_count, total_tokens, user_id, duration or last_activity" },
-  sort_order = { { type = "string", enum = json.array { "asc", "desc" } }, "desc if it is not said" },
-  offset = { WHOLE, "At most 10000; a cursor goes on from any place" },
-  start_time_from = { TEXT, "A time (RFC 3339) or a day: only those that began then or later" },
-  start_time_to = { TEXT, "Likewise: then or earlier" },
-  start_time = { TEXT, "As start_time_from" },
-  end_time = { TEXT, "As start_time_to" },
-}
+local TEXT = { type = "string" }
 
 local function body(schema)
   return { ["application/json"] = { schema = schema } }
@@ -82,8 +67,8 @@ local function parameters(route)
   for name in route[2]:gmatch ":(%w+)" do
     list[#list + 1] = { name = name, ["in"] = "path", required = true, schema = TEXT, description = "Which one" }
   end
-  for _, name in ipairs(route.query or {}) do
-    list[#list + 1] = { name = name, ["in"] = "query", schema = QUERY[name][1], description = QUERY[name][2] }
+  for _, one in ipairs(route.query or {}) do
+    list[#list + 1] = { name = one[1], ["in"] = "query", schema = query.schema(one), description = one[3] }
   end
   return list
 end
@@ -367,7 +352,19 @@ local function add_errors(out)
   add(out, "## The end of a connection\n\nA message `bye` goes before each close frame.\n")
   add(out, "| close | `bye.code` | come back? |\n|---|---|---|")
   for _, row in ipairs(envelope.closes) do
-    add(out, "| %d | %s | %s |", row[1], row[2], row[3])
+    add(out, "| %d | `%s` | %s |", row[1], table.concat(row[2], "`, `"), row[3])
+  end
+end
+
+-- What may stand behind the ? of a URL.
+local function add_parameters(out)
+  add(out, "\n### Parameters of URLs\n")
+  add(out, "An empty one counts as absent; `scripts/lib/query.lua` says what each word means.\n")
+  add(out, "| | parameter | what it may be | |\n|---|---|---|---|")
+  for _, route in ipairs(require "api.routes") do
+    for _, one in ipairs(route.query or {}) do
+      add(out, "| %s `%s` | `%s` | %s | %s |", route[1], route[2], one[1], one[2], one[3])
+    end
   end
 end
 
@@ -396,11 +393,15 @@ function described.page(lines)
   add_errors(out)
   add(out, "\n## HTTP\n\n| | | for | asks | gives |\n|---|---|---|---|---|")
   for _, route in ipairs(require "api.routes") do
-    local query = route.query and "?" .. table.concat(route.query, "&") or ""
-    local asks = (route.asks or "") .. (query ~= "" and " `" .. query .. "`" or "")
+    local names = {}
+    for i, one in ipairs(route.query or {}) do
+      names[i] = one[1]
+    end
+    local asks = (route.asks or "") .. (#names > 0 and " `?" .. table.concat(names, "&") .. "`" or "")
     local where, does, auth, gives = PREFIX .. route[2], route.does or "", route.auth or "all", route.gives or ""
     add(out, "| %s `%s` | %s | %s | %s | %s |", route[1], where, does, auth, asks, gives)
   end
+  add_parameters(out)
   return table.concat(out, "\n")
 end
 

@@ -1,6 +1,7 @@
 -- In: an HTTP request. Out: the response of the endpoint that api/routes.lua names, or a refusal.
--- Order of the checks: path and method, network, limit of the address, token, limit of the user.
+-- Order of the checks: path and method, network, limit of the address, token, limit of the user, parameters of the URL.
 -- A path with a slash too many at its end is sent to the right one.
+local query = require "lib.query"
 local response = require "lib.response"
 
 local router = {}
@@ -8,6 +9,20 @@ local router = {}
 local PREFIX = chat.config.get "CHATBOX_PATH_PREFIX"
 local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
 local aside = chat.guard.aside()
+
+-- The handler behind a reader of the parameters that the route declares: they are in request.asked.
+local function asking(route)
+  local read, handler = query.compile(route.query), route[3]
+  return function(request, id)
+    local asked, wrong = read(request.query)
+    if not asked then
+      return response.error(400, wrong)
+    end
+    request.asked = asked
+    local answer = handler(request, id) -- no tail call: this function is what the guard looks for
+    return answer
+  end
+end
 
 local function compile(routes)
   local compiled = {}
@@ -20,10 +35,7 @@ local function compile(routes)
       route = route,
       endpoint = PREFIX .. route[2],
       name = name,
-      handler = chat.guard.watch(name, function(request, id)
-        local answer = route[3](request, id) -- no tail call: this function is what the guard looks for
-        return answer
-      end),
+      handler = chat.guard.watch(name, asking(route)),
     }
   end
   return compiled
@@ -64,9 +76,9 @@ local function escape(text)
 end
 
 -- The same path without the slash at its end, relative to the one with it, and with the query.
-local function without_slash(path, query)
+local function without_slash(path, given)
   local words = {}
-  for name, value in pairs(query) do
+  for name, value in pairs(given) do
     words[#words + 1] = escape(name) .. "=" .. escape(value)
   end
   table.sort(words)

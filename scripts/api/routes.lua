@@ -5,7 +5,8 @@
 --               server look ill
 --     rate      counts against this limiter of the user
 --     does      what it is for; asks, gives: the bodies of request and answer (api/schemas; "text": none of those);
---               query: its parameters (below). The description at /openapi.json is made from these
+--               query: its parameters (below; lib/query says what a spec means), read into request.asked. The
+--               description at /openapi.json is made from these
 -- A handler is function(request, id) -> response; `:id` matches one part of a path. HEAD is GET without a body.
 local admin = require "api.admin"
 local admin_scripts = require "api.admin_scripts"
@@ -13,11 +14,35 @@ local described = require "api.described"
 local probes = require "api.probes"
 local sessions = require "api.sessions"
 
-local PAGE = { "limit", "before_seq" }
-local LIST = {
-  "user_id", "status", "admin_assisted", "sort_by", "sort_order", "limit", "offset", "cursor", "start_time_from",
-  "start_time_to", "start_time", "end_time",
+-- stylua: ignore start
+local CURSOR = { "cursor", "cursor", "The next_cursor of the page before" }
+local OWN = {
+  { "q", "text 255", "Only conversations with this in their names, whatever the case" },
+  { "limit", "integer 1..100 = 100", "How many at most" },
+  CURSOR,
 }
+local PAGE = {
+  { "limit", "integer 1..1000 = 1000", "How many at most" },
+  { "before_seq", "integer 1..", "Only messages before this number" },
+}
+local FROM = { "start_time", "time first", "Only those that began then or later; a time (RFC 3339) or a day" }
+local TO = { "end_time", "time last", "Likewise: then or earlier" }
+local OF_USER = {
+  { "sort_by", "field of start_time end_time message_count total_tokens user_id duration last_activity = start_time",
+    "What they are sorted by" },
+  { "sort_order", "one of asc desc = desc", "Which way" },
+  { "start_time_from", "time first", "As start_time, and comes before it" },
+  { "start_time_to", "time last", "As end_time, and comes before it" },
+  FROM,
+  TO,
+  { "status", "any of active ended", "Anything else: all" },
+  { "admin_assisted", "flag", "true: only those an administrator took over; anything else: only the others" },
+  { "limit", "leading 1..1000 = 100", "How many at most; what is no such number counts as absent" },
+  { "offset", "offset 10000", "How many are passed over; a cursor goes on from any place" },
+  CURSOR,
+}
+local LIST = { { "user_id", "text 255 characters", "Only this user's" }, unpack(OF_USER) }
+-- stylua: ignore end
 
 -- stylua: ignore
 return {
@@ -27,7 +52,7 @@ return {
     does = "All metrics in the text format of Prometheus", gives = "text" },
   { "GET", "/openapi.json", described.openapi, limit = "public", does = "This description" },
   { "GET", "/asyncapi.json", described.asyncapi, limit = "public", does = "The description of the WebSocket" },
-  { "GET", "/sessions", sessions.list, auth = "user", rate = "reads", query = { "q", "limit", "cursor" },
+  { "GET", "/sessions", sessions.list, auth = "user", rate = "reads", query = OWN,
     does = "One's own conversations, the newest first", gives = "SessionList" },
   { "GET", "/sessions/:id", sessions.show, auth = "user", rate = "reads", query = PAGE,
     does = "The messages of a conversation; an administrator reads any", gives = "History" },
@@ -45,12 +70,14 @@ return {
     does = "The conversation that has this token", gives = "Shared" },
   { "GET", "/admin/sessions", admin.sessions, auth = "admin", rate = "admin_reads", query = LIST,
     does = "Everybody's conversations: an array, or an object when a limit or an offset is named", gives = "Sessions" },
-  { "GET", "/admin/metrics", admin.metrics, auth = "admin", rate = "admin_reads", query = { "start_time", "end_time" },
+  { "GET", "/admin/metrics", admin.metrics, auth = "admin", rate = "admin_reads", query = { FROM, TO },
     does = "Sums over the conversations that began in a time, by default the last day", gives = "Metrics" },
-  { "GET", "/admin/users/:id/sessions", admin.user_sessions, auth = "admin", rate = "admin_reads", query = LIST,
+  { "GET", "/admin/users/:id/sessions", admin.user_sessions, auth = "admin", rate = "admin_reads", query = OF_USER,
     does = "Those of one user", gives = "Sessions" },
   { "POST", "/admin/takeover/:id", admin.takeover, auth = "admin", rate = "admin",
     does = "Takes a conversation over, and tells everybody in it", gives = "Takeover" },
+  { "DELETE", "/admin/takeover/:id", admin.leave, auth = "admin", rate = "admin",
+    does = "Leaves a conversation that was taken over, and tells everybody in it", gives = "Status" },
   { "GET", "/admin/scripts", admin_scripts.show, auth = "admin", rate = "admin_reads",
     does = "Which versions of the scripts answer, and how well", gives = "Scripts" },
   { "POST", "/admin/scripts/reload", admin_scripts.reload, auth = "admin", rate = "admin",

@@ -112,7 +112,7 @@ schemas.Shared = object({ "session_id", "name", "messages" }, {
   before_seq = WHOLE,
 })
 
-schemas.Status = object({ "status" }, { status = word("ended", "deleted", "revoked") })
+schemas.Status = object({ "status" }, { status = word("ended", "deleted", "revoked", "left") })
 schemas.Name = object({ "name" }, { name = { type = "string", minLength = 1, maxLength = 255 } }, true)
 schemas.Renamed = object({ "session_id", "name" }, { session_id = ID, name = TEXT })
 schemas.ShareRequest = object({}, { expires_in = { type = "integer", minimum = 1 } }, true)

@@ -4,18 +4,15 @@ local access = require "lib.access"
 local cursor = require "lib.cursor"
 local history = require "lib.history"
 local json = require "lib.json"
-local query = require "lib.query"
 local response = require "lib.response"
 local summary = require "lib.summary"
 local text = require "lib.text"
 
 local sessions = {}
 
-local LIST_MAX = 100
 local SEARCH_PAGE, SEARCH_MAX = 200, 1000 -- conversations looked at for one page of a search
-local HISTORY_MAX = 1000
 local PAGE_BYTES = 4 * 1024 * 1024
-local NAME_MAX, QUERY_MAX = 255, 255 -- bytes
+local NAME_MAX = 255 -- bytes
 local EXPIRES_MAX_S = 10 * 366 * 24 * 60 * 60
 local ORDER = "own"
 
@@ -61,19 +58,14 @@ end
 
 --- The newest; ?q= only those with this in their name; next_cursor in the answer is there when there is more.
 function sessions.list(request)
-  local user_id, wanted = request.user.id, request.query.q or ""
-  local limit = query.number(request.query.limit, LIST_MAX, 1, LIST_MAX)
-  local after = request.query.cursor and cursor.read(ORDER, request.query.cursor)
-  if not limit then
-    return response.error(400, "limit must be a whole number from 1 to " .. LIST_MAX)
-  elseif request.query.cursor and not after then
+  local user_id, asked = request.user.id, request.asked
+  local limit, after = asked.limit, asked.cursor and cursor.read(ORDER, asked.cursor)
+  if asked.cursor and not after then
     return response.error(400, "invalid cursor")
-  elseif #wanted > QUERY_MAX then
-    return response.error(400, "q exceeds maximum length of " .. QUERY_MAX .. " bytes")
   end
   local records, last
-  if wanted ~= "" then
-    records, last = search(user_id, wanted, limit, after)
+  if asked.q then
+    records, last = search(user_id, asked.q, limit, after)
   else
     records, last = page(user_id, limit, after)
   end
@@ -105,14 +97,7 @@ end
 
 -- A page of messages by ?limit= and ?before_seq=, or the response that says why not.
 local function messages(request, id)
-  local limit = query.number(request.query.limit, HISTORY_MAX, 1, HISTORY_MAX)
-  local before_seq = query.number(request.query.before_seq, 0, 1, 2 ^ 53)
-  if not limit then
-    return nil, response.error(400, "limit must be a whole number from 1 to " .. HISTORY_MAX)
-  elseif not before_seq then
-    return nil, response.error(400, "before_seq must be a whole number from 1")
-  end
-  local found = history.page(id, before_seq > 0 and before_seq or nil, limit, PAGE_BYTES)
+  local found = history.page(id, request.asked.before_seq, request.asked.limit, PAGE_BYTES)
   return found, not found and response.unavailable() or nil
 end
 

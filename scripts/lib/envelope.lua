@@ -88,18 +88,19 @@ envelope.fields = {
   ttl = WHOLE,
 }
 
---- Close codes: the number in the close frame, the word in `bye`, whether to come back.
+--- Close codes: the number in the close frame, the words in `bye` (that of BYES in core/chat/bye.h, or those said in
+--- place of it), whether to come back. A spec holds this against what the server says.
 envelope.closes = {
-  { 1000, "–", "the client asked for it" },
-  { 1001, "`going_away`", "yes, after `retry_after_ms`: the server stops" },
-  { 1002, "`protocol`", "no: the client broke the rules of WebSockets" },
-  { 1007, "`bad_data`", "no: a text was not UTF-8" },
-  { 1008, "`refused`", "no" },
-  { 1009, "`too_big`", "no, not with a message of that size" },
-  { 1013, "`try_later`", "yes, with back-off: too slow a reader, or too much to do" },
-  { 4401, "`token_expired`, `token_revoked`", "with a new token" },
-  { 4403, "`erased`, `not_yours`", "no, and what was unsent is to be forgotten" },
-  { 4409, "`replaced`", "only when its user wants it: another device has its place" },
+  { 1000, { "closed" }, "no: the client asked for it" },
+  { 1001, { "going_away" }, "yes, after `retry_after_ms`: the server stops" },
+  { 1002, { "protocol_error" }, "no: the client broke the rules of WebSockets" },
+  { 1007, { "bad_data" }, "no: a text was not UTF-8" },
+  { 1008, { "refused" }, "no" },
+  { 1009, { "too_big" }, "no, not with a message of that size" },
+  { 1013, { "try_later" }, "yes, with back-off: too slow a reader, or too much to do" },
+  { 4401, { "token_expired", "token_revoked" }, "with a new token" },
+  { 4403, { "not_yours", "erased" }, "no, and what was unsent is to be forgotten" },
+  { 4409, { "replaced" }, "only when its user wants it: another device has its place" },
 }
 
 --- Every maker there is: { kind, sender, fields }. `bye` is made by the server itself.

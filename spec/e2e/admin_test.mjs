@@ -52,6 +52,39 @@ describe("the list of all conversations", () => {
 });
 
 describe("a conversation", () => {
+  test("that is taken over and left again tells everybody in it, and another administrator may have it", async (t) => {
+    const shared = await serve(t);
+    const ann = await shared.join(somebody("ann"));
+    await ann.talks("Hello.");
+    const phone = await shared.join(ann.user);
+    const stranger = await shared.join(somebody("eve"));
+    const [jane, joe] = ["jane", "joe"].map((id) => ({ token: shared.token(id, { roles: ["admin"], name: `${id} of the desk` }) }));
+    const where = `/admin/takeover/${ann.session}`;
+    const listed = async () => (await shared.get("/admin/sessions", jane)).json.find((s) => s.id === ann.session);
+    for (const [admin, id] of [[jane, "jane"], [joe, "joe"]]) {
+      assert.equal((await shared.post(where, admin)).status, 200);
+      for (const client of [ann, phone]) {
+        const { session_id, sender, metadata } = await client.hears("admin_join");
+        assert.deepEqual({ session_id, sender, metadata }, { session_id: ann.session, sender: "admin", metadata: { admin_id: id, admin_name: `${id} of the desk` } });
+      }
+      assert.equal((await shared.ask("DELETE", where, admin === jane ? joe : jane)).status, 400);
+      assert.deepEqual((await shared.ask("DELETE", where, admin)).json, { status: "left" });
+      for (const client of [ann, phone]) {
+        const { session_id, sender, content, metadata } = await client.hears("admin_leave");
+        const said = `Administrator ${id} of the desk has left the session`;
+        assert.deepEqual({ session_id, sender, content, metadata },
+          { session_id: ann.session, sender: "admin", content: said, metadata: { admin_id: id, admin_name: `${id} of the desk` } });
+      }
+      const { admin_assisted, assisting_admin_name } = await listed();
+      assert.deepEqual([admin_assisted, assisting_admin_name], [true, undefined]);
+    }
+    assert.equal((await shared.ask("DELETE", where, jane)).status, 200); // nobody has it: nothing more is said
+    assert.equal((await shared.ask("DELETE", where, { user: ann.user })).status, 403);
+    await ann.talks("Still there?");
+    assert.equal(ann.heard.all.filter((m) => m.type === "admin_leave").length, 2);
+    stranger.heardNothingOf("admin_join", "admin_leave");
+  });
+
   test("that was deleted stays so, and neither it nor its share is in the files", async (t) => {
     const first = await serve(t, { env: { ENCRYPTION_KEY: "" } });
     const ann = await first.join(somebody("ann"));

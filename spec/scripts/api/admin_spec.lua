@@ -197,6 +197,24 @@ describe("conversations over HTTP", function()
       assert.equal(404, ask("POST", "/admin/takeover/" .. id).status)
       assert.equal(404, ask("POST", "/admin/takeover/" .. ("ab"):rep(16)).status)
     end)
+
+    it("are left by who took them, and are nobody's then", function()
+      local id, anna = talk "anna"
+      local place = "/admin/takeover/" .. id
+      ask("POST", place)
+      assert.same({ 400, "session already assisted by another admin: root (root)" }, {
+        ask("DELETE", place, "jane!").status, ask("DELETE", place, "jane!").json.message,
+      })
+      local response = ask("DELETE", place)
+      assert.same({ 200, { status = "left" } }, { response.status, response.json })
+      local told = anna:hears "admin_leave"
+      assert.same({ "Administrator root has left the session", "admin", { admin_id = "root", admin_name = "root" } },
+        { told.content, told.sender, told.metadata })
+      assert.same({ status = "left" }, ask("DELETE", place).json)
+      assert.equal(200, ask("POST", place, "jane!").status)
+      assert.equal(404, ask("DELETE", "/admin/takeover/" .. ("ab"):rep(16)).status)
+      assert.equal(403, ask("DELETE", place, "anna").status)
+    end)
   end)
 
   describe("shared", function()
