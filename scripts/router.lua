@@ -21,12 +21,14 @@ local decode, raw_json, send_error = json.decode, json.raw, errors.send
 local held, hold, release = chat.connection.held, chat.connection.hold, chat.connection.release
 local byte = string.byte
 local setmetatable, type = setmetatable, type
+local suggest = chat.guard.suggest
 
 local FAILED = "Your message could not be answered. Please try to say it differently."
 local ENDED = "Session not found: it has ended"
 local LATER = "later" -- to the server: the conversation is busy, call again when it is not
 local CID_MAX = 128 -- bytes
 local OBJECT = byte "{"
+local USER = { id = true, name = true, roles = true, admin = true }
 local KIND_SHOWN = 64 -- bytes of an unknown type that are repeated in the error
 
 local ack = envelope.new("ack", "system", "cid", "id", "seq", "duplicate")
@@ -45,14 +47,41 @@ end
 -- A request holds session, connection, type and the declared fields; user = { id, name, roles, admin } is looked up
 -- when it is asked for. sent_metadata is the metadata byte for byte as the client wrote it, for whoever passes it on: a
 -- number there may have more digits than Lua can hold.
-local Request = {}
-function Request.__index(request, key)
-  if key == "user" then
-    local session, connection = request.session, request.connection
-    local user = connection and chat.connection.user(session, connection) or absent(session)
-    request.user = user
-    return user
+-- Any other field is an error: a slip of the fingers would read as a field that is not there.
+local FIELDS = {}
+local NAMES = "type session connection stored session_id content cid user raw place begun sent_metadata metadata "
+  .. "file_id file_url"
+for field in NAMES:gmatch "%S+" do
+  FIELDS[field] = true
+end
+
+local User = {
+  __index = function(_, key)
+    if not USER[key] then
+      error("message.user has no field " .. tostring(key) .. suggest(key, USER), 2)
+    end
+  end,
+}
+
+local function metatable_of(fields)
+  local known = {}
+  for _, names in ipairs { FIELDS, fields } do
+    for field in pairs(names) do
+      known[field] = true
+    end
   end
+  return {
+    __index = function(request, key)
+      if key == "user" then
+        local session, connection = request.session, request.connection
+        local user = connection and chat.connection.user(session, connection) or absent(session)
+        request.user = setmetatable(user, User)
+        return user
+      elseif not known[key] then
+        error("a message has no field " .. tostring(key) .. suggest(key, known), 2)
+      end
+    end,
+  }
 end
 
 -- An error about this request, under its sender's own number; for good, so nothing waits for it to come again.
@@ -288,6 +317,7 @@ local function compile(routes)
         active = route.active or route.stored,
         admin = route.admin,
         places = route.places,
+        request = metatable_of(fields),
       }
     end
   end
@@ -339,7 +369,7 @@ local function any(compiled, session, raw, connection, busy)
     session = session,
     connection = connection,
     stored = route.stored, -- as a part of the conversation
-  }, Request)
+  }, route.request)
   local wrong = route.check(document, request)
     or halved and "Invalid message format: " .. shown(halved) .. " contains half of a surrogate pair"
   if wrong then
@@ -375,7 +405,7 @@ function router.new(routes)
         session_id = session_id,
         content = content,
         cid = cid,
-      }, Request)
+      }, route.request)
       request = (not others or check.others(route.fields, others, request)) and request
     end
     if not request then
@@ -431,7 +461,7 @@ function router.unanswered(routes)
       content = message.content,
       cid = message.cid,
       begun = message.begun,
-    }, Request)
+    }, route.request)
     for key, value in pairs(message.extra and decode(message.extra) or {}) do
       request[key] = value
     end

@@ -1,10 +1,12 @@
-/* In: chat.guard calls, while scripts load. Out: names for the functions that handle a route or bot; the table of
- * names in quarantine. Why: see ../vm/blame.h, which finds the name again when a handler is killed. */
+/* In: chat.guard calls, while scripts load. Out: names for the functions that handle a route or a rule of a
+ * bot; the table of names in quarantine. Why: see ../vm/blame.h, which finds the name again when a handler is killed.
+ */
 #include "api.h"
 
 #include "blame.h"
 #include "log.h"
 #include "quarantine.h"
+#include "suggest.h"
 
 #include <string.h>
 
@@ -33,6 +35,9 @@ static const struct bind_function functions[] = {
    "While loading: when what fn calls (not as a tail call) has to be ended too often, name is put aside. Returns fn."},
   {"aside", l_guard_aside, "", "table names", false,
    "name -> true of what is put aside. Always the same table, kept up to date; to be read only."},
+  {"suggest", l_suggest, "name string, names table", "string", false,
+   "For the text of an error: ': did you mean x?' with the key of names that is nearest to a name that does not exist, "
+   "or ''."},
   {NULL, NULL, NULL, NULL, false, NULL},
 };
 const struct bind_module bind_guard = {"guard", "Handlers that had to be ended, and who is put aside for it.",

@@ -6,6 +6,7 @@
 #include "effects.h"
 #include "err.h"
 #include "handle.h"
+#include "suggest.h"
 
 #include <string.h>
 
@@ -192,6 +193,25 @@ static int push_immutable(lua_State *L, struct vm *vm, session_handle handle, en
   return 1;
 }
 
+/* The names are those of the table at the second upvalue. */
+static int no_member(lua_State *L) {
+  struct suggest s;
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+  suggest_init(&s, name);
+  suggest_keys(&s, L, lua_upvalueindex(2));
+  if (!name) {
+    lua_pushfstring(L, "that is a %s", luaL_typename(L, 2));
+    name = lua_tostring(L, -1);
+  }
+  return luaL_error(L, "a session has no field or method %s%s", name, suggest_push(&s, L));
+}
+
+static int l_session_newindex(lua_State *L) {
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
+  return luaL_error(L, "attempt to index a session to change %s: session:set { %s = … } changes what can be changed",
+                    name, name);
+}
+
 /* Upvalues: the VM, the members. */
 static int l_session_index(lua_State *L) {
   session_handle handle = bind_check_session(L, 1);
@@ -203,7 +223,7 @@ static int l_session_index(lua_State *L) {
     return 1;
   }
   if (!r.field) {
-    return luaL_error(L, "a session has no field or method %s", lua_tostring(L, 2));
+    return no_member(L);
   }
   struct vm *vm = bind_vm(L);
   if (r.field == FIELD_ID || r.field == FIELD_USER) {
@@ -365,6 +385,8 @@ static void open_session(struct vm *vm) {
   lua_setfield(L, LUA_REGISTRYINDEX, MEMBERS);
   lua_pushcclosure(L, l_session_index, 2);
   lua_setfield(L, -2, "__index"); // [meta]
+  bind_push_function(vm, L, l_session_newindex);
+  lua_setfield(L, -2, "__newindex");
   bind_push_function(vm, L, l_session_eq);
   lua_setfield(L, -2, "__eq");
   bind_push_function(vm, L, l_session_tostring);

@@ -6,6 +6,7 @@
 #include "err.h"
 #include "handle.h"
 #include "id.h"
+#include "options.h"
 #include "slice.h"
 
 #include <stdlib.h>
@@ -46,13 +47,12 @@ static int name_index(const char *const *names, int count, const char *name) {
 /* Every key and value is checked before anything is changed. */
 static void check_changes(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
+  options_check(L, 2, OPTIONS_SET);
   for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
-    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+    const char *key = lua_tostring(L, -2);
     if (name_index(text_names, EFFECTS_TEXTS, key) >= 0) {
       const char *text = bind_field(L, 2, key, TEXT_FIELD_MAX, NULL);
       bind_check_utf8(L, key, text, strlen(text));
-    } else if (name_index(flag_names, EFFECTS_FLAGS, key) < 0) {
-      luaL_error(L, "session:set cannot set %s", key);
     } else if (!lua_isboolean(L, -1)) {
       luaL_error(L, "session:set: %s is true or false", key);
     }
@@ -176,6 +176,7 @@ static int out_of_turn(const struct task *t, const char *sender, const char *cid
 int l_session_append(lua_State *L) {
   static const char *const senders[] = {"user", "ai", "admin", "system"};
   luaL_checktype(L, 2, LUA_TTABLE);
+  options_check(L, 2, OPTIONS_APPEND);
   size_t content_len;
   const char *sender = bind_field(L, 2, "sender", 16, NULL), *type = bind_field(L, 2, "type", 64, NULL);
   const char *content = bind_field(L, 2, "content", 1u << 20, &content_len);
@@ -238,7 +239,7 @@ struct send_options {
 
 /* Checked strictly: a typo in the options must not send to everybody what was meant for one. */
 static void send_option(lua_State *L, const char *name, struct send_options *o) {
-  uint64_t *which = strcmp(name, "to") == 0 ? &o->to : strcmp(name, "except") == 0 ? &o->except : NULL;
+  uint64_t *which = strcmp(name, "to") == 0 ? &o->to : &o->except;
   bool *flag = strcmp(name, "event") == 0 ? &o->event : strcmp(name, "receipt") == 0 ? &o->receipt : NULL;
   if (strcmp(name, "protocol") == 0) {
     o->protocol = lua_type(L, -1) == LUA_TNUMBER ? (int)lua_tointeger(L, -1) : 0;
@@ -248,8 +249,6 @@ static void send_option(lua_State *L, const char *name, struct send_options *o) 
       luaL_argerror(L, 3, lua_pushfstring(L, "%s is true or false", name));
     }
     *flag = lua_toboolean(L, -1);
-  } else if (!which) {
-    luaL_error(L, "session:send: there is no option %s", name);
   } else if (lua_type(L, -1) != LUA_TNUMBER) {
     luaL_error(L, "session:send: %s is a connection", name);
   } else {
@@ -259,8 +258,9 @@ static void send_option(lua_State *L, const char *name, struct send_options *o) 
 
 static void send_options(lua_State *L, struct send_options *o) {
   luaL_checktype(L, 3, LUA_TTABLE);
+  options_check(L, 3, OPTIONS_SEND);
   for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) {
-    send_option(L, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?", o);
+    send_option(L, lua_tostring(L, -2), o);
   }
   if (!o->to && !o->except && !o->event && !o->receipt && !o->protocol) {
     luaL_error(L, "session:send: the options name a connection");

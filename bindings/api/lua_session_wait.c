@@ -5,6 +5,7 @@
 #include "err.h"
 #include "handle.h"
 #include "join.h"
+#include "options.h"
 #include "run.h"
 #include "slice.h"
 #include "task.h"
@@ -68,6 +69,7 @@ int l_session_ask(lua_State *L) {
   uint64_t within = ASK_DEFAULT_MS;
   if (!lua_isnoneornil(L, 2)) {
     luaL_checktype(L, 2, LUA_TTABLE);
+    options_check(L, 2, OPTIONS_ASK);
     lua_pushliteral(L, "within");
     lua_rawget(L, 2);
     within = lua_isnil(L, -1) ? within : bind_duration(L, lua_gettop(L));

@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "id.h"
+#include "options.h"
 #include "run.h"
 #include "task.h"
 
@@ -33,6 +34,7 @@ static int l_store_session(lua_State *L) {
 
 static int l_store_sessions(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
+  options_check(L, 1, OPTIONS_SESSIONS);
   const char *user = bind_field(L, 1, "user_id", 1000, NULL);
   luaL_argcheck(L, user, 1, "user_id is needed");
   uint32_t limit = store_limit_field(L);
@@ -50,6 +52,7 @@ static int l_store_sessions(lua_State *L) {
 
 static int l_store_history(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
+  options_check(L, 1, OPTIONS_HISTORY);
   const char *id = bind_field(L, 1, "session_id", 1000, NULL);
   luaL_argcheck(L, id, 1, "session_id is needed");
   uint32_t limit = store_limit_field(L);
@@ -71,6 +74,7 @@ static int l_store_history(lua_State *L) {
 
 static int l_store_message(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
+  options_check(L, 1, OPTIONS_MESSAGE);
   const char *id = bind_field(L, 1, "session_id", 1000, NULL), *cid = bind_field(L, 1, "cid", STORE_CID_MAX, NULL);
   luaL_argcheck(L, id && cid, 1, "session_id and cid are needed");
   bind_task(L);

@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "id.h"
+#include "options.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,7 @@ static void last_field(lua_State *L, struct store_filter *f, const char **user) 
 
 int store_list(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
+  options_check(L, 1, OPTIONS_LIST);
   const char *user = bind_field(L, 1, "user_id", 1000, NULL), *after_user;
   struct store_filter f = {.sort = sort_field(L),
                            .ascending = flag_field(L, "ascending") == 1,
@@ -98,6 +100,7 @@ int store_list(lua_State *L) {
 int store_totals(lua_State *L) {
   struct store_filter f = {0};
   luaL_checktype(L, 1, LUA_TTABLE);
+  options_check(L, 1, OPTIONS_TOTALS);
   times_field(L, &f);
   bind_task(L);
   struct store_op *op = store_op_new(STORE_TOTALS);

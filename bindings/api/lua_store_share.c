@@ -4,6 +4,7 @@
 
 #include "err.h"
 #include "id.h"
+#include "options.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +19,9 @@ static struct store_op *named_op(const char *id, const char *user, struct store_
 }
 
 /* session_id and user_id of the table at index 1; false: such an id cannot be there. */
-static bool names_field(lua_State *L, const char **id, const char **user) {
+static bool names_field(lua_State *L, enum options which, const char **id, const char **user) {
   luaL_checktype(L, 1, LUA_TTABLE);
+  options_check(L, 1, which);
   *id = bind_field(L, 1, "session_id", 1000, NULL);
   *user = bind_field(L, 1, "user_id", 1000, NULL);
   luaL_argcheck(L, *id && *user, 1, "session_id and user_id are needed");
@@ -29,7 +31,7 @@ static bool names_field(lua_State *L, const char **id, const char **user) {
 
 int store_share(lua_State *L) {
   const char *id, *user;
-  if (!names_field(L, &id, &user)) {
+  if (!names_field(L, OPTIONS_SHARE, &id, &user)) {
     return bind_result(L, E_NOT_FOUND);
   }
   double expires_ms = bind_number(L, 1, "expires_ms", -1, -1, 8640000000000000.0);
@@ -47,7 +49,7 @@ int store_share(lua_State *L) {
 
 int store_unshare(lua_State *L) {
   const char *id, *user;
-  if (!names_field(L, &id, &user)) {
+  if (!names_field(L, OPTIONS_UNSHARE, &id, &user)) {
     return bind_result(L, E_NOT_FOUND);
   }
   struct store_op *op = named_op(id, user, store_op_new(STORE_SHARE));
@@ -73,7 +75,7 @@ int store_shared(lua_State *L) {
 int store_erase(lua_State *L) {
   const char *id, *user;
   char subject[STORE_AUDIT_MAX];
-  if (!names_field(L, &id, &user)) {
+  if (!names_field(L, OPTIONS_ERASE, &id, &user)) {
     return bind_result(L, E_NOT_FOUND);
   }
   const char *actor = bind_field(L, 1, "actor", STORE_AUDIT_MAX, NULL);

@@ -6,6 +6,7 @@
 #include "bind.h"
 
 #include "err.h"
+#include "options.h"
 #include "run.h"
 #include "scripts_impl.h"
 #include "scripts_report.h"
@@ -218,17 +219,22 @@ static struct ask *new_ask(lua_State *L) {
   return a;
 }
 
-static const char *why_field(lua_State *L) {
+static const char *why_field(lua_State *L, enum options which) {
   const char *why = NULL;
   if (!lua_isnoneornil(L, 1)) {
     luaL_checktype(L, 1, LUA_TTABLE);
+    options_check(L, 1, which);
     why = bind_field(L, 1, "why", HISTORY_WHY_MAX, NULL);
   }
   return why ? why : "";
 }
 
 static int order(lua_State *L, enum scripts_verb verb, unsigned share, const char *what) {
-  const char *why = why_field(L);
+  static const enum options known[] = {[SCRIPTS_RELOAD] = OPTIONS_RELOAD,
+                                       [SCRIPTS_CANARY] = OPTIONS_RELOAD,
+                                       [SCRIPTS_PROMOTE] = OPTIONS_PROMOTE,
+                                       [SCRIPTS_ROLLBACK] = OPTIONS_ROLLBACK};
+  const char *why = why_field(L, known[verb]);
   struct ask *a = new_ask(L);
   if (!a) {
     return 0;

@@ -53,7 +53,8 @@ void scripts_tried(struct scripts *s, const char *version, const char *why);
 /* Logs the mistakes that a check finds in the current version. At the start: then there is no other version to keep. */
 void scripts_warn(const struct scripts *s);
 
-/* Takes a route or bot out of quarantine; false when it was not in it. who: for the log. */
+/* Takes a route, a rule or a bot with all its rules out of quarantine; false when it was not in it. who: for the log.
+ */
 bool scripts_enable(struct scripts *s, const char *name, const char *who);
 
 /* ---- on worker `index` ---- */

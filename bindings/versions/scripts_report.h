@@ -45,7 +45,7 @@ struct scripts_report {
   struct history history;
   unsigned canary_share;    /* of SCRIPTS_WHOLE; 0: there is no canary */
   size_t kept;              /* versions to go back to */
-  size_t quarantined_count; /* routes and bots in quarantine */
+  size_t quarantined_count; /* routes and rules in quarantine */
   char quarantined[QUARANTINE_NAMES][QUARANTINE_NAME_MAX + 1];
   size_t version_count;
   struct report_version versions[REPORT_VERSIONS];

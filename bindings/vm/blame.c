@@ -1,5 +1,5 @@
-/* In: stacks of handlers that were killed. Out: the route or bot each of them belongs to; the set of names in
- * quarantine.
+/* In: stacks of handlers that were killed. Out: the route or rule each of them belongs to; the set of names
+ * in quarantine.
  * Why: see blame.h. Scripts see the names in quarantine as a table of their VM; it is refreshed when the set
  * changes. */
 #include "blame.h"

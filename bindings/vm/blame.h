@@ -1,5 +1,5 @@
-/* In: the functions that handle a route or a bot. Out: which of them was running when a handler was killed.
- * Why: C knows that a message overran its budget, not which route or bot it was for. Recording that for every message
+/* In: the functions that handle a route or a rule of a bot. Out: which of them was running when a handler was killed.
+ * Why: C knows that a message overran its budget, not which route or rule it was for. Recording that for every message
  * would cost every message time; instead each function is named once, while scripts load, and after a kill its name is
  * looked up on the stack.
  * Thread: the VM's own. */

@@ -18,6 +18,7 @@ local newproxy, next, pairs, tonumber, tostring, type = newproxy, next, pairs, t
 local find, format, sub = string.find, string.format, string.sub
 local date, seconds = os.date, os.time
 local describe, inside = internal.describe or tostring, internal.inside or function() end
+local suggest = internal.suggest or function() return "" end
 local unpack = unpack
 local getinfo, rawget, xpcall = debug.getinfo, rawget, xpcall
 
@@ -285,7 +286,7 @@ globals.coroutine = sealed(coroutines, "coroutine")
 local function strict(table, name)
   return setmetatable(table, {
     __index = function(_, key)
-      error(name .. "." .. tostring(key) .. " does not exist", 2)
+      error(name .. "." .. tostring(key) .. " does not exist" .. suggest(key, table), 2)
     end,
   })
 end
@@ -446,16 +447,36 @@ local function require_first(name)
 end
 
 -- Self tests ---------------------------------------------------------------------------------------------------------
--- A module that has a function self_test is asked before it answers anybody. It raises what is wrong; nothing can be
--- sent or stored from it, for there is nobody to answer yet.
+-- A module that has a function self_test is asked before it answers anybody. It raises what is wrong, or returns false,
+-- or nil and why; nothing can be sent or stored from it, for there is nobody to answer yet.
+
+local tested = 0 -- of those in `order`
+
+-- What it returned when that says that it has failed, else nil.
+local function failure(test, count, first, why)
+  if first == false or (first == nil and count > 1 and why ~= nil) then
+    local info = getinfo(test, "S")
+    local reason = why ~= nil and ": " .. describe(why) or ""
+    return sub(info.source, 2) .. ":" .. info.linedefined .. ": it returned " .. tostring(first) .. reason
+  end
+end
+
+local function verdict(test, ok, ...)
+  if not ok then
+    return told((...))
+  end
+  return failure(test, select("#", ...), ...)
+end
 
 local function self_test()
-  for i = 1, #order do
-    local test = type(order[i].module) == "table" and rawget(order[i].module, "self_test")
+  while tested < #order do
+    tested = tested + 1
+    local entry = order[tested]
+    local test = type(entry.module) == "table" and rawget(entry.module, "self_test")
     if type(test) == "function" then
-      local ok, why = xpcall(test, raised)
-      if not ok then
-        error(told(why) .. " (self_test of " .. order[i].name .. ")", 0)
+      local why = verdict(test, xpcall(test, raised))
+      if why then
+        error(why .. " (self_test of " .. entry.name .. ")", 0)
       end
     end
   end

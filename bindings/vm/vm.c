@@ -12,6 +12,7 @@
 #include "sandbox_lua.h"
 #include "slice.h"
 #include "stored.h"
+#include "suggest.h"
 #include "task.h"
 
 #include <lualib.h>
@@ -62,7 +63,7 @@ static int load(lua_State *L) {
   if (luaL_loadbuffer(L, sandbox_lua, sandbox_lua_len, "@sandbox")) {
     return lua_error(L);
   }
-  lua_createtable(L, 0, 13);
+  lua_createtable(L, 0, 14);
   push_chat(vm);
   lua_setfield(L, -2, "chat");
   bind_push_json(vm, L);
@@ -81,6 +82,8 @@ static int load(lua_State *L) {
   lua_setfield(L, -2, "describe");
   bind_push_inside(L);
   lua_setfield(L, -2, "inside");
+  lua_pushcfunction(L, l_suggest);
+  lua_setfield(L, -2, "suggest");
   bind_push_nesting(vm, L);
   lua_setfield(L, -2, "nesting");
   bind_push_function(vm, L, l_source);

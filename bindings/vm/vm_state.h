@@ -47,7 +47,7 @@ struct vm_tally {
 
 /* Counts calls there from now on; it outlives the VM. */
 void vm_count_into(struct vm *vm, struct vm_tally *tally);
-/* Whether a route or bot that is killed too often in this VM goes into quarantine, for every VM. Yes by default; no
+/* Whether a route or rule that is killed too often in this VM goes into quarantine, for every VM. Yes by default; no
  * for a VM that is not the current version. A canary is rolled back as a whole instead. */
 void vm_quarantines(struct vm *vm, bool yes);
 

@@ -45,7 +45,8 @@
   X(SCRIPT_COROUTINES, "chatbox_script_coroutines", GAUGE, "Handlers waiting")                                         \
   X(SCRIPT_MEMORY, "chatbox_script_memory_bytes", GAUGE, "Memory of all Lua VMs")                                      \
   X(SCRIPT_COLLECTIONS, "chatbox_script_collections_total", COUNTER, "Collections because a Lua VM was half full")     \
-  X(SCRIPTS_QUARANTINED, "chatbox_scripts_aside", GAUGE, "Routes and bots that are put aside")                         \
+  X(SCRIPTS_QUARANTINED, "chatbox_scripts_aside", GAUGE, "Routes and rules of bots that are put aside")                \
+  X(SCRIPT_QUARANTINED, "chatbox_scripts_aside_name", GAUGE, "1 for each that is put aside, by name")                  \
   X(SCRIPT_KILLS, "chatbox_script_kills_total", COUNTER, "Handlers ended by version and kind: time, memory, wait")     \
   X(WORKER_DELAYS, "chatbox_worker_delays_total", COUNTER, "Times a worker, or the main thread, was away for 2 s")     \
   X(START_TIME, "chatbox_start_time_seconds", GAUGE, "When the server started, in seconds since 1970")                 \

@@ -5,6 +5,7 @@
 #include "metrics.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,17 @@ void quarantine_free(struct quarantine *q) {
     lock_deinit(&q->lock);
     free(q);
   }
+}
+
+/* Which of them it is, beside how many there are. What would end the label early is shown as a question mark. */
+static void show(const char *name, int64_t n) {
+  char labels[METRIC_LABELS_MAX + 1];
+  snprintf(labels, sizeof labels, "name=\"%s\"", name);
+  for (char *p = labels + strlen("name=\""), *end = labels + strlen(labels) - 1; p < end; p++) {
+    *p = *p == '"' || *p == '\\' || (unsigned char)*p < ' ' ? '?' : *p;
+  }
+  metrics_add(METRIC_SCRIPTS_QUARANTINED, n);
+  metrics_add_labelled(METRIC_SCRIPT_QUARANTINED, labels, n);
 }
 
 /* The entry of that name, or a new one in place of the oldest; NULL when all are in quarantine. */
@@ -77,24 +89,36 @@ bool quarantine_kill(struct quarantine *q, const char *name, uint64_t now_ms) {
   lock_release(&q->lock);
   if (newly) {
     atomic_fetch_add(&q->changes, 1);
-    metrics_add(METRIC_SCRIPTS_QUARANTINED, 1);
+    show(name, 1);
   }
   return newly;
 }
 
+/* "bot:x" names all of "bot:x hears y". */
+static bool is_named(const struct quarantine_entry *e, const char *name) {
+  size_t len = name ? strlen(name) : 0;
+  return !name || strncmp(e->name, name, QUARANTINE_NAME_MAX) == 0 ||
+         (len < QUARANTINE_NAME_MAX && strncmp(e->name, name, len) == 0 && e->name[len] == ' ');
+}
+
 size_t quarantine_enable(struct quarantine *q, const char *name) {
+  char names[QUARANTINE_NAMES][QUARANTINE_NAME_MAX + 1];
   size_t back = 0;
   lock_acquire(&q->lock);
   for (struct quarantine_entry *e = q->entries; e < q->entries + QUARANTINE_NAMES; e++) {
-    if (*e->name && (!name || strncmp(e->name, name, QUARANTINE_NAME_MAX) == 0)) {
-      back += e->quarantined;
+    if (*e->name && is_named(e, name)) {
+      if (e->quarantined) {
+        memcpy(names[back++], e->name, sizeof e->name);
+      }
       *e = (struct quarantine_entry){.count = 0};
     }
   }
   lock_release(&q->lock);
   if (back) {
     atomic_fetch_add(&q->changes, 1);
-    metrics_add(METRIC_SCRIPTS_QUARANTINED, -(int64_t)back);
+  }
+  for (size_t i = 0; i < back; i++) {
+    show(names[i], -1);
   }
   return back;
 }

@@ -205,10 +205,11 @@
     "Largest single text or table of a script, in memory. Going through it once may come on top of a budget: up to "   \
     "10 ms with the default.")                                                                                         \
   X(SCRIPT_KILLS_MAX, "SCRIPT_KILLS_MAX", INT, "5", 0, 100, false,                                                     \
-    "A route or bot whose handlers had to be ended so often within SCRIPT_KILLS_WINDOW is put aside; 0: never.")       \
+    "A route or rule of a bot whose handlers had to be ended so often within SCRIPT_KILLS_WINDOW is put aside; 0: "    \
+    "never.")                                                                                                          \
   X(SCRIPT_KILLS_WINDOW, "SCRIPT_KILLS_WINDOW", DURATION, "1m", 1, 86400000, false, "Window of SCRIPT_KILLS_MAX.")     \
   X(SCRIPT_ASIDE_TEXT, "SCRIPT_ASIDE_TEXT", STRING, "This is out of order for now. Please try again later.", 1, 1000,  \
-    false, "What a route or bot that is put aside answers.")                                                           \
+    false, "What a route or rule that is put aside answers.")                                                          \
   X(SCRIPT_LOG_RATE, "SCRIPT_LOG_RATE", INT, "100", 1, 1000000, false,                                                 \
     "Lines per second that one file of the scripts may log, ten seconds of it at once; how many were left out is "     \
     "said once a second.")                                                                                             \

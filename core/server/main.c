@@ -249,7 +249,8 @@ static const struct command commands[] = {
   {"scripts", "scripts [enable NAME] [--config FILE]", command_scripts,
    "Prints which versions of the scripts answer, how well, what waits in them, what was done with them, and which "
    "routes "
-   "and bots are put aside (SCRIPT_KILLS_MAX). enable brings one of these back: scripts enable bot:echo."},
+   "and rules of bots are put aside (SCRIPT_KILLS_MAX). enable brings one of these back, or all rules of a bot: "
+   "scripts enable bot:echo."},
   {"reencrypt", "reencrypt [--config FILE]", reencrypt,
    "Encrypts every message and every name in the store with ENCRYPTION_KEY, in the newest form; the server has to be "
    "stopped. Can be broken off and resumed."},

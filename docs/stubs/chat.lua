@@ -398,6 +398,12 @@ function chat.guard.watch(name, fn) end
 ---@return table names
 function chat.guard.aside() end
 
+--- For the text of an error: ': did you mean x?' with the key of names that is nearest to a name that does not exist, or ''.
+---@param name string
+---@param names table
+---@return string
+function chat.guard.suggest(name, names) end
+
 --- The scripts themselves. Only in the HTTP request of an administrator; everywhere else it raises.
 chat.scripts = {}
 

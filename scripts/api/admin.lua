@@ -19,6 +19,10 @@ local iso = chat.timer.iso
 
 -- Lists ---------------------------------------------------------------------------------------------------------------
 
+local function order_of(wanted)
+  return wanted.sort .. (wanted.ascending and "_asc" or "_desc")
+end
+
 -- What was asked for, or nil and the response that says what is wrong with it. What a URL may say is declared in
 -- api/routes.
 local function filter(asked)
@@ -35,9 +39,8 @@ local function filter(asked)
   if asked.status then
     wanted.active = asked.status == "active"
   end
-  wanted.order = wanted.sort .. (wanted.ascending and "_asc" or "_desc")
   if asked.cursor then
-    wanted.after = cursor.read(wanted.order, asked.cursor)
+    wanted.after = cursor.read(order_of(wanted), asked.cursor)
     if not wanted.after then
       return nil, response.error(400, "invalid cursor")
     end
@@ -55,7 +58,7 @@ local function list(wanted)
   for i, record in ipairs(records) do
     items[i] = summary(record, now)
   end
-  return items, type(last) == "table" and cursor.write(wanted.order, last) or nil
+  return items, type(last) == "table" and cursor.write(order_of(wanted), last) or nil
 end
 
 local function escape(word)

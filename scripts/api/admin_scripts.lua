@@ -80,8 +80,8 @@ function admin_scripts.show()
   })
 end
 
--- The body of an order, or nil and the refusal.
-local function read(request)
+-- The body of an order, or nil and the refusal. shares: it may be for a share of the conversations.
+local function read(request, shares)
   local body = request.body == "" and {} or json.decode(request.body)
   if type(body) ~= "table" then
     return nil, response.error(400, "The body is a JSON object, or empty")
@@ -89,14 +89,16 @@ local function read(request)
     return nil, response.error(400, "why is one line of at most " .. WHY_MAX .. " bytes")
   end
   local percent = body.canary_percent
-  if percent ~= nil and not (type(percent) == "number" and percent >= 0.01 and percent <= 99.99) then
+  if percent ~= nil and not shares then
+    return nil, response.error(400, "canary_percent is for a reload")
+  elseif percent ~= nil and not (type(percent) == "number" and percent >= 0.01 and percent <= 99.99) then
     return nil, response.error(400, "canary_percent is more than 0 and less than 100")
   end
   return { why = body.why, canary = percent }
 end
 
-local function order(request, give)
-  local wanted, refusal = read(request)
+local function order(request, give, shares)
+  local wanted, refusal = read(request, shares)
   if not wanted then
     return refusal
   end
@@ -109,7 +111,7 @@ end
 
 --- {why?, canary_percent?}: all conversations, or a share of them, get the scripts of the folder.
 function admin_scripts.reload(request)
-  return order(request, chat.scripts.reload)
+  return order(request, chat.scripts.reload, true)
 end
 
 --- {why?}: the canary gets all conversations.

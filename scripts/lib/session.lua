@@ -27,7 +27,7 @@ chat.session.method("finish", function(session)
 end)
 
 --- Answers: the text becomes part of the conversation and goes to everybody in it, once it is stored. The time since
---- the message before it counts as response time.
+--- the message before it counts as response time. In one that has ended nobody would hear it: that is an error.
 ---     session:reply "Hello!"
 ---@param session table
 ---@param text string
@@ -45,6 +45,8 @@ chat.session.method("reply", function(session, text)
   local last_ms = session.last_activity_ms
   if not last_ms then
     return nil, "the conversation is gone", "GONE"
+  elseif session.end_ms ~= 0 then
+    error("session:reply: the conversation has ended (after waiting, look at session.end_ms)", 2)
   end
   local id, why, code = session:append { sender = "ai", type = "ai_response", content = text, extra = EXTRA }
   if not id then

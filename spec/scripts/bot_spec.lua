@@ -48,6 +48,27 @@ describe("a bot", function()
     assert.same({ "second" }, on "a")
   end)
 
+  it("has no other method: a misspelt one says where it was called", function()
+    local ok, why = pcall(function() bot:hear("x", print) end)
+    assert.is_false(ok)
+    assert.matches("bot_spec.lua:%d+: a bot has no field or method hear", why)
+    ok, why = pcall(function() return bot.nmae end)
+    assert.is_false(ok)
+    assert.matches("bot_spec.lua:%d+: a bot has no field or method nmae", why)
+  end)
+
+  it("rests one rule that is put aside, and no other", function()
+    local world = fake.new()
+    bot = world.require "bot" "test"
+    hears "loop"
+    bot:otherwise(function() said = { "otherwise" } end)
+    world.aside["bot:test hears loop"] = true
+    local replied
+    bot:answer({ reply = function(_, text) replied = text end }, { content = "a loop" })
+    assert.equal(world.chat.config.get "SCRIPT_ASIDE_TEXT", replied)
+    assert.same({ "otherwise" }, on "hello")
+  end)
+
   it("says at once what is wrong with a rule", function()
     assert.is_false(pcall(bot.hears, bot, "", print))
     assert.is_false(pcall(bot.hears, bot, "x"))

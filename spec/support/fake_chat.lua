@@ -554,7 +554,8 @@ local function chat_modules(world)
       return #list == 0 or not relayed and list[address] == true
     end,
   }
-  chat.guard = { watch = function(_, fn) return fn end, aside = function() return world.aside end }
+  chat.guard = { watch = function(_, fn) return fn end, aside = function() return world.aside end,
+    suggest = function() return "" end }
   chat.limit = { take = function(limiter, key)
     local most, window = unpack(LIMITS[limiter])
     assert(type(key) == "string")

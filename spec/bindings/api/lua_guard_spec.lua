@@ -1,4 +1,4 @@
--- lua_guard.c: a route or bot whose handlers have to be ended again and again is put aside; the others go on.
+-- lua_guard.c: a route or a rule of a bot whose handlers have to be ended again and again is put aside; the others go on.
 local chatbox = require "chatbox_spec"
 local scene = require "spec.support.scene"
 
@@ -52,12 +52,42 @@ describe("what overruns again and again", function()
       assert.matches("^%x+$", heard.error.incident)
     end
     assert.matches("put aside.*name=bot:evil", table.concat(scene.log(), "\n"))
-    assert.equal("closed", says(world, alice, "hello").content)
+    assert.equal("closed", says(world, alice, "loop").content)
     assert.equal("closed", says(world, bob, "loop").content)
+    assert.equal("fine", says(world, bob, "hello").content)
+    assert.equal("INTERNAL", says(world, bob, "raise").error.code)
     assert.equal("pong", alice:asks({ type = "ping" }).type)
     assert.equal(0, world:enable "route:user_message")
     assert.equal(1, world:enable "bot:evil")
-    assert.equal("fine", says(world, alice, "hello").content)
+    assert.equal("INTERNAL", says(world, alice, "loop").error.code)
+  end)
+
+  it("is a rule that rests under its own name, which the metrics show, also one with a long or odd text", function()
+    local long = ("%s"):rep(30)
+    local world = scene.shipped { settings = { CHATBOX_BOT = "odd", SCRIPT_KILLS_MAX = "1", SCRIPT_ASIDE_TEXT = "closed",
+      SCRIPT_SLICE_BUDGET = scene.budget(100) }, files = { ["bots/odd.lua"] = [[
+        local bot = require "bot" "odd"
+        local function forever() while true do end end
+        bot:hears('say "a"', function() forever() end)
+        bot:hears("]] .. long .. [[x", function() forever() end)
+        bot:hears("]] .. long .. [[y", function(session) session:reply "y" end)
+        bot:otherwise(function(session) forever() end)
+        bot:hears("metrics", function(session) session:reply(chat.metrics.render()) end)
+        return bot ]] } }
+    local alice = world:connect "alice"
+    for _, word in ipairs { 'say "a"', long .. "x", "anything" } do
+      assert.equal("INTERNAL", says(world, alice, word).error.code)
+      assert.equal("closed", says(world, alice, word).content)
+    end
+    assert.equal("y", says(world, alice, long .. "y").content)
+    local shown = says(world, alice, "metrics").content
+    assert.matches('\nchatbox_scripts_aside 3\n', shown)
+    assert.matches('\nchatbox_scripts_aside_name{name="bot:odd hears say %?a%?"} 1\n', shown)
+    assert.matches('\nchatbox_scripts_aside_name{name="bot:odd hears %%s[%%s]+ #2"} 1\n', shown)
+    assert.equal(1, world:enable 'bot:odd otherwise')
+    assert.equal(0, world:enable 'bot:od')
+    assert.equal(2, world:enable 'bot:odd')
+    assert.is_nil(says(world, alice, "metrics").content:match 'aside_name{')
   end)
 
   it("whether it loops, goes deep, hides in a coroutine or waits for ever", function()
@@ -67,7 +97,8 @@ describe("what overruns again and again", function()
       scene.log()
       for _ = 1, 2 do assert.equal("INTERNAL", says(world, alice, how).error.code) end
       assert.matches("put aside.*name=bot:evil", table.concat(scene.log(), "\n"), 1, false, how)
-      assert.matches("out of order", says(world, alice, "hello").content)
+      assert.matches("out of order", says(world, alice, how).content)
+      assert.equal("fine", says(world, alice, "hello").content)
       scene.close()
     end
   end)
@@ -104,9 +135,12 @@ describe("what overruns again and again", function()
     local world = shipped { SCRIPT_KILLS_MAX = "1" }
     local alice = world:connect "alice"
     assert.equal("INTERNAL", says(world, alice, "loop").error.code)
-    assert.matches("out of order", says(world, alice, "hello").content)
-    assert.is_true(world:reload { ["bots/evil.lua"] = EVIL .. "-- mended" })
-    assert.equal("fine", says(world, alice, "hello").content)
+    assert.matches("out of order", says(world, alice, "loop").content)
+    assert.is_true(world:reload { ["bots/evil.lua"] = (EVIL:gsub("while true do end", "while false do end")) })
+    alice:hears_all()
+    alice:says "loop"
+    assert.equal("loading", alice:hears("loading").type)
+    assert.equal("true", alice:hears("ai_response").metadata.done)
   end)
 
   it("can be watched only while scripts load", function()

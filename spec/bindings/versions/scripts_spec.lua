@@ -81,6 +81,20 @@ describe("a reload", function()
         "^scripts/case.lua:2: .*chat.shared.nope does not exist")
     end)
 
+    it("a self_test that returns false, or nil and why, with the line it begins in", function()
+      fails({ ["case.lua"] = "local m = {}\nfunction m.self_test()\n  return 1 + 1 == 3\nend\nreturn m" },
+        "^scripts/case.lua:2: it returned false %(self_test of case%)$")
+      fails({ ["case.lua"] = "return {\n self_test = function() return false, 'sums are wrong' end }" },
+        "^scripts/case.lua:2: it returned false: sums are wrong %(self_test of case%)$")
+      fails({ ["case.lua"] = "return {\n self_test = function() return nil, 'no sums', 'NONE' end }" },
+        "^scripts/case.lua:2: it returned nil: no sums %(self_test of case%)$")
+      local world = start()
+      for _, good in ipairs { "", "return nil", "return true", "return 0, 'nothing'" } do
+        assert.is_true((world:reload { ["extra.lua"] = "return { self_test = function() " .. good .. " end }",
+          ["case.lua"] = "local extra = require 'extra' return { version = function() return extra end }" }), good)
+      end
+    end)
+
     it("a self_test that wants to wait or to answer", function()
       fails({ ["case.lua"] = "return {\n self_test = function() chat.timer.sleep '1s' end }" },
         "^scripts/case.lua:2: .*while a script is loading")

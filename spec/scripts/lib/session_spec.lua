@@ -52,6 +52,15 @@ describe("session:reply", function()
     assert.same({ nil, "the conversation is gone", "GONE" }, result)
   end)
 
+  it("into a conversation that has ended is an error: nobody would hear it", function()
+    local ok, why
+    anna.session.end_ms = world.now_ms
+    world:plain(function() ok, why = pcall(function() anna.session.handle:reply "hello" end) end)
+    assert.is_false(ok)
+    assert.matches("session_spec.lua:%d+: session:reply: the conversation has ended", why)
+    assert.same({}, world.messages[anna.session.id] or {})
+  end)
+
   it("needs a text", function()
     assert.is_false(pcall(reply, ""))
     assert.is_false(pcall(reply, nil))

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -82,6 +83,23 @@ static void enabled_it_starts_anew_and_every_change_shows(void **state) {
   assert_int_equal(2, quarantine_enable(a, NULL));
   quarantine_free(a);
 }
+static void the_name_of_a_bot_is_that_of_all_its_rules(void **state) {
+  (void)state;
+  struct quarantine *a = quarantine_new(1, 1000);
+  assert_true(quarantine_kill(a, "bot:x hears \"a\"", 1));
+  assert_true(quarantine_kill(a, "bot:x otherwise", 1));
+  assert_true(quarantine_kill(a, "bot:xy otherwise", 1));
+  size_t len;
+  char *shown = metrics_render(&len);
+  assert_non_null(strstr(shown, "chatbox_scripts_aside_name{name=\"bot:x hears ?a?\"} 1\n"));
+  assert_non_null(strstr(shown, "chatbox_scripts_aside_name{name=\"bot:xy otherwise\"} 1\n"));
+  free(shown);
+  assert_int_equal(0, quarantine_enable(a, "bot"));
+  assert_int_equal(2, quarantine_enable(a, "bot:x"));
+  assert_int_equal(1, count(a));
+  assert_int_equal(1, metrics_value(METRIC_SCRIPT_QUARANTINED));
+  quarantine_free(a);
+}
 
 static void its_names_are_bounded(void **state) {
   (void)state;
@@ -143,6 +161,7 @@ int main(void) {
     cmocka_unit_test(nor_do_those_of_different_names_together),
     cmocka_unit_test(no_kills_are_too_many_when_it_is_switched_off),
     cmocka_unit_test(enabled_it_starts_anew_and_every_change_shows),
+    cmocka_unit_test(the_name_of_a_bot_is_that_of_all_its_rules),
     cmocka_unit_test(its_names_are_bounded),
     cmocka_unit_test(several_workers_may_use_it_at_once),
   };
