@@ -140,12 +140,11 @@ export class Engine {
   }
 }
 
-/** What git knows of the source tree, as a clone on another machine has it: other folder, other times, stricter modes. */
+/** What git knows of the source tree, or could, as a clone has it. */
 export async function clone(folder) {
   await mkdir(folder, { recursive: true });
   const files = execFileSync("git", ["-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z"], { encoding: "utf8" }).split("\0").filter(Boolean);
   for (const file of files) await cp(path.join(ROOT, file), path.join(folder, file), { recursive: true });
-  execFileSync("chmod", ["-R", "go-rwx", folder]);
 }
 
 /* ---- compose.yaml ---- */

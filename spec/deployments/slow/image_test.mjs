@@ -19,12 +19,14 @@ const MEGABYTE = 1e6;
 const version = (await readFile(path.join(ROOT, "CMakeLists.txt"), "utf8")).match(/^project\(chatbox VERSION (\S+)/m)[1];
 
 const engine = await alone(async (builder) => {
-  await builder.build(ROOT, "chatbox:one", EPOCH);
+  // Somebody may be editing the tree meanwhile: both builds have what is there now.
+  const [here, elsewhere] = [path.join(builder.dir, "here"), path.join(builder.dir, "elsewhere")];
+  await clone(here);
+  await cp(here, elsewhere, { recursive: true });
+  execFileSync("chmod", ["-R", "go-rwx", elsewhere]);
+  await builder.build(here, "chatbox:one", EPOCH);
   await builder.podman("tag", "chatbox:one", `chatbox:${version}`);
-  const elsewhere = await builder.folder("elsewhere");
-  await clone(elsewhere);
   await builder.build(elsewhere, "chatbox:two", EPOCH);
-  await rm(elsewhere, { recursive: true });
   // There is no registry here. What Debian has of the same programs stands in, under the same names.
   await builder.standIn("docker.io/library/nginx:1.26.2", `RUN apt-get update && groupadd -g 101 nginx && useradd -u 101 -g 101 nginx \\
     && apt-get install -y --no-install-recommends nginx-light && rm -rf /etc/nginx/sites-enabled/* /var/lib/nginx \\
@@ -109,18 +111,18 @@ class Box {
     return (await engine.podman("exec", this.name, "chatbox", "token", "--user", user, "--ttl", "1h")).trim();
   }
 
-  /** Says content, hears it again from the bot, and resolves to the id of the conversation. */
-  async talk(token, content) {
+  /** Says content, hears the answer of the bot, and resolves to the id of the conversation. */
+  async talk(token, content, answer = content) {
     const socket = new WebSocket(`${this.url("/ws").replace("http", "ws")}`, { headers: { Authorization: `Bearer ${token}` } });
     const heard = [];
     socket.on("message", (data) => heard.push(JSON.parse(data)));
     await within(new Promise((resolve, reject) => socket.on("open", resolve).on("error", reject)), "the socket to open");
     const answered = new Promise((resolve) => socket.on("message", (data) => {
       const message = JSON.parse(data);
-      if (message.type === "ai_response" && message.content === content) resolve(message);
+      if (message.type === "ai_response" && message.content === answer) resolve(message);
     }));
     socket.send(JSON.stringify({ type: "user_message", content }));
-    const { session_id } = await within(answered, () => `the answer to ${content}; heard ${JSON.stringify(heard.slice(-5))}`);
+    const { session_id } = await within(answered, () => `the answer ${answer}; heard ${JSON.stringify(heard.slice(-5))}`);
     socket.close();
     await within(new Promise((resolve) => socket.on("close", resolve)), "the socket to close");
     return session_id;
@@ -212,6 +214,25 @@ describe("a container", () => {
     box = await Box.start("box", secrets);
     assert.deepEqual(await box.said(token, session), ["before", "before", "between", "between"]);
     await engine.podman("stop", "--time", "35", "box");
+  });
+
+  test("answers with scripts that are mounted, and after a reload with what has become of them", async () => {
+    const scripts = await engine.folder("mounted");
+    await cp(path.join(ROOT, "scripts"), scripts, { recursive: true });
+    execFileSync("chmod", ["-R", "a+rX", scripts]);
+    const bot = path.join(scripts, "bots/echo.lua");
+    const original = await readFile(bot, "utf8");
+    const says = (word) => writeFile(bot, original.replace("reply(message.content)", `reply("${word} " .. message.content)`));
+    await says("one");
+    const other = await Box.start("scripted", secrets, "-v", `${scripts}:/usr/local/share/chatbox/scripts:ro`);
+    const dave = await other.token("dave");
+    const conversation = await other.talk(dave, "hello", "one hello");
+    await says("two");
+    const { code, err } = await engine.tries("exec", "scripted", "chatbox", "reload");
+    assert.equal(code, 0, err);
+    assert.equal(await other.talk(dave, "hello", "two hello"), conversation);
+    await engine.podman("stop", "--time", "35", "scripted");
+    assert.equal((await engine.inspect("scripted")).State.ExitCode, 0);
   });
 
   test("with a placeholder for a secret ends with code 2 and a line that names it", async () => {
