@@ -222,7 +222,9 @@
   X(CONTROL_SOCKET, "CONTROL_SOCKET", STRING, "", 0, 100, false,                                                       \
     "Unix socket of `chatbox reload`; empty is chatbox.sock beside the database.")                                     \
   X(LOG_LEVEL, "LOG_LEVEL", STRING, "info", 1, 8, false, "debug, info, warn or error.")                                \
-  X(LOG_FORMAT, "LOG_FORMAT", STRING, "text", 1, 8, false, "text (key=value) or json.")                                \
+  X(LOG_FORMAT, "LOG_FORMAT", STRING, "text", 1, 8, false,                                                             \
+    "text (key=value) or json. Where standard error is systemd's journal each field is one of its entry, too: "        \
+    "CHATBOX_USER=alice.")                                                                                             \
   X(LOG_BUFFER, "LOG_BUFFER", SIZE, "1MiB", 65536, 1073741824, false,                                                  \
     "Log lines waiting for whoever reads standard error; at the bound they are dropped, counted, and one line says "   \
     "how many.")                                                                                                       \

@@ -102,7 +102,10 @@ test("systemctl reload takes changed scripts while people talk, and fails when t
 test("nobody who connects while it is restarted is refused", async (t) => {
   const knocking = hammer(t, system, `${HTTP}/healthz`);
   await knocking.begun();
-  for (let i = 0; i < 5; i++) system.does("systemctl", "restart", "chatbox");
+  for (let i = 0; i < 5; i++) {
+    system.does("systemctl", "reset-failed", "chatbox"); // or the fifth restart in ten seconds is one too many
+    system.does("systemctl", "restart", "chatbox");
+  }
   const { answered, longest_ms, ...other } = await knocking.end();
   assert.deepEqual(other, {}, `${answered} were answered`);
   assert.ok(answered > 100, `${answered}`);
@@ -144,9 +147,10 @@ test("a setting that is wrong stops it for good, whoever knocks, and the journal
   assert.equal(system.property("chatbox", "ActiveState"), "failed");
   assert.equal(system.property("chatbox", "ExecMainStatus"), "2");
   assert.equal(system.property("chatbox", "NRestarts"), "0");
-  system.run("curl", "-sS", `${HTTP}/healthz`); // starts it again, over and over, until the socket gives up
-  assert.equal(system.property("chatbox", "ActiveState"), "failed");
+  assert.notEqual(system.run("curl", "-sS", `${HTTP}/healthz`).status, 0); // started it again, until the socket gave up
+  assert.equal(system.property("chatbox.socket", "ActiveState"), "failed");
   await writeFile(inside(CONF), (await readFile(inside(CONF), "utf8")).replace("WORKERS=many", "WORKERS=1"));
+  system.does("systemctl", "reset-failed", "chatbox");
   system.does("systemctl", "restart", "chatbox");
   assert.match(system.does("chatbox", "config", "--config", CONF), /^# from the file\nWORKERS=1$/m);
   assert.equal(system.property("chatbox.socket", "ActiveState"), "active");
