@@ -172,7 +172,7 @@ static int l_connection_move(lua_State *L) {
 
 #define GATHERED_MAX 256 /* connections at once; who is left follows with what it says itself */
 
-struct gathering {
+struct followers {
   struct vm *vm;
   struct session *to;
   size_t count;
@@ -188,7 +188,7 @@ static bool has_ended(const struct session *s) {
 
 /* Not one that came to read what has ended. */
 static void gather_one(struct session *from, struct conn *c, void *arg) {
-  struct gathering *g = arg;
+  struct followers *g = arg;
   bool reads = strcmp(conn_wanted(c), session_id(from)) == 0;
   if (from != g->to && !reads && g->count < GATHERED_MAX && has_ended(from) && move(g->vm, from, g->to, c) == 0) {
     g->moved[g->count++] = conn_id(c);
@@ -202,7 +202,7 @@ static int l_connection_gather(lua_State *L) {
   if (!s) {
     return bind_result(L, E_GONE);
   }
-  struct gathering g = {.vm = vm, .to = s};
+  struct followers g = {.vm = vm, .to = s};
   sessions_each_of_user(worker_home(vm->worker)->sessions, session_user(s), gather_one, &g);
   session_unref(s);
   lua_createtable(L, (int)g.count, 0);

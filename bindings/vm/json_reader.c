@@ -26,7 +26,7 @@ struct name {
   char bytes[NAME_BYTES];
 };
 
-struct field {
+struct declared {
   struct name name;
   uint8_t sort;
   bool optional;
@@ -38,7 +38,7 @@ struct kind {
   bool quick;
   uint8_t count;
   uint8_t columns[JSON_COLUMNS]; /* the fields that have a result of their own; FIELDS: it has no such field */
-  struct field fields[FIELDS];
+  struct declared fields[FIELDS];
 };
 
 struct json_reader {
@@ -64,7 +64,7 @@ static bool same(const struct name *a, const char *bytes, size_t len) {
 }
 
 /* The field at the top, { name, optional, plain, low, high }. */
-static bool take_field(lua_State *L, struct field *f) {
+static bool take_field(lua_State *L, struct declared *f) {
   int at = lua_gettop(L);
   if (!lua_istable(L, at)) {
     return false;
@@ -107,7 +107,7 @@ static void take_kind(lua_State *L, struct kind *k, const struct name columns[JS
 }
 
 void json_reader(lua_State *L) {
-  struct name columns[JSON_COLUMNS];
+  struct name columns[JSON_COLUMNS] = {{0}};
   size_t count = 0;
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -267,7 +267,7 @@ static const char *text_of(const struct member *m, char room[ESCAPED], size_t *l
 }
 
 /* As lib/check has it: a text is taken when there is nothing to clean. */
-static bool fits(const struct field *f, const char *text, size_t len) {
+static bool fits(const struct declared *f, const char *text, size_t len) {
   if ((double)len < f->low || (double)len > f->high) {
     return false;
   }
@@ -284,7 +284,7 @@ static bool fits(const struct field *f, const char *text, size_t len) {
 }
 
 /* Pushes the text, or nil when it is not there. */
-static bool push_column(lua_State *L, const struct scan *s, const struct field *f) {
+static bool push_column(lua_State *L, const struct scan *s, const struct declared *f) {
   char room[ESCAPED];
   const struct member *m;
   size_t len = 0;
@@ -328,7 +328,7 @@ static bool put_other(lua_State *L, const struct member *m) {
 /* The rest of what is declared; the table of it, or nil, is at the top. */
 static bool put_others(lua_State *L, const struct scan *s, const struct kind *k) {
   for (size_t i = 0; i < k->count; i++) {
-    const struct field *f = &k->fields[i];
+    const struct declared *f = &k->fields[i];
     const struct member *m;
     bool column = false;
     for (size_t c = 0; c < JSON_COLUMNS; c++) {
