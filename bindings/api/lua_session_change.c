@@ -6,7 +6,7 @@
 #include "err.h"
 #include "handle.h"
 #include "id.h"
-#include "options.h"
+#include "known_options.h"
 #include "slice.h"
 
 #include <stdlib.h>

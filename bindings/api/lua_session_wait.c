@@ -5,7 +5,7 @@
 #include "err.h"
 #include "handle.h"
 #include "join.h"
-#include "options.h"
+#include "known_options.h"
 #include "run.h"
 #include "slice.h"
 #include "task.h"

@@ -4,7 +4,7 @@
 
 #include "err.h"
 #include "id.h"
-#include "options.h"
+#include "known_options.h"
 
 #include <stdlib.h>
 #include <string.h>

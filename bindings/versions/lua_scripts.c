@@ -6,7 +6,7 @@
 #include "bind.h"
 
 #include "err.h"
-#include "options.h"
+#include "known_options.h"
 #include "run.h"
 #include "scripts_impl.h"
 #include "scripts_report.h"

@@ -1,5 +1,5 @@
-/* In: tables of options. Out: errors. Why: see options.h. */
-#include "options.h"
+/* In: tables of options. Out: errors. Why: see known_options.h. */
+#include "known_options.h"
 
 #include "suggest.h"
 
@@ -42,24 +42,5 @@ void options_check(lua_State *L, int index, enum options which) {
     } else if (!has_word(rows[which].names, name, len)) {
       refuse(L, which, name);
     }
-  }
-}
-
-void options_push(lua_State *L) {
-  lua_newtable(L);
-  for (int i = 0; i < OPTIONS_COUNT; i++) {
-    lua_createtable(L, 0, 2);
-    lua_pushinteger(L, rows[i].argument);
-    lua_setfield(L, -2, "argument");
-    lua_newtable(L);
-    for (const char *p = rows[i].names; *p;) {
-      size_t n = strcspn(p, " ");
-      lua_pushlstring(L, p, n);
-      lua_pushboolean(L, 1);
-      lua_rawset(L, -3);
-      p += n + strspn(p + n, " ");
-    }
-    lua_setfield(L, -2, "names");
-    lua_setfield(L, -2, rows[i].function);
   }
 }

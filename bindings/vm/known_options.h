@@ -1,7 +1,6 @@
 /* In: the table of options a script gives to one of our functions. Out: nothing, or an error that names what is none.
- * Why: an option that is misspelt would be ignored, and nobody would find out. One table says what each function
- * knows; check.lua reads it as well, and so finds the same mistakes without running anything.
- * Thread: the VM's own. */
+ * Why: an option that is misspelt would be ignored, and nobody would find out. One table says what each
+ * function knows. Thread: the VM's own. */
 #pragma once
 #include <lua.h>
 
@@ -29,5 +28,3 @@ enum options { OPTIONS_ALL(OPTIONS_ID) OPTIONS_COUNT };
 
 /* Of the table at index (positive): raises "session:ask: there is no option withn: did you mean within?" */
 void options_check(lua_State *L, int index, enum options which);
-/* Pushes { ["session:ask"] = { argument = 1, names = { within = true } } }. */
-void options_push(lua_State *L);
