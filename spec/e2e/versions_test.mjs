@@ -124,7 +124,7 @@ describe("on the command line", () => {
       `${server.scripts}/bots/echo.lua:3: global 'sesion' does not exist`,
       `${server.scripts}/bots/echo.lua:4: chat.log.inf does not exist`,
       `${server.scripts}/routes.lua:${line}: route help_request has no handler: handlers.help has no help_reqest`,
-      `${server.scripts}/bots/other.lua:2: attempt to call method 'answers' (a nil value)`,
+      `${server.scripts}/bots/other.lua:2: a bot has no field or method answers: did you mean answer?`,
     ]);
     assert.match(err, /^4 problems$/m);
     assert.equal((await server.command("check", path.join(server.dir, "nothing"))).code, 1);
