@@ -38,6 +38,7 @@ static void show_counters(void) {
     "limiter=\"idle_connection\"",
     "limiter=\"handshake\"",
     "limiter=\"address_handshake\"",
+    "limiter=\"address_body\"",
   };
   for (size_t i = 0; i < sizeof limiters / sizeof *limiters; i++) {
     metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, limiters[i], 0);
