@@ -159,4 +159,13 @@ aborted() {
   kill "$goes_on" "$inner" 2>/dev/null
 }
 beside "a signal ends what was started, also in other process groups" aborted
+
+# A file that is there on one machine alone is missed on every other: what ./dev starts has to be in the repository.
+absent=''
+for file in $(grep -ohE '\b(spec|deployments|bench)/[a-z0-9/_]+[a-z0-9](\.[a-z]+)?\b' dev spec/support/rings.sh | sort -u); do
+  if [ -d "$file" ]; then continue; fi
+  if [ -e .git ]; then git ls-files --error-unmatch "$file" >/dev/null 2>&1 || absent+=" $file"; fi
+  [ -x "$file" ] || [[ -f $file && $file == *.* ]] || absent+=" $file"
+done
+if [ -z "$absent" ]; then echo "ok - what ./dev starts is there"; else echo "not ok - what ./dev starts is there: not$absent" && failed=1; fi
 exit $failed
