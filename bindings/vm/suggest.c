@@ -62,8 +62,14 @@ void suggest_words(struct suggest *s, const char *words) {
 }
 
 void suggest_keys(struct suggest *s, lua_State *L, int index) {
+  int looked = 0;
   luaL_checkstack(L, 3, "too many names");
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (++looked > SUGGEST_NAMES) {
+      *s->best = 0;
+      lua_pop(L, 2);
+      return;
+    }
     if (lua_type(L, -2) == LUA_TSTRING) {
       size_t len;
       const char *name = lua_tolstring(L, -2, &len);

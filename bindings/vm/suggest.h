@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define SUGGEST_MAX 48 /* bytes; what is longer is not compared */
+#define SUGGEST_MAX 48    /* bytes; what is longer is not compared */
+#define SUGGEST_NAMES 256 /* keys of a table; of more nothing is suggested */
 
 struct suggest {
   const char *given; /* borrowed */
@@ -17,7 +18,8 @@ struct suggest {
 /* given may be NULL: nothing is near it. */
 void suggest_init(struct suggest *s, const char *given);
 void suggest_try(struct suggest *s, const char *name, size_t len);
-/* The same for each word of a text, and for each key of the table at index (not from the top) that is a string. */
+/* The same for each word of a text, and for each key of the table at index (not from the top) that is a string. A pair
+ * of names takes some microseconds, and no budget is looked at meanwhile. */
 void suggest_words(struct suggest *s, const char *words);
 void suggest_keys(struct suggest *s, lua_State *L, int index);
 /* Pushes ": did you mean x?", or "" when nothing is near enough; returns it. */

@@ -1,4 +1,4 @@
--- options.c, suggest.c: what a function does not know it does not ignore, and it says what was probably meant.
+-- known_options.c, suggest.c: what a function does not know it does not ignore, and it says what was probably meant.
 local scene = require "spec.support.scene"
 
 describe("an option that a function does not know", function()
@@ -49,6 +49,14 @@ describe("an option that a function does not know", function()
       assert.equal(": did you mean " .. meant .. "?", near(given))
     end
     for _, far in ipairs { "", "n", "ct", "ames_", "contxyzt", ("content"):rep(10) } do assert.equal("", near(far)) end
+  end)
+
+  it("is looked for among 256 names, not among more: no budget is looked at meanwhile", function()
+    local function among(count)
+      return scene.run("local t = { name = 1 } for i = 2, " .. count .. " do t['x' .. i .. 'yz'] = 1 end return chat.guard.suggest('nmae', t)")[1]
+    end
+    assert.equal(": did you mean name?", among(256))
+    assert.equal("", among(257))
   end)
 
   it("is not told from what is far from all of them", function()
