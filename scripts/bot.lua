@@ -6,6 +6,7 @@
 -- A handler reads as if waiting blocked: session:ask { within = "5m" } gives the next message of the user.
 -- A rule whose handler had to be ended too often rests, under the name "bot:refunds hears refund"; the others go on.
 require "lib.session"
+local json = require "lib.json"
 local text = require "lib.text"
 
 local ASIDE = chat.config.get "SCRIPT_ASIDE_TEXT"
@@ -26,6 +27,9 @@ setmetatable(Bot, {
 local function rule_of(bot, what, fn)
   local label = (bot.label .. " " .. what):gsub("%c", "?")
   bot.count = bot.count + 1
+  if not pcall(json.encode, label) then -- a pattern may be bytes that are no text
+    label = label:gsub("[\128-\255]", "?")
+  end
   if #label > LABEL_MAX then
     local number = " #" .. bot.count -- what is left of two long ones may be the same
     label = text.cut(label, LABEL_MAX - #number) .. number

@@ -12,6 +12,7 @@
 
 static int l_guard_watch(lua_State *L) {
   const char *name = bind_text(L, 1, QUARANTINE_NAME_MAX);
+  bind_check_utf8(L, "name", name, strlen(name)); /* it is a label of a metric, and stands in answers */
   luaL_checktype(L, 2, LUA_TFUNCTION);
   const struct task *t = bind_vm(L)->current;
   if (!*name || !t || t->kind != TASK_LOAD) {

@@ -69,24 +69,26 @@ describe("what overruns again and again", function()
         local bot = require "bot" "odd"
         local function forever() while true do end end
         bot:hears('say "a"', function() forever() end)
+        bot:hears("[\195-\196]", function() forever() end) -- bytes that are no text
         bot:hears("]] .. long .. [[x", function() forever() end)
         bot:hears("]] .. long .. [[y", function(session) session:reply "y" end)
         bot:otherwise(function(session) forever() end)
         bot:hears("metrics", function(session) session:reply(chat.metrics.render()) end)
         return bot ]] } }
     local alice = world:connect "alice"
-    for _, word in ipairs { 'say "a"', long .. "x", "anything" } do
+    for _, word in ipairs { 'say "a"', "\195\169", long .. "x", "anything" } do
       assert.equal("INTERNAL", says(world, alice, word).error.code)
       assert.equal("closed", says(world, alice, word).content)
     end
     assert.equal("y", says(world, alice, long .. "y").content)
     local shown = says(world, alice, "metrics").content
-    assert.matches('\nchatbox_scripts_aside 3\n', shown)
+    assert.matches('\nchatbox_scripts_aside 4\n', shown)
     assert.matches('\nchatbox_scripts_aside_name{name="bot:odd hears say %?a%?"} 1\n', shown)
-    assert.matches('\nchatbox_scripts_aside_name{name="bot:odd hears %%s[%%s]+ #2"} 1\n', shown)
+    assert.matches('\nchatbox_scripts_aside_name{name="bot:odd hears %%s[%%s]+ #3"} 1\n', shown)
+    assert.matches('\nchatbox_scripts_aside_name{name="bot:odd hears %[%?%-%?%]"} 1\n', shown)
     assert.equal(1, world:enable 'bot:odd otherwise')
     assert.equal(0, world:enable 'bot:od')
-    assert.equal(2, world:enable 'bot:odd')
+    assert.equal(3, world:enable 'bot:odd')
     assert.is_nil(says(world, alice, "metrics").content:match 'aside_name{')
   end)
 
@@ -141,6 +143,11 @@ describe("what overruns again and again", function()
     alice:says "loop"
     assert.equal("loading", alice:hears("loading").type)
     assert.equal("true", alice:hears("ai_response").metadata.done)
+  end)
+
+  it("is not watched under a name that is no text", function()
+    local _, why = scene.new { files = { ["init.lua"] = "chat.guard.watch('\\255', function() end)" } }
+    assert.matches("init.lua:1: name: not UTF%-8 at byte 1", why)
   end)
 
   it("can be watched only while scripts load", function()
