@@ -27,18 +27,17 @@ static void show_limits(const struct server *s) {
 
 /* Those of limiters.h, and those that count at the door: accept.c, gate.c, admission.c. */
 static void show_counters(void) {
-  static const char *const limiters[] = {
+  static const char *const limiters[] = {"limiter=\"address\"",
+                                         "limiter=\"work\"",
+                                         "limiter=\"frame\"",
+                                         "limiter=\"connection\"",
+                                         "limiter=\"idle_connection\"",
+                                         "limiter=\"handshake\"",
+                                         "limiter=\"address_handshake\"",
+                                         "limiter=\"address_body\"",
 #define LABEL(id, name, label, setting, addresses) "limiter=\"" label "\"",
-    LIMITERS(LABEL)
+                                         LIMITERS(LABEL)
 #undef LABEL
-      "limiter=\"address\"",
-    "limiter=\"work\"",
-    "limiter=\"frame\"",
-    "limiter=\"connection\"",
-    "limiter=\"idle_connection\"",
-    "limiter=\"handshake\"",
-    "limiter=\"address_handshake\"",
-    "limiter=\"address_body\"",
   };
   for (size_t i = 0; i < sizeof limiters / sizeof *limiters; i++) {
     metrics_add_labelled(METRIC_RATELIMIT_BLOCKED, limiters[i], 0);

@@ -22,7 +22,8 @@ die() {
 mirror() { # where this machine has Debian from
   local uri
   uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' 2>/dev/null | grep -m 1 '^http' || true)
-  echo "${uri:-http://deb.debian.org/debian}"
+  [ -n "$uri" ] || die "apt knows no source of Debian 12 by HTTP: apt-get update"
+  echo "$uri"
 }
 
 tar_make() {
@@ -30,11 +31,12 @@ tar_make() {
   exec 9>"$archive.lock"
   flock 9
   if [ -z "$(find "$archive" -mtime -7 2>/dev/null)" ]; then
-    local place
+    local place from
+    from=$(mirror)
     place=$(mktemp -d)
     # shellcheck disable=SC2064 # place is known now and not later
     trap "rm -rf --one-file-system '$place'" EXIT
-    debootstrap --variant=minbase bookworm "$place/root" "$(mirror)" >"$place/log" 2>&1 9>&- || {
+    debootstrap --variant=minbase bookworm "$place/root" "$from" >"$place/log" 2>&1 9>&- || {
       tail -n 20 "$place/log" >&2
       die "debootstrap failed"
     }

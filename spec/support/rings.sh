@@ -1,7 +1,8 @@
 # In: nothing, or the name of one test. Out: every ring of tests (or that one test), a line for each when it ends, what failed in
 # it below, and at last one line "N passed, N failed". Why: one command tells whether a change is good, on a laptop and in CI
 # alike. Sourced by ./dev. A ring is a command and the kind of its output (see count.awk); its log stays in build/test/.
-# A ring that looks at time runs alone (`ring`); the others run two at a time (`ring_beside`), also beside the next build.
+# A ring that looks at time runs alone (`ring`); the others run three at a time (`ring_beside`). Meanwhile the other
+# presets are built.
 # shellcheck shell=bash disable=SC2154  # root, build, need_npm and need_packages come from ./dev
 
 logs=$root/build/test
