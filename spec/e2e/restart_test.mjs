@@ -30,11 +30,13 @@ describe("SIGTERM", () => {
     const half = "GET /chatbox/healthz HTTP/1.1\r\nHost: localhost\r\n";
     const begun = await Raw.open(server.port, half);
     await Raw.open(server.port, half); // says no more
+    const since = performance.now();
     const ending = server.signal("SIGTERM");
     await server.log.next((line) => line.msg === "stopping", "the stop to begin");
     begun.socket.write("\r\n");
     await begun.receives(/^HTTP\/1.1 200 .*"status"/s);
     assert.deepEqual(await ending, { code: 0, signal: null });
+    assert.ok(performance.now() - since >= 2000, "it waited REQUESTS_MS for the other");
   });
 
   test("does not wait for a client that has stopped reading", async (t) => {

@@ -150,6 +150,20 @@ describe("chat.connection", function()
     assert.same({ 0 }, desk:asks "gather")
   end)
 
+  it(".gather moves at most 256 at once", function()
+    local world = scene.case([[ return {
+      say = function(s) s:append { sender = "user", type = "x", content = "" } end,
+      finish = function(s) return s:close() end,
+      gather = function(s) return #chat.connection.gather(s) end } ]], { MAX_CONNECTIONS_PER_USER = "1000" })
+    local first = world:connect "alice"
+    for _ = 1, 259 do world:connect "alice" end
+    first:sends "say"
+    first:sends "finish"
+    local desk = world:connect "alice"
+    assert.same({ 256 }, desk:asks "gather")
+    assert.same({ 4 }, desk:asks "gather")
+  end)
+
   it(".forward puts a text into the other conversation's inbox", function()
     local world = scene.case([[ local other return {
       connect = function(s) other = other or s end,

@@ -53,7 +53,8 @@ describe("an option that a function does not know", function()
 
   it("is looked for among 256 names, not among more: no budget is looked at meanwhile", function()
     local function among(count)
-      return scene.run("local t = { name = 1 } for i = 2, " .. count .. " do t['x' .. i .. 'yz'] = 1 end return chat.guard.suggest('nmae', t)")[1]
+      return scene.run("local t = { name = 1 } for i = 2, " .. count
+        .. " do t['x' .. i .. 'yz'] = 1 end return chat.guard.suggest('nmae', t)")[1]
     end
     assert.equal(": did you mean name?", among(256))
     assert.equal("", among(257))

@@ -100,6 +100,10 @@ describe("/admin/scripts", function()
                             { canary_percent = 100 }, { canary_percent = "10" } } do
       assert.equal(400, ask("POST", "/reload", body).status)
     end
+    for _, path in ipairs { "/promote", "/rollback" } do
+      local refused = ask("POST", path, { canary_percent = 10 })
+      assert.same({ 400, "canary_percent is for a reload" }, { refused.status, refused.json.error })
+    end
     assert.equal(400, world:http({ method = "POST", path = "/admin/scripts/reload", body = "{", user = "boss",
       roles = { "admin" } }).status)
     assert.equal(1, #ask("GET", "").json.history)

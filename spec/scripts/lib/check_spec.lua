@@ -165,6 +165,22 @@ describe("a message that is read in one go", function()
     end
   end)
 
+  it("has at most 16 members, and a text with escapes in it at most 1,024 bytes", function()
+    local function members(count)
+      return '{"type":"user_message","content":"x"' .. (',"y":1'):rep(count - 2) .. "}"
+    end
+    assert.same(assert(long(members(16))), quick(members(16)))
+    for _, count in ipairs { 17, 18, 1000 } do
+      assert.is_nil(quick(members(count)))
+      assert.is_truthy(long(members(count)))
+    end
+    local function escaped(len)
+      return '{"type":"user_message","content":"x","y":"\\n' .. ("z"):rep(len - 2) .. '"}'
+    end
+    assert.same(assert(long(escaped(1024))), quick(escaped(1024)))
+    assert.is_nil(quick(escaped(1025)))
+  end)
+
   it("is never one that the long way refuses, or understands otherwise", function()
     local seed = 1
     local function random(n) -- the same texts every time
