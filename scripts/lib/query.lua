@@ -1,6 +1,7 @@
 -- In: what an endpoint declares about the parameters of its URL. Out: a function that reads them, and their schema.
 -- Why: what counts as a number or a time, what is wrong with one, and what the description says of it, is the same for
--- every endpoint. A parameter is { name, spec, what it is for }; an empty one counts as absent. A spec is
+-- every endpoint. A parameter is { name, spec, what it is for }; an empty one counts as absent, one that is not UTF-8
+-- is refused. A spec is
 --     text 255          at most so many bytes ("text 255 characters": the contract's word for them in the error)
 --     integer 1..100 = 100   a whole number; = what is taken when it is absent. 1.. has no end
 --     leading 1..1000 = 100  as the reference reads numbers: the digits it begins with, and what does not fit counts as
@@ -160,6 +161,9 @@ function query.compile(parameters)
       local one = list[i]
       local word = given[one.name]
       if word and word ~= "" then
+        if not pcall(json.encode, word) then -- %ff; an answer could not repeat it
+          return nil, one.name .. " is not UTF-8"
+        end
         local value, wrong = one.read(word, one.name)
         if wrong then
           return nil, wrong

@@ -76,6 +76,14 @@ describe("the parameters of a URL", function()
     assert.same({ nil, 'invalid a "y"; allowed: x' }, { read { a = "y", b = "1" } })
   end)
 
+  it("are refused when they are no text: an answer could not repeat them", function()
+    for _, spec in ipairs { "one of a b", "field of a b", "text 10", "any of a b", "flag", "cursor", "time first", "leading 1..9 = 1" } do
+      for _, bad in ipairs { "\255", "a\195", "\237\160\128" } do
+        assert.same({ nil, "p is not UTF-8" }, { reads(spec, bad) }, spec)
+      end
+    end
+  end)
+
   it("repeat no more of a wrong word than fits a line", function()
     local _, wrong = reads("one of a = a", ("z"):rep(5000))
     assert.is_true(#wrong < 200)
