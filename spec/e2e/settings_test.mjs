@@ -43,6 +43,7 @@ async function talks(server, tries) {
     } catch (error) {
       client?.socket.terminate();
       if (i >= tries) throw error;
+      await passes(100); // a limit of one a second has to let the next one in
     }
   }
 }
@@ -97,7 +98,9 @@ describe("at the ends of their bounds", () => {
   test("all times as short as they may be: it starts, answers and stops", () =>
     lives(settings(of("duration").filter(({ name }) => !HURRIED.has(name)), "min"), { tries: 50, codes: [0, 70] }));
 
-  test("all numbers and sizes as small as they may be", () => lives(settings(of("number", "size"), "min"), { tries: 50 })); // its own reads may fill the queue of the store
+  // The server's own reads may fill a queue of the store that holds one, so it takes several tries; and each is a connection.
+  test("all numbers and sizes as small as they may be", () =>
+    lives(settings(of("number", "size").filter(({ name }) => !/CONNECT_RATE/.test(name)), "min"), { tries: 50 }));
 
   test("a limit at its highest rate and longest window: who is over it waits no longer than that", async (t) => {
     const server = await Server.start({ env: { RATE_LIMIT: "1", RATE_WINDOW: "24h" } });
