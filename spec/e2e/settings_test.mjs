@@ -32,10 +32,11 @@ const passes = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Somebody comes and is answered. With hurried times it may take several tries. */
 async function talks(server, tries) {
+  const alice = somebody("alice"); // the same each time: a limiter may have room for one
   for (let i = 1; ; i++) {
     let client;
     try {
-      client = await Client.connect(server, somebody("alice"));
+      client = await Client.connect(server, alice);
       await client.hears("connection_status");
       client.says("hello");
       await client.hears("ai_response", { content: "hello" });
