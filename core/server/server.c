@@ -121,12 +121,13 @@ static void stop(struct server *s) {
 static const int signums[] = {SIGTERM, SIGINT, SIGHUP};
 
 static void on_signal(uv_signal_t *handle, int signum) {
-  if (signum == SIGHUP) {
-    char why[512]; /* is in the log */
-    server_read_keys(handle->data, "SIGHUP", why);
-    scripts_reload(((struct server *)handle->data)->scripts, "SIGHUP");
-  } else {
-    stop(handle->data);
+  struct server *s = handle->data;
+  if (signum != SIGHUP) {
+    stop(s);
+  } else if (s->phase == STOP_NOT) { /* else there may be nobody left who could load anything */
+    char why[512];                   /* is in the log */
+    server_read_keys(s, "SIGHUP", why);
+    scripts_reload(s->scripts, "SIGHUP");
   }
 }
 
@@ -369,6 +370,17 @@ static void close_handle(uv_handle_t *handle, void *arg) {
   }
 }
 
+/* The loop hears them no more, and a second one in the last moment is no reason to end as if something had failed.
+ * Every other thread blocks them anyway (thread.h). */
+static void hear_no_signals(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (size_t i = 0; i < sizeof signums / sizeof *signums; i++) {
+    sigaddset(&set, signums[i]);
+  }
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void take_down(struct server *s) {
   upkeep_stop(s); /* the loop runs once more below, and what it looks at is gone then */
   stall_ending(s);
@@ -398,6 +410,7 @@ static void take_down(struct server *s) {
   recovery_free(s->recovery);
   control_close(s->control);
   uv_run(&s->loop, UV_RUN_NOWAIT);
+  hear_no_signals();
   uv_walk(&s->loop, close_handle, NULL);
   uv_run(&s->loop, UV_RUN_DEFAULT);
   uv_loop_close(&s->loop);

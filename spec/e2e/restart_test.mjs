@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, test } from "node:test";
-import { Raw, serve, somebody } from "./support.mjs";
+import { Raw, serve, somebody, within } from "./support.mjs";
 
 const LIMITS = { RATE_LIMIT: "1000000", INBOX_LIMIT: "100000" };
 
@@ -37,6 +37,20 @@ describe("SIGTERM", () => {
     await begun.receives(/^HTTP\/1.1 200 .*"status"/s);
     assert.deepEqual(await ending, { code: 0, signal: null });
     assert.ok(performance.now() - since >= 2000, "it waited REQUESTS_MS for the other");
+  });
+
+  test("again and again until the process is gone is the same as once, and so is SIGHUP meanwhile", async (t) => {
+    for (const second of ["SIGTERM", "SIGINT", "SIGHUP"]) {
+      const server = await serve(t);
+      await (await server.join(somebody("alice"))).talks("hello");
+      server.process.kill("SIGTERM");
+      const impatient = setInterval(() => server.process.kill(second), 1);
+      try {
+        assert.deepEqual(await within(server.exited, "the end"), { code: 0, signal: null }, second);
+      } finally {
+        clearInterval(impatient);
+      }
+    }
   });
 
   test("does not wait for a client that has stopped reading", async (t) => {
